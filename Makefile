@@ -1,0 +1,113 @@
+# ldcgate: build, test and try. `make help` lists the targets.
+#
+# Layers, each a library that may use only those before it: common, router, rules; then the programs.
+# SAN=address (with undefined) and SAN=thread build beside the plain tree, in build-address/ and build-thread/.
+
+SAN ?=
+B := build$(if $(SAN),-$(SAN))
+CC := gcc
+PREFIX ?= /usr/local
+
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wformat=2 -Wvla -Wundef -Wpointer-arith -Werror
+CFLAGS ?= -O2 -g
+comma := ,
+SANFLAGS := $(if $(filter address,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer,$(if $(filter thread,$(SAN)),-fsanitize=thread))
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+ALL_CFLAGS = -std=gnu17 -I. -I$(B) $(WARN) $(HARDEN) $(CFLAGS) $(SANFLAGS) -MMD -MP -DH2O_USE_LIBUV=0
+LDFLAGS += -pie -Wl,-z,relro,-z,now $(SANFLAGS)
+COMMON_LIBS := -lhiredis -lyaml -lcurl -ljansson -lsystemd -lxxhash -lssl -lcrypto -lpthread -lm
+
+objects = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
+LIBS := $(B)/librules.a $(B)/librouter.a $(B)/libcommon.a
+PROGRAMS := $(B)/ldc-gateway $(B)/ldc-agent $(B)/ldcctl $(B)/ldc-sample-app
+
+.PHONY: all
+all: programs ## build everything
+.PHONY: programs
+programs: deps
+	@$(MAKE) --no-print-directory $(PROGRAMS)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(B)/lib%.a:
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/libcommon.a: $(call objects,common)
+$(B)/librouter.a: $(call objects,router)
+$(B)/librules.a: $(call objects,rules)
+$(B)/libgateway.a: $(filter-out $(B)/gateway/main.o,$(call objects,gateway))
+$(B)/libagent.a: $(filter-out $(B)/unit-agent/main.o,$(call objects,unit-agent))
+$(B)/libops.a: $(filter-out $(B)/ops/main.o,$(call objects,ops))
+
+$(B)/ldc-gateway: $(B)/gateway/main.o $(B)/libgateway.a $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ -lh2o-evloop $(COMMON_LIBS)
+$(B)/ldc-agent: $(B)/unit-agent/main.o $(B)/libagent.a $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+$(B)/ldcctl: $(B)/ops/main.o $(B)/libops.a $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+$(B)/ldc-sample-app: $(B)/ops/sample/main.o $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+
+UNIT_TESTS := $(patsubst test/unit/%.c,$(B)/test/%,$(wildcard test/unit/test_*.c))
+GATEWAY_TESTS := $(filter $(B)/test/test_gateway_%,$(UNIT_TESTS))
+AGENT_TESTS := $(filter $(B)/test/test_agent_%,$(UNIT_TESTS))
+FUZZERS := $(patsubst test/fuzz/%.c,$(B)/test/%,$(wildcard test/fuzz/fuzz_*.c))
+
+$(UNIT_TESTS): $(B)/test/%: $(B)/test/unit/%.o $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(if $(filter $@,$(GATEWAY_TESTS)),-lh2o-evloop) -lcmocka $(COMMON_LIBS)
+$(GATEWAY_TESTS): $(B)/libgateway.a
+$(AGENT_TESTS): $(B)/libagent.a
+# Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
+$(FUZZERS): $(B)/test/%: $(B)/test/fuzz/%.o $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
+.PHONY: deps
+deps: ## install what the build and the tests need (apt; root or sudo)
+	@sh ops/deps.sh
+
+.PHONY: test
+test: programs ## unit, golden, system and fuzz-replay tests
+	@$(MAKE) --no-print-directory test-run
+.PHONY: test-run
+test-run: $(UNIT_TESTS) $(FUZZERS) $(PROGRAMS)
+	@python3 test/run.py --build $(B)
+
+.PHONY: unit
+unit: $(UNIT_TESTS) $(FUZZERS) ## unit, golden and fuzz-replay tests only
+	@python3 test/run.py --build $(B) --only unit,fuzz
+
+.PHONY: demo
+demo: programs ## a whole deployment on loopback: users, a rule change, a report
+	@sh ops/demo.sh $(B)
+
+.PHONY: bench
+bench: programs ## side by side with nginx, HAProxy and webdis, on loopback
+	@python3 test/bench/bench.py --build $(B)
+
+.PHONY: check
+check: deps ## layers, format, static analysis, documentation against the code
+	@python3 test/check.py --build $(B)
+
+.PHONY: format
+format: ## clang-format over the tree
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+.PHONY: install
+install: programs ## into $(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install $(B)/ldc-gateway $(B)/ldc-agent $(B)/ldcctl $(DESTDIR)$(PREFIX)/bin
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf build build-address build-thread
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+.SECONDARY:

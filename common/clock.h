@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The two clocks, so that no other file asks the kernel itself. Wall time stamps what people and other machines
+ * read; monotonic time measures.
+ */
+#ifndef COMMON_CLOCK_H
+#define COMMON_CLOCK_H
+
+#include <stdint.h>
+
+uint64_t clock_wall_us(void);
+uint64_t clock_monotonic_us(void);
+
+/* "2026-01-31T13:37:00.123456Z" into TEXT, which must hold 28 bytes. */
+void clock_format_utc(uint64_t wall_us, char *text);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whole files, read and replaced: what is half-written is never seen, and what was confirmed survives a power cut.
+ */
+#ifndef COMMON_FILE_H
+#define COMMON_FILE_H
+
+#include "common/error.h"
+#include "common/str.h"
+
+/* Appends the whole file at PATH to OUT, refusing more than MOST bytes. */
+int file_read(const char *path, size_t most, struct buf *out, struct error *err) MUST_CHECK;
+
+/* Replaces PATH by CONTENT: a temporary file beside it, fsync, rename, fsync of the folder. MODE as for open(2). */
+int file_replace(const char *path, struct str content, unsigned mode, struct error *err) MUST_CHECK;
+
+/* mkdir -p. */
+int file_make_folder(const char *path, unsigned mode, struct error *err) MUST_CHECK;
+
+#endif

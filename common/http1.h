@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The head of an HTTP/1 request, read strictly (RFC 9112): what two parsers could read in two ways is refused, since
+ * that is what request smuggling is made of. Pure: no I/O, no allocation; results point into the caller's bytes.
+ */
+#ifndef COMMON_HTTP1_H
+#define COMMON_HTTP1_H
+
+#include "common/str.h"
+
+#define HTTP1_MAX_HEADERS 100
+
+enum http1_verdict {
+    HTTP1_COMPLETE = 0,
+    HTTP1_PARTIAL,           /* read more */
+    HTTP1_BAD_REQUEST,       /* 400 and close */
+    HTTP1_HEAD_TOO_LARGE,    /* 431 and close */
+    HTTP1_URI_TOO_LONG,      /* 414 and close */
+    HTTP1_BAD_VERSION,       /* 505 and close */
+    HTTP1_UNKNOWN_CODING,    /* 501 and close: a transfer coding other than chunked */
+    HTTP1_UNKNOWN_EXPECTATION, /* 417 */
+};
+
+struct http1_header {
+    struct str name, value; /* the value is trimmed */
+};
+
+struct http1_head {
+    struct str method, target, host;
+    int minor_version; /* HTTP/1.x */
+    struct http1_header headers[HTTP1_MAX_HEADERS];
+    size_t header_count;
+    bool chunked, has_length, keep_alive, expect_continue;
+    uint64_t content_length;
+    size_t size; /* bytes of the head, with its empty line */
+    const char *fault; /* one sentence for the client where the verdict is a refusal */
+};
+
+/* Reads the head that starts at BYTES. HEAD_LIMIT bounds it (431 beyond, also while it is still PARTIAL).
+ * SCANNED: how many of the bytes an earlier PARTIAL call has seen, so that slow heads cost linear time; 0 at first. */
+enum http1_verdict http1_parse_head(struct str bytes, size_t head_limit, size_t scanned, struct http1_head *head);
+
+/* A chunked body, strictly: no bare LF, extensions within 256 bytes a chunk, trailers within HEAD_LIMIT and dropped.
+ * Decodes in place. */
+struct http1_chunked {
+    int state;
+    uint64_t left;
+    size_t line; /* bytes of the current size line or of the trailers */
+};
+
+/* Decodes what is in BYTES[0..*LEN) in place: *LEN becomes the decoded length, *USED the raw bytes consumed.
+ * HTTP1_PARTIAL: feed more from the raw byte that follows. HTTP1_COMPLETE: the body ended; bytes behind *USED belong
+ * to the next request. */
+enum http1_verdict http1_decode_chunked(struct http1_chunked *state, char *bytes, size_t *len, size_t *used);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The one HTTP client (libcurl): many transfers at once on an sd-event loop, and a blocking call for command-line
+ * use. The only place that knows libcurl. Redirects are not followed; proxies from the environment are ignored.
+ */
+#ifndef COMMON_HTTP_CLIENT_H
+#define COMMON_HTTP_CLIENT_H
+
+#include <systemd/sd-event.h>
+
+#include "common/error.h"
+#include "common/str.h"
+
+struct http_request {
+    const char *method, *url;
+    const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
+    struct str body;            /* copied */
+    int64_t timeout_ms;         /* of the whole exchange; 0: none (streams) */
+    int64_t connect_timeout_ms; /* 0: 1 s */
+    const char *bearer_token;   /* may be NULL; never shown in an error */
+    size_t most_response;       /* a longer body fails the transfer; 0: 16 MiB */
+};
+
+struct http_response {
+    long status; /* 0: no answer; then `error` says why */
+    struct str body;
+    int64_t retry_after_ms; /* from Retry-After in seconds or as a date; -1 where absent */
+    const char *error;      /* "" when answered */
+};
+
+/* Called once, with a response that is borrowed for the call. Not called after http_transfer_cancel(). */
+typedef void (*http_done_fn)(void *arg, const struct http_response *response);
+/* Called for each piece of a streamed body (server-sent events). */
+typedef void (*http_data_fn)(void *arg, struct str piece);
+
+struct http_client;   /* owned by one thread, together with its loop */
+struct http_transfer; /* owned by the client; dead after its done_fn returned */
+
+struct http_client *http_client_create(sd_event *loop, long most_connections_a_host);
+void http_client_destroy(struct http_client **client); /* cancels what is under way */
+
+/* Starts a transfer; DATA may be NULL (the body is collected for DONE). Never NULL; faults arrive through DONE,
+ * on a later turn of the loop. */
+struct http_transfer *http_client_start(struct http_client *client, const struct http_request *request,
+                                        http_data_fn data, http_done_fn done, void *arg);
+void http_transfer_cancel(struct http_transfer *transfer);
+
+/* Blocks. The body is appended to BODY. Returns the status, or -1 with *err where nothing answered. */
+long http_call(const struct http_request *request, struct buf *body, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The control store: who decides which rules are in force. It keeps every rule version, changes the one current
+ * record only by compare-and-set to epoch + 1, and tells who is there. Backends fill `struct store_backend`; the
+ * directory of one machine is store_dir.c.
+ *
+ * Calls block (milliseconds on the directory): the control thread makes them, never a thread that carries requests.
+ * A store that is away is an ordinary outcome: the caller goes on with what it has and says so.
+ */
+#ifndef COMMON_STORE_H
+#define COMMON_STORE_H
+
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/str.h"
+
+/* What is in force. `epoch` rises by one with every change of any kind; `version` numbers the rule texts. */
+struct store_record {
+    uint64_t epoch;
+    uint64_t version;
+    uint64_t at_us; /* wall time of the change */
+    char sha256[65];
+    char by[64];    /* who asked: "ldcctl@host", a gateway's name */
+    char note[160]; /* why */
+};
+
+/* A process that follows the store. Present as long as the process that registered it lives. */
+struct store_member {
+    char name[64];
+    char role[16];       /* "gateway" or "agent" */
+    char unit[64];       /* agents */
+    char datacenter[64];
+    char admin[128];     /* base URL of its admin listener */
+    long pid;
+    bool alive;
+};
+
+struct store;
+
+/* LOCATION: "dir:/var/lib/ldcgate/store" (a plain path means the same). NULL with *err. */
+struct store *store_open(const char *location, struct error *err) MUST_CHECK;
+void store_close(struct store **store);
+
+/* The current record; epoch 0 where no rules were ever put. */
+int store_current(struct store *store, struct store_record *record, struct error *err) MUST_CHECK;
+
+/* The text of a version, appended to TEXT. Its hash is checked against the record's where it is the current one. */
+int store_rules(struct store *store, uint64_t version, struct buf *text, struct error *err) MUST_CHECK;
+
+/* Puts RULES as a new version, if the current epoch is still EXPECTED_EPOCH: ERROR_CONFLICT otherwise, with *now
+ * filled. On success *now is the new record. Durable when it returns. */
+int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, const char *by, const char *note,
+                    struct store_record *now, struct error *err) MUST_CHECK;
+
+/* The records of the newest MOST changes, newest first, into RECORDS; returns how many, or -1. */
+int store_history(struct store *store, struct store_record *records, size_t most, struct error *err) MUST_CHECK;
+
+/* Registers this process for its life; a second call replaces what it said. */
+int store_register(struct store *store, const struct store_member *self, struct error *err) MUST_CHECK;
+
+/* Up to MOST members into MEMBERS; returns how many, or -1. */
+int store_members(struct store *store, struct store_member *members, size_t most, struct error *err) MUST_CHECK;
+
+/* A descriptor that becomes readable when something may have changed (inotify, a watch's socket); after that call
+ * store_drain() and ask again. -1 where the backend cannot: then ask once a second. The store owns it. */
+int store_watch_fd(struct store *store);
+void store_drain(struct store *store);
+
+#endif

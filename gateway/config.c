@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/config.h"
+
+#define AT(field)  offsetof(struct gateway_config, field)
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define KIB        1024
+#define MIB        (1024 * KIB)
+#define GIB        (1024LL * MIB)
+#define DAY_MS     86400000LL
+
+const struct option gateway_options[] = {
+    {"name", option_set_string, AT(name), 0, 0, "", false,
+     "This gateway's name in logs, Via, Proxy-Status and the store; the host name and the admin port where empty."},
+    {"datacenter", option_set_string, AT(datacenter), 0, 0, "", false,
+     "The datacentre that this gateway stands in; decides what `on_missing: local` means."},
+    {"threads", option_set_int, AT(threads), 0, 256, "0", false,
+     "Ingress threads, each with its own event loop and listening sockets; 0 means one a processor."},
+    {"drain_timeout", option_set_duration, AT(drain_timeout), 0, 3600000, "10s", true,
+     "How long SIGTERM lets requests in flight finish."},
+
+    {"ingress.listen", option_set_strings, AT(ingress.listen), 0, 0, "127.0.0.1:8080", false,
+     "Addresses for clear-text HTTP, as HOST:PORT."},
+    {"ingress.http2_clear", option_set_bool, AT(ingress.http2_clear), 0, 0, "false", false,
+     "Speak HTTP/2 with prior knowledge on the clear-text listeners."},
+    {"ingress.tls_listen", option_set_strings, AT(ingress.tls_listen), 0, 0, "", false,
+     "Addresses for HTTPS; HTTP/2 is offered by ALPN."},
+    {"ingress.tls_certificate", option_set_string, AT(ingress.tls_certificate), 0, 0, "", true,
+     "PEM file with the certificate chain; read again at SIGHUP."},
+    {"ingress.tls_key", option_set_string, AT(ingress.tls_key), 0, 0, "", true,
+     "PEM file with the private key; read again at SIGHUP."},
+    {"ingress.trusted_peers", option_set_strings, AT(ingress.trusted_peers), 0, 0, "127.0.0.0/8,::1/128", true,
+     "Networks whose LDC-* and X-Forwarded-* request headers are believed; from others they are dropped."},
+
+    {"limits.head", option_set_size, AT(limits.head), KIB, MIB, "16KiB", true,
+     "Longest request head; 431 beyond."},
+    {"limits.uri", option_set_size, AT(limits.uri), 128, MIB, "8KiB", true, "Longest request target; 414 beyond."},
+    {"limits.body", option_set_size, AT(limits.body), 0, GIB, "1MiB", true, "Longest request body; 413 beyond."},
+    {"limits.bodies_total", option_set_size, AT(limits.bodies_total), MIB, 64 * GIB, "256MiB", true,
+     "Bytes of request bodies that all connections may hold together; 503 beyond."},
+    {"limits.connections", option_set_int, AT(limits.connections), 1, 10000000, "20000", true,
+     "Client connections at once; further ones wait in the listen queue."},
+    {"limits.connections_each_peer", option_set_int, AT(limits.connections_each_peer), 0, 10000000, "0", true,
+     "Client connections of one untrusted address at once; further ones are closed; 0 means no such limit."},
+    {"limits.head_timeout", option_set_duration, AT(limits.head_timeout), 100, DAY_MS, "10s", true,
+     "Time from a request's first byte to the end of its head; 408 beyond."},
+    {"limits.body_timeout", option_set_duration, AT(limits.body_timeout), 100, DAY_MS, "30s", true,
+     "Time from the end of the head to the end of the body; 408 beyond."},
+    {"limits.idle_timeout", option_set_duration, AT(limits.idle_timeout), 100, DAY_MS, "75s", true,
+     "How long a connection may wait for its next request."},
+    {"limits.send_timeout", option_set_duration, AT(limits.send_timeout), 100, DAY_MS, "30s", true,
+     "How long a client may take none of an answer's bytes before it is cut off."},
+    {"limits.requests_each_connection", option_set_int, AT(limits.requests_each_connection), 0, 1000000000, "0", true,
+     "Requests on one HTTP/1 connection before it is closed; 0 means no limit."},
+    {"limits.in_flight_each_unit", option_set_int, AT(limits.in_flight_each_unit), 1, 10000000, "10000", true,
+     "Requests in flight to one unit (its bulkhead) where its rules give no `max_in_flight`; 503 beyond."},
+    {"limits.http2_streams", option_set_int, AT(limits.http2_streams), 1, 10000, "100", false,
+     "Concurrent streams on one HTTP/2 connection."},
+    {"limits.http2_cancels", option_set_int, AT(limits.http2_cancels), 1, 1000000, "200", true,
+     "Streams that one HTTP/2 connection may cancel in ten seconds, beyond as many as it completed; GOAWAY beyond."},
+    {"limits.http2_frames", option_set_int, AT(limits.http2_frames), 100, 10000000, "2000", true,
+     "PING, SETTINGS, PRIORITY, WINDOW_UPDATE and empty frames that one HTTP/2 connection may send in ten seconds; GOAWAY beyond."},
+
+    {"broker.timeout", option_set_duration, AT(broker.timeout), 10, 600000, "2s", true,
+     "How long a broker may take to confirm a message; 503 beyond, with the outcome unknown."},
+    {"broker.must_be_durable", option_set_bool, AT(broker.must_be_durable), 0, 0, "true", false,
+     "Refuse brokers that keep no append-only file."},
+    {"broker.user", option_set_string, AT(broker.user), 0, 0, "", false, "User name for the brokers."},
+    {"broker.password_file", option_set_string, AT(broker.password_file), 0, 0, "", false,
+     "File with the brokers' password."},
+
+    {"proxy.connect_timeout", option_set_duration, AT(proxy.connect_timeout), 1, 600000, "1s", true,
+     "How long connecting to a node may take."},
+    {"proxy.timeout", option_set_duration, AT(proxy.timeout), 1, DAY_MS, "30s", true,
+     "How long a node may take to begin its answer, or to go on with it; 504 beyond. A route's `timeout` wins."},
+    {"proxy.idle_timeout", option_set_duration, AT(proxy.idle_timeout), 1, DAY_MS, "30s", true,
+     "How long an idle connection to a node is kept."},
+    {"proxy.idle_each_node", option_set_int, AT(proxy.idle_each_node), 0, 100000, "128", true,
+     "Idle connections kept to one node by one thread."},
+    {"proxy.probe_interval", option_set_duration, AT(proxy.probe_interval), 10, DAY_MS, "500ms", true,
+     "How often a node that was taken out is tried again."},
+
+    {"admin.listen", option_set_string, AT(admin.listen), 0, 0, "127.0.0.1:9080", false,
+     "Address of the admin listener; anything but loopback wants a token."},
+    {"admin.token_file", option_set_string, AT(admin.token_file), 0, 0, "", false,
+     "File with the bearer token that the admin listener asks for."},
+
+    {"store.location", option_set_string, AT(store.location), 0, 0, "dir:/var/lib/ldcgate/store", false,
+     "The control store: `dir:PATH` is a folder shared by the processes of one machine."},
+    {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
+     "File that keeps the last rules in force, so that a gateway starts and routes while its store is away."},
+
+    {"log.access", option_set_string, AT(log.access), 0, 0, "", true,
+     "File for the access log, one JSON object a line; reopened at SIGUSR1; empty means none."},
+    {"log.level", option_set_string, AT(log.level), 0, 0, "info", true, "error, warning, info or debug."},
+};
+
+const size_t gateway_option_count = COUNT_OF(gateway_options);

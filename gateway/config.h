@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ldc-gateway's own configuration: one row an option in config.c. Read by every thread, written at start and (the
+ * reloadable ones) by the control thread at SIGHUP, which publishes a new struct: see gateway.h.
+ */
+#ifndef GATEWAY_CONFIG_H
+#define GATEWAY_CONFIG_H
+
+#include "common/options.h"
+
+struct gateway_config {
+    char *name, *datacenter;
+    int64_t threads;
+    struct {
+        struct option_strings listen;
+        bool http2_clear;
+        struct option_strings tls_listen;
+        char *tls_certificate, *tls_key;
+        struct option_strings trusted_peers;
+    } ingress;
+    struct {
+        int64_t head, uri, body, bodies_total, connections, connections_each_peer;
+        int64_t head_timeout, body_timeout, idle_timeout, send_timeout;
+        int64_t requests_each_connection, in_flight_each_unit;
+        int64_t http2_streams, http2_cancels, http2_frames;
+    } limits;
+    struct {
+        int64_t timeout;
+        bool must_be_durable;
+        char *user, *password_file;
+    } broker;
+    struct {
+        int64_t connect_timeout, timeout, idle_timeout, idle_each_node, probe_interval;
+    } proxy;
+    struct {
+        char *listen, *token_file;
+    } admin;
+    struct {
+        char *location, *cache;
+    } store;
+    struct {
+        char *access, *level;
+    } log;
+    int64_t drain_timeout;
+};
+
+extern const struct option gateway_options[];
+extern const size_t gateway_option_count;
+
+#endif

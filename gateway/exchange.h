@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One request on its way through the gateway: what was decided for it, and who works on it now. It lives in the
+ * request's own pool as a shared chunk, so that it is disposed when the request is, for whatever reason.
+ *
+ * Lifecycle: request.c makes it, routes it and hands it to queue_publish() or proxy_forward(), the *carrier*. The
+ * carrier sets `detach` and answers through exchange_fail() or libh2o. When the client goes away first, dispose calls
+ * `detach`, after which the carrier must not touch the exchange or its request again.
+ */
+#ifndef GATEWAY_EXCHANGE_H
+#define GATEWAY_EXCHANGE_H
+
+#include <h2o.h>
+
+#include "gateway/view.h"
+#include "gateway/worker.h"
+#include "router/table.h"
+
+struct exchange {
+    h2o_req_t *req;
+    struct worker *worker;
+    struct view *view; /* pinned: NULL where no rules were there */
+    const struct table_route *route;
+    const struct table_unit *rules; /* of the unit */
+    struct unit *unit;              /* counted in its in_flight while set */
+    struct decision decision;
+    struct str user;    /* in the request's pool; base NULL: none */
+    struct str traceparent; /* the one to pass on: the client's, or made here */
+    uint64_t received_us;   /* wall clock */
+    uint64_t received_mono_us;
+    enum verdict verdict;
+    bool trusted_peer;
+    struct str message_id; /* queue */
+    struct str node;       /* proxy: authority of the node that answered */
+    unsigned attempts;
+    void (*detach)(struct exchange *exchange);
+    void *carrier; /* the carrier's own state */
+};
+
+/* Answers with the problem of VERDICT; DETAIL (one sentence for the client, may be NULL) is copied. */
+void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *detail);
+
+/* Adds LDC-Unit, LDC-Epoch and LDC-Color to the answer, as far as they are known. Call before h2o_start_response. */
+void exchange_add_headers(struct exchange *exchange);
+
+/* For refusals before there is an exchange, such as a malformed head: the same problem document on REQ. */
+void problem_send(struct worker *worker, h2o_req_t *req, enum verdict verdict, const char *detail);
+/* The same as a complete HTTP/1.1 answer with `Connection: close`, for a connection whose head cannot be read. */
+void problem_format_http1(struct worker *worker, enum verdict verdict, const char *detail, struct buf *out);
+
+/* The carriers. */
+void queue_publish(struct exchange *exchange);
+void proxy_forward(struct exchange *exchange);
+
+#endif

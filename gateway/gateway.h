@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The process: configuration, workers, registry and the control thread (which is the main thread). Owns them all.
+ */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include <stdatomic.h>
+
+#include "gateway/config.h"
+#include "gateway/view.h"
+#include "gateway/worker.h"
+
+struct control;
+
+struct gateway {
+    struct gateway_config config; /* what cannot be reloaded is read from here by every thread; the reloadable fields
+                                     are written by the control thread while all workers stand still (worker_post) */
+    char name[64];
+    char *broker_password; /* NULL: none */
+    struct registry *registry;
+    struct worker *workers;
+    unsigned worker_count;
+    struct control *control;
+    _Atomic uint64_t body_bytes;  /* request bodies held by all threads */
+    _Atomic uint32_t connections; /* client connections of all threads */
+    _Atomic bool draining;
+};
+
+#endif

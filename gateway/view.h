@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rules in force joined with what this process knows of the units and nodes that they name. A view is immutable
+ * in shape and shared by reference count: the control thread makes one for each table and hands it to every worker,
+ * which swaps it whole between two requests; a request keeps the view that it started with.
+ *
+ * Units and nodes are found by name in the registry, so that counts and health outlive a reload; they live as long as
+ * the process (an operator names hundreds of them, not millions). Their moving parts are atomics.
+ */
+#ifndef GATEWAY_VIEW_H
+#define GATEWAY_VIEW_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "common/error.h"
+#include "common/stats.h"
+#include "router/table.h"
+
+/* One HTTP node. */
+struct node {
+    uint32_t id; /* dense, for arrays of the workers */
+    char *url;   /* as in the rules: http://host:port */
+    char *authority;
+    struct sockaddr_storage address;
+    socklen_t address_len;
+    _Atomic bool refused;    /* taken out by a failed connection; a probe brings it back */
+    _Atomic bool reported;   /* taken out by its agent's report (a lease: the control thread clears it) */
+    _Atomic uint32_t in_flight;
+};
+
+/* One unit, by name. */
+struct unit {
+    uint32_t id;
+    char *name;
+    _Atomic uint32_t in_flight; /* requests of this gateway, for the bulkhead */
+    stat_value requests, refused, failed; /* written with atomic adds: many threads */
+};
+
+struct view_unit {
+    struct unit *unit;
+    struct node **nodes[COLOR_COUNT]; /* as many as the table's */
+};
+
+struct view {
+    _Atomic uint32_t references;
+    struct table *table; /* one reference */
+    struct view_unit *units; /* [table->unit_count] */
+    struct jwt_key *jwt_key; /* NULL where the rules configure none */
+};
+
+/* Owned by the gateway; guarded by a mutex inside, for the control thread makes views while workers run. */
+struct registry;
+struct registry *registry_create(void);
+void registry_destroy(struct registry **registry);
+/* Calls FN for each node ever named (probes, metrics, status). */
+void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg);
+void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit, void *arg), void *arg);
+
+/* Takes over the reference to TABLE also when it fails: a node's host that does not resolve, a key file that cannot
+ * be read. The result has one reference. */
+struct view *view_create(struct registry *registry, struct table *table, struct error *err) MUST_CHECK;
+void view_ref(struct view *view);
+void view_unref(struct view **view);
+
+static inline bool node_usable(const struct node *node)
+{
+    return !atomic_load_explicit(&node->refused, memory_order_relaxed) &&
+           !atomic_load_explicit(&node->reported, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The compiled rules: what the gateway and the agent run. One immutable block, made by rules/compile.c, shared by
+ * reference count and swapped whole; a request keeps the table that it started with. Lookups allocate nothing, read
+ * no clock and know no I/O. All texts in it live as long as the table.
+ */
+#ifndef ROUTER_TABLE_H
+#define ROUTER_TABLE_H
+
+#include "common/str.h"
+#include "router/hash.h"
+#include "router/verdict.h"
+
+enum zone {
+    ZONE_A = 0, /* sharded by user */
+    ZONE_B,     /* isolated long tail */
+    ZONE_C,     /* global data */
+    ZONE_CORE,  /* work that spans units */
+};
+
+enum color {
+    COLOR_BLUE = 0,
+    COLOR_GREEN,
+    COLOR_COUNT,
+};
+
+enum action {
+    ACTION_PROXY = 0,
+    ACTION_QUEUE,
+    ACTION_ZONE_C,
+};
+
+enum source_kind {
+    SOURCE_HEADER = 0, /* name: lower-case field name */
+    SOURCE_COOKIE,
+    SOURCE_QUERY,
+    SOURCE_PATH, /* name: template with one {variable} segment: /users/{uid} (a prefix match) */
+    SOURCE_JSON, /* name: RFC 6901 pointer into the body */
+    SOURCE_JWT,  /* name: claim of the bearer token */
+};
+
+/* Where a user ID comes from. */
+struct source {
+    enum source_kind kind;
+    struct str name; /* by kind, see above */
+    struct str text; /* as the operator wrote it: "header:X-User-Id" */
+};
+
+enum on_missing {
+    MISSING_REJECT = 0,
+    MISSING_CORE,
+    MISSING_LOCAL, /* a unit of the route's zone in the gateway's own datacentre */
+};
+
+enum jwt_algorithm {
+    JWT_NONE = 0, /* no jwt: source configured */
+    JWT_HS256,
+    JWT_RS256,
+    JWT_ES256,
+};
+
+struct jwt_rules {
+    enum jwt_algorithm algorithm;
+    struct str key_file;         /* HS256: the secret's bytes; others: a PEM public key */
+    struct str issuer, audience; /* base NULL: not checked */
+    int64_t leeway_s;
+};
+
+#define NO_UNIT UINT32_MAX
+
+struct table_nodes {
+    const struct str *urls; /* http://host:port */
+    uint32_t count;
+};
+
+struct table_unit {
+    struct str name, datacenter;
+    enum zone kind;
+    uint32_t standby; /* index, or NO_UNIT */
+    const struct str *brokers; /* redis://host:port; the first is the primary */
+    uint32_t broker_count;
+    const struct str *agents; /* base URLs of the unit's agents */
+    uint32_t agent_count;
+    struct table_nodes nodes[COLOR_COUNT];
+    uint32_t weights[COLOR_COUNT]; /* relative */
+    uint64_t color_seed;
+    uint32_t max_in_flight;  /* of one gateway; 0: the gateway's own default */
+    double capacity_rps;     /* 0: not declared */
+    uint32_t line;           /* in the rule file */
+};
+
+struct table_topic {
+    struct str name;
+    uint32_t partitions;
+    int64_t retention_ms; /* how long acknowledged messages are kept */
+    uint32_t line;
+};
+
+enum cross_unit {
+    CROSS_REJECT = 0, /* 409 */
+    CROSS_CORE,
+};
+
+#define TABLE_METHODS(X) X(GET) X(HEAD) X(POST) X(PUT) X(PATCH) X(DELETE) X(OPTIONS)
+
+struct table_route {
+    struct str path;  /* pattern: literal segments, "*" for one segment, a final "*" for any rest */
+    uint32_t methods; /* bit i: the i-th of TABLE_METHODS; 0: any */
+    enum zone zone;
+    enum action action;
+    uint32_t topic; /* index, for queue */
+    const struct source *participants;
+    uint32_t participant_count;
+    enum cross_unit cross_unit;
+    int64_t timeout_ms;      /* of the upstream's answer or of the broker's; 0: the gateway's default */
+    uint32_t retries;        /* of safe requests, on other nodes of the same unit */
+    uint64_t max_body;       /* bytes; 0: the gateway's limit */
+    uint32_t line;
+};
+
+#define ROUTE_MAX_PARTICIPANTS 8
+
+struct table {
+    uint64_t epoch;   /* of the store record that it came from; 0 for a file that was never applied */
+    struct hash hash;
+    const uint16_t *slot_unit; /* [hash.slots] -> index of the A unit */
+    const uint16_t *slot_line; /* [hash.slots] -> index into range_lines */
+    const struct table_unit *units;
+    uint32_t unit_count;
+    const struct table_topic *topics;
+    uint32_t topic_count;
+    const struct table_route *routes;
+    uint32_t route_count;
+    const struct source *sources;
+    uint32_t source_count;
+    enum on_missing on_missing;
+    struct jwt_rules jwt;
+    uint32_t core_unit; /* index of the first core unit, or NO_UNIT */
+    size_t bytes;       /* of the whole block */
+    struct table_index *index; /* overrides, zone lists and the like: known to table.c and its builder only */
+};
+
+void table_ref(struct table *table);
+void table_unref(struct table **table); /* frees at the last one; nulls the pointer */
+
+/* Which route takes METHOD and PATH (without its query; percent-decoding is the caller's). VERDICT_OK with *route,
+ * or NO_ROUTE / METHOD_NOT_ALLOWED. First match wins. */
+enum verdict table_match(const struct table *table, struct str method, struct str path, uint32_t *route);
+
+struct routing {
+    uint32_t route;                               /* from table_match */
+    struct str user;                              /* base NULL: no source yielded one */
+    struct str participants[ROUTE_MAX_PARTICIPANTS]; /* beside the user; base NULL: absent, which is an error of the caller's */
+    uint32_t participant_count;
+    struct str color;      /* a tester's wish: "blue", "green", or base NULL */
+    struct str datacenter; /* the gateway's own, for on_missing: local */
+};
+
+enum decided_by {
+    BY_SLOT = 0,
+    BY_OVERRIDE_USER,
+    BY_OVERRIDE_PREFIX,
+    BY_CROSS_UNIT,
+    BY_MISSING,
+    BY_ZONE, /* core routes */
+};
+
+struct decision {
+    uint32_t unit; /* index into units */
+    uint32_t slot; /* UINT32_MAX where the user was not hashed */
+    enum color color;
+    enum decided_by by;
+    uint32_t line; /* of the rule that decided: slot range, override or route */
+};
+
+/* Where the request goes. Pure: the same arguments give the same decision. Only VERDICT_OK fills *decision whole;
+ * others fill what is known. */
+enum verdict table_route(const struct table *table, const struct routing *routing, struct decision *decision);
+
+/* The A unit (or, by an override, any unit) that owns USER: the part of table_route that hashes. */
+enum verdict table_owner(const struct table *table, struct str user, struct decision *decision);
+
+/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to it. */
+enum color table_color(const struct table_unit *unit, struct str user);
+
+/* The partition of TOPIC for USER: by its slot, so that a slot's users move together. */
+uint32_t table_partition(const struct table_topic *topic, uint32_t slot, struct str user);
+
+/* Index of the unit called NAME, or NO_UNIT. */
+uint32_t table_unit_index(const struct table *table, struct str name);
+
+const char *zone_name(enum zone zone);
+const char *color_name(enum color color);
+const char *action_name(enum action action);
+
+#endif
