@@ -3,7 +3,7 @@
 # Installs what building and testing need from the distribution, and only what is missing.
 set -eu
 packages="gcc make pkg-config libh2o-evloop-dev libhiredis-dev libyaml-dev libcurl4-openssl-dev libjansson-dev libssl-dev
-libxxhash-dev libsystemd-dev libcmocka-dev python3 redis-server nginx-light haproxy webdis wrk openssl cppcheck
+libxxhash-dev libsystemd-dev libcmocka-dev python3 redis-server nginx haproxy webdis wrk openssl cppcheck
 clang-format-14 curl"
 missing=
 for package in $packages; do
