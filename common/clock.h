@@ -11,7 +11,9 @@
 uint64_t clock_wall_us(void);
 uint64_t clock_monotonic_us(void);
 
-/* "2026-01-31T13:37:00.123456Z" into TEXT, which must hold 28 bytes. */
+#define CLOCK_UTC_SIZE 28
+
+/* "2026-01-31T13:37:00.123456Z" into TEXT, which must hold CLOCK_UTC_SIZE bytes. Years 0 to 9999. */
 void clock_format_utc(uint64_t wall_us, char *text);
 
 #endif

@@ -42,7 +42,7 @@ static inline uint64_t stat_get(const stat_value *value)
     return atomic_load_explicit((stat_value *)value, memory_order_relaxed);
 }
 
-/* Latencies: buckets at powers of two of a microsecond, four to a doubling; from 1 us to 67 s. */
+/* Latencies in whole microseconds: exact below 8, then four buckets to a doubling; the last begins at 235 s. */
 #define STAT_BUCKETS 108
 struct stat_histogram {
     stat_value buckets[STAT_BUCKETS];
@@ -53,11 +53,17 @@ void stat_observe(struct stat_histogram *histogram, uint64_t us);
 /* The upper bound of the bucket that holds quantile Q (0..1) of the sum of COUNT histograms; 0 when empty. */
 uint64_t stat_quantile_us(const struct stat_histogram *const *histograms, size_t count, double q);
 
+/* A metric's HELP and TYPE lines: "counter", "gauge", "histogram". For series that no struct holds. */
+void stats_print_head(const char *name, const char *type, const char *help, struct buf *out);
+
 /* Prometheus text: HELP, TYPE and the sum over the COUNT structs in BLOCKS, prefixed "ldcgate_". LABELS such as
  * `unit="RZ01"` or "". */
 void stats_print(const struct stat_row *rows, size_t row_count, const void *const *blocks, size_t count,
                  const char *labels, struct buf *out);
 void stats_print_histogram(const char *name, const char *help, const struct stat_histogram *const *histograms,
                            size_t count, const char *labels, struct buf *out);
+
+/* One Markdown table row a metric, for docs/METRICS.md. */
+void stats_document(const struct stat_row *rows, size_t row_count, struct buf *out);
 
 #endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * JSON strings for those who write lines by hand because they write many: logs and the access log. Whoever builds or
+ * reads documents uses jansson.
+ */
+#ifndef COMMON_JSON_TEXT_H
+#define COMMON_JSON_TEXT_H
+
+#include "common/str.h"
+
+/* Appends TEXT in quotes, escaped (RFC 8259). Bytes that are no well-formed UTF-8 become U+FFFD, one each. */
+void json_append_text(struct buf *out, struct str text);
+
+#endif
