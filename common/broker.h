@@ -48,8 +48,8 @@ struct broker_config {
 typedef void (*broker_reply_fn)(void *arg, const redisReply *reply);
 typedef void (*broker_state_fn)(void *arg, struct broker *broker, enum broker_state state);
 
-struct broker *broker_create(const struct broker_loop *loop, const struct broker_config *config, broker_state_fn changed,
-                             void *arg);
+struct broker *broker_create(const struct broker_loop *loop, const struct broker_config *config,
+                             broker_state_fn changed, void *arg);
 /* Calls back what is under way (with NULL) before it returns. */
 void broker_destroy(struct broker **broker);
 

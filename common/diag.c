@@ -29,7 +29,8 @@ void diag_add(struct diag_list *list, enum diag_severity severity, int line, int
 static int by_place(const void *left, const void *right)
 {
     const struct diag *a = left, *b = right;
-    return a->line != b->line ? (a->line > b->line) - (a->line < b->line) : (a->column > b->column) - (a->column < b->column);
+    return a->line != b->line ? (a->line > b->line) - (a->line < b->line)
+                              : (a->column > b->column) - (a->column < b->column);
 }
 
 void diag_print(struct diag_list *list, struct buf *out)

@@ -17,7 +17,7 @@ enum diag_severity {
 
 struct diag {
     enum diag_severity severity;
-    int line, column; /* from 1 */
+    int line, column;     /* from 1 */
     char *message, *hint; /* hint may be NULL */
 };
 

@@ -28,7 +28,6 @@ struct error {
 int error_set(struct error *err, enum error_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The same with ": " and the text of the errno in SYSTEM_ERRNO behind it. Always returns -1. */
-int error_set_errno(struct error *err, int system_errno, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+int error_set_errno(struct error *err, int system_errno, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

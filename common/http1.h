@@ -12,12 +12,12 @@
 
 enum http1_verdict {
     HTTP1_COMPLETE = 0,
-    HTTP1_PARTIAL,           /* read more */
-    HTTP1_BAD_REQUEST,       /* 400 and close */
-    HTTP1_HEAD_TOO_LARGE,    /* 431 and close */
-    HTTP1_URI_TOO_LONG,      /* 414 and close */
-    HTTP1_BAD_VERSION,       /* 505 and close */
-    HTTP1_UNKNOWN_CODING,    /* 501 and close: a transfer coding other than chunked */
+    HTTP1_PARTIAL,             /* read more */
+    HTTP1_BAD_REQUEST,         /* 400 and close */
+    HTTP1_HEAD_TOO_LARGE,      /* 431 and close */
+    HTTP1_URI_TOO_LONG,        /* 414 and close */
+    HTTP1_BAD_VERSION,         /* 505 and close */
+    HTTP1_UNKNOWN_CODING,      /* 501 and close: a transfer coding other than chunked */
     HTTP1_UNKNOWN_EXPECTATION, /* 417 */
 };
 
@@ -32,7 +32,7 @@ struct http1_head {
     size_t header_count;
     bool chunked, has_length, keep_alive, expect_continue;
     uint64_t content_length;
-    size_t size; /* bytes of the head, with its empty line */
+    size_t size;       /* bytes of the head, with its empty line */
     const char *fault; /* one sentence for the client where the verdict is a refusal */
 };
 

@@ -22,7 +22,7 @@ struct httpd_route {
     const char *method;
     const char *path; /* exact, or a prefix when it ends in a slash and more follows */
     httpd_handler_fn handle;
-    bool open; /* needs no token: health checks */
+    bool open;       /* needs no token: health checks */
     const char *doc; /* one sentence; docs are checked against it */
 };
 

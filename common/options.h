@@ -28,11 +28,14 @@ struct option {
     const char *doc;    /* one sentence */
 };
 
-int option_set_bool(const struct option *option, struct str text, void *field, struct error *err);     /* bool */
-int option_set_int(const struct option *option, struct str text, void *field, struct error *err);      /* int64_t */
-int option_set_size(const struct option *option, struct str text, void *field, struct error *err);     /* int64_t bytes: 16KiB, 1MiB */
-int option_set_duration(const struct option *option, struct str text, void *field, struct error *err); /* int64_t ms: 250ms, 5s, 2m, 1h */
-int option_set_string(const struct option *option, struct str text, void *field, struct error *err);   /* char * (NULL when empty) */
+int option_set_bool(const struct option *option, struct str text, void *field, struct error *err); /* bool */
+int option_set_int(const struct option *option, struct str text, void *field, struct error *err);  /* int64_t */
+int option_set_size(const struct option *option, struct str text, void *field,
+                    struct error *err); /* int64_t bytes: 16KiB, 1MiB */
+int option_set_duration(const struct option *option, struct str text, void *field,
+                        struct error *err); /* int64_t ms: 250ms, 5s, 2m, 1h */
+int option_set_string(const struct option *option, struct str text, void *field,
+                      struct error *err); /* char * (NULL when empty) */
 /* A YAML list, or one string with commas: struct option_strings. */
 int option_set_strings(const struct option *option, struct str text, void *field, struct error *err);
 
@@ -54,8 +57,9 @@ int options_load(const struct option *table, size_t count, void *config, struct 
 size_t options_unreloadable(const struct option *table, size_t count, const void *before, const void *after,
                             struct buf *out);
 
-void options_show(const struct option *table, size_t count, const void *config, struct buf *out); /* name = value lines */
-void options_document(const struct option *table, size_t count, struct buf *out);                 /* Markdown table rows */
+void options_show(const struct option *table, size_t count, const void *config,
+                  struct buf *out);                                               /* name = value lines */
+void options_document(const struct option *table, size_t count, struct buf *out); /* Markdown table rows */
 void options_free(const struct option *table, size_t count, void *config);
 
 #endif

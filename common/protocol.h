@@ -37,16 +37,16 @@ bool protocol_id_parse(struct str text, struct protocol_id *id);
 
 /* The envelope's fields, in stream order. Values are bytes; numbers are decimal text. */
 enum envelope_field {
-    ENVELOPE_ID = 0,   /* "id" */
-    ENVELOPE_USER,     /* "user": the ordering key */
-    ENVELOPE_SLOT,     /* "slot" */
-    ENVELOPE_EPOCH,    /* "epoch": of the rules that routed it */
-    ENVELOPE_INGRESS,  /* "in_us": wall clock when the gateway had the whole request */
-    ENVELOPE_COLOR,    /* "color" */
-    ENVELOPE_METHOD,   /* "method" */
-    ENVELOPE_PATH,     /* "path": with the query */
-    ENVELOPE_HEADERS,  /* "headers": "name: value" lines, separated by \n; names lower-case */
-    ENVELOPE_BODY,     /* "body" */
+    ENVELOPE_ID = 0,  /* "id" */
+    ENVELOPE_USER,    /* "user": the ordering key */
+    ENVELOPE_SLOT,    /* "slot" */
+    ENVELOPE_EPOCH,   /* "epoch": of the rules that routed it */
+    ENVELOPE_INGRESS, /* "in_us": wall clock when the gateway had the whole request */
+    ENVELOPE_COLOR,   /* "color" */
+    ENVELOPE_METHOD,  /* "method" */
+    ENVELOPE_PATH,    /* "path": with the query */
+    ENVELOPE_HEADERS, /* "headers": "name: value" lines, separated by \n; names lower-case */
+    ENVELOPE_BODY,    /* "body" */
     ENVELOPE_FIELDS,
 };
 

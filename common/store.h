@@ -28,10 +28,10 @@ struct store_record {
 /* A process that follows the store. Present as long as the process that registered it lives. */
 struct store_member {
     char name[64];
-    char role[16];       /* "gateway" or "agent" */
-    char unit[64];       /* agents */
+    char role[16]; /* "gateway" or "agent" */
+    char unit[64]; /* agents */
     char datacenter[64];
-    char admin[128];     /* base URL of its admin listener */
+    char admin[128]; /* base URL of its admin listener */
     long pid;
     bool alive;
 };

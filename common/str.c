@@ -47,7 +47,11 @@ struct str str_trim(struct str s)
 static size_t utf8_sequence(const unsigned char *p, size_t left)
 {
     unsigned char c = p[0], low = 0x80, high = 0xbf;
-    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c <= 0xdf ? 2 : c >= 0xe0 && c <= 0xef ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
+    size_t len = c < 0x80                 ? 1
+                 : c >= 0xc2 && c <= 0xdf ? 2
+                 : c >= 0xe0 && c <= 0xef ? 3
+                 : c >= 0xf0 && c <= 0xf4 ? 4
+                                          : 0;
     if (len == 0 || len > left)
         return 0;
     if (c == 0xe0)

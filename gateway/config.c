@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/config.h"
 
-#define AT(field)  offsetof(struct gateway_config, field)
+#define AT(field)   offsetof(struct gateway_config, field)
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define KIB        1024
-#define MIB        (1024 * KIB)
-#define GIB        (1024LL * MIB)
-#define DAY_MS     86400000LL
+#define KIB         1024
+#define MIB         (1024 * KIB)
+#define GIB         (1024LL * MIB)
+#define DAY_MS      86400000LL
 
 const struct option gateway_options[] = {
     {"name", option_set_string, AT(name), 0, 0, "", false,
@@ -31,8 +31,7 @@ const struct option gateway_options[] = {
     {"ingress.trusted_peers", option_set_strings, AT(ingress.trusted_peers), 0, 0, "127.0.0.0/8,::1/128", true,
      "Networks whose LDC-* and X-Forwarded-* request headers are believed; from others they are dropped."},
 
-    {"limits.head", option_set_size, AT(limits.head), KIB, MIB, "16KiB", true,
-     "Longest request head; 431 beyond."},
+    {"limits.head", option_set_size, AT(limits.head), KIB, MIB, "16KiB", true, "Longest request head; 431 beyond."},
     {"limits.uri", option_set_size, AT(limits.uri), 128, MIB, "8KiB", true, "Longest request target; 414 beyond."},
     {"limits.body", option_set_size, AT(limits.body), 0, GIB, "1MiB", true, "Longest request body; 413 beyond."},
     {"limits.bodies_total", option_set_size, AT(limits.bodies_total), MIB, 64 * GIB, "256MiB", true,
@@ -58,7 +57,8 @@ const struct option gateway_options[] = {
     {"limits.http2_cancels", option_set_int, AT(limits.http2_cancels), 1, 1000000, "200", true,
      "Streams that one HTTP/2 connection may cancel in ten seconds, beyond as many as it completed; GOAWAY beyond."},
     {"limits.http2_frames", option_set_int, AT(limits.http2_frames), 100, 10000000, "2000", true,
-     "PING, SETTINGS, PRIORITY, WINDOW_UPDATE and empty frames that one HTTP/2 connection may send in ten seconds; GOAWAY beyond."},
+     "PING, SETTINGS, PRIORITY, WINDOW_UPDATE and empty frames that one HTTP/2 connection may send in ten seconds; "
+     "GOAWAY beyond."},
 
     {"broker.timeout", option_set_duration, AT(broker.timeout), 10, 600000, "2s", true,
      "How long a broker may take to confirm a message; 503 beyond, with the outcome unknown."},

@@ -24,7 +24,7 @@ struct exchange {
     const struct table_unit *rules; /* of the unit */
     struct unit *unit;              /* counted in its in_flight while set */
     struct decision decision;
-    struct str user;    /* in the request's pool; base NULL: none */
+    struct str user;        /* in the request's pool; base NULL: none */
     struct str traceparent; /* the one to pass on: the client's, or made here */
     uint64_t received_us;   /* wall clock */
     uint64_t received_mono_us;

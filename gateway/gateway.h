@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "gateway/config.h"
+#include "gateway/peer.h"
 #include "gateway/view.h"
 #include "gateway/worker.h"
 
@@ -17,7 +18,8 @@ struct gateway {
     struct gateway_config config; /* what cannot be reloaded is read from here by every thread; the reloadable fields
                                      are written by the control thread while all workers stand still (worker_post) */
     char name[64];
-    char *broker_password; /* NULL: none */
+    char *broker_password;              /* NULL: none */
+    struct peer_networks trusted_peers; /* of ingress.trusted_peers */
     struct registry *registry;
     struct worker *workers;
     unsigned worker_count;

@@ -25,8 +25,8 @@ struct node {
     char *authority;
     struct sockaddr_storage address;
     socklen_t address_len;
-    _Atomic bool refused;    /* taken out by a failed connection; a probe brings it back */
-    _Atomic bool reported;   /* taken out by its agent's report (a lease: the control thread clears it) */
+    _Atomic bool refused;  /* taken out by a failed connection; a probe brings it back */
+    _Atomic bool reported; /* taken out by its agent's report (a lease: the control thread clears it) */
     _Atomic uint32_t in_flight;
 };
 
@@ -34,7 +34,7 @@ struct node {
 struct unit {
     uint32_t id;
     char *name;
-    _Atomic uint32_t in_flight; /* requests of this gateway, for the bulkhead */
+    _Atomic uint32_t in_flight;           /* requests of this gateway, for the bulkhead */
     stat_value requests, refused, failed; /* written with atomic adds: many threads */
 };
 
@@ -45,7 +45,7 @@ struct view_unit {
 
 struct view {
     _Atomic uint32_t references;
-    struct table *table; /* one reference */
+    struct table *table;     /* one reference */
     struct view_unit *units; /* [table->unit_count] */
     struct jwt_key *jwt_key; /* NULL where the rules configure none */
 };

@@ -31,9 +31,12 @@ struct worker {
     struct gateway *gateway;
     unsigned index;
     pthread_t thread;
+    h2o_globalconf_t h2o_config;
     h2o_context_t h2o; /* h2o.loop is the event loop */
     h2o_accept_ctx_t accept;
-    struct view *view; /* NULL until the first rules arrived */
+    h2o_multithread_queue_t *mail_queue;
+    h2o_multithread_receiver_t mail;
+    struct view *view;      /* NULL until the first rules arrived */
     _Atomic uint64_t epoch; /* of `view`, for other threads */
     struct gateway_stats stats;
     struct queue *queue;
@@ -42,13 +45,26 @@ struct worker {
     struct access_log *access_log; /* NULL: off */
     struct sampler *sampler;
     uint64_t random[4];
-    bool draining;
+    bool draining, stopping;
 };
 
-/* 64 random bits, not for secrets. */
-uint64_t worker_random(struct worker *worker);
+/* From the control thread, in this order. worker_start returns when the worker's sockets listen, or with *err. */
+int worker_start(struct worker *worker, struct gateway *gateway, unsigned index, struct error *err) MUST_CHECK;
+/* Swaps the view between two requests; takes a reference of its own. `epoch` follows when it is done. */
+void worker_adopt(struct worker *worker, struct view *view);
+/* Runs FN(worker, ARG) on the worker's thread, between two events. Posts are run in the order they were made. */
+void worker_post(struct worker *worker, void (*fn)(struct worker *worker, void *arg), void *arg);
+/* Stops accepting; what is in flight goes on. */
+void worker_drain(struct worker *worker);
+/* Ends the thread after its current turn, whatever is in flight, and releases all it owns. */
+void worker_stop(struct worker *worker);
 
-/* Microseconds of the wall clock, read once a loop turn or so: good for stamps. */
-uint64_t worker_wall_us(struct worker *worker);
+static inline struct worker *worker_of(h2o_req_t *req)
+{
+    return H2O_STRUCT_FROM_MEMBER(struct worker, h2o, req->conn->ctx);
+}
+
+/* 64 random bits (xoshiro256**), not for secrets. */
+uint64_t worker_random(struct worker *worker);
 
 #endif

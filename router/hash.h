@@ -12,8 +12,8 @@
 
 enum hash_kind {
     HASH_MODULO = 0, /* the ID as an unsigned decimal integer of any length, modulo the slots */
-    HASH_CRC16,      /* CRC-16/XMODEM over the ID, or over the non-empty text in its first {...}, as Redis Cluster has it */
-    HASH_XXH3,       /* XXH3, 64 bits, with the seed */
+    HASH_CRC16, /* CRC-16/XMODEM over the ID, or over the non-empty text in its first {...}, as Redis Cluster has it */
+    HASH_XXH3,  /* XXH3, 64 bits, with the seed */
 };
 
 #define HASH_MAX_SLOTS 16384

@@ -76,7 +76,7 @@ struct table_nodes {
 struct table_unit {
     struct str name, datacenter;
     enum zone kind;
-    uint32_t standby; /* index, or NO_UNIT */
+    uint32_t standby;          /* index, or NO_UNIT */
     const struct str *brokers; /* redis://host:port; the first is the primary */
     uint32_t broker_count;
     const struct str *agents; /* base URLs of the unit's agents */
@@ -84,9 +84,9 @@ struct table_unit {
     struct table_nodes nodes[COLOR_COUNT];
     uint32_t weights[COLOR_COUNT]; /* relative */
     uint64_t color_seed;
-    uint32_t max_in_flight;  /* of one gateway; 0: the gateway's own default */
-    double capacity_rps;     /* 0: not declared */
-    uint32_t line;           /* in the rule file */
+    uint32_t max_in_flight; /* of one gateway; 0: the gateway's own default */
+    double capacity_rps;    /* 0: not declared */
+    uint32_t line;          /* in the rule file */
 };
 
 struct table_topic {
@@ -112,16 +112,16 @@ struct table_route {
     const struct source *participants;
     uint32_t participant_count;
     enum cross_unit cross_unit;
-    int64_t timeout_ms;      /* of the upstream's answer or of the broker's; 0: the gateway's default */
-    uint32_t retries;        /* of safe requests, on other nodes of the same unit */
-    uint64_t max_body;       /* bytes; 0: the gateway's limit */
+    int64_t timeout_ms; /* of the upstream's answer or of the broker's; 0: the gateway's default */
+    uint32_t retries;   /* of safe requests, on other nodes of the same unit */
+    uint64_t max_body;  /* bytes; 0: the gateway's limit */
     uint32_t line;
 };
 
 #define ROUTE_MAX_PARTICIPANTS 8
 
 struct table {
-    uint64_t epoch;   /* of the store record that it came from; 0 for a file that was never applied */
+    uint64_t epoch; /* of the store record that it came from; 0 for a file that was never applied */
     struct hash hash;
     const uint16_t *slot_unit; /* [hash.slots] -> index of the A unit */
     const uint16_t *slot_line; /* [hash.slots] -> index into range_lines */
@@ -135,8 +135,8 @@ struct table {
     uint32_t source_count;
     enum on_missing on_missing;
     struct jwt_rules jwt;
-    uint32_t core_unit; /* index of the first core unit, or NO_UNIT */
-    size_t bytes;       /* of the whole block */
+    uint32_t core_unit;        /* index of the first core unit, or NO_UNIT */
+    size_t bytes;              /* of the whole block */
     struct table_index *index; /* overrides, zone lists and the like: known to table.c and its builder only */
 };
 
@@ -148,9 +148,10 @@ void table_unref(struct table **table); /* frees at the last one; nulls the poin
 enum verdict table_match(const struct table *table, struct str method, struct str path, uint32_t *route);
 
 struct routing {
-    uint32_t route;                               /* from table_match */
-    struct str user;                              /* base NULL: no source yielded one */
-    struct str participants[ROUTE_MAX_PARTICIPANTS]; /* beside the user; base NULL: absent, which is an error of the caller's */
+    uint32_t route;                                  /* from table_match */
+    struct str user;                                 /* base NULL: no source yielded one */
+    struct str participants[ROUTE_MAX_PARTICIPANTS]; /* beside the user; base NULL: absent, which is an error of the
+                                                        caller's */
     uint32_t participant_count;
     struct str color;      /* a tester's wish: "blue", "green", or base NULL */
     struct str datacenter; /* the gateway's own, for on_missing: local */
@@ -180,7 +181,8 @@ enum verdict table_route(const struct table *table, const struct routing *routin
 /* The A unit (or, by an override, any unit) that owns USER: the part of table_route that hashes. */
 enum verdict table_owner(const struct table *table, struct str user, struct decision *decision);
 
-/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to it. */
+/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to it.
+ */
 enum color table_color(const struct table_unit *unit, struct str user);
 
 /* The partition of TOPIC for USER: by its slot, so that a slot's users move together. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What can become of a request: one list of verdicts, each with its HTTP status, the name of its problem type
- * (urn:ldcgate:problem:NAME), its RFC 9209 Proxy-Status error token ("" where the client is at fault), whether the answer
- * carries Retry-After, and a title. The counters, the problem documents and docs/PROBLEMS.md come from this list.
+ * (urn:ldcgate:problem:NAME), its RFC 9209 Proxy-Status error token ("" where the client is at fault), whether the
+ * answer carries Retry-After, and a title. The counters, the problem documents and docs/PROBLEMS.md come from this
+ * list.
  */
 #ifndef ROUTER_VERDICT_H
 #define ROUTER_VERDICT_H
@@ -47,7 +48,7 @@ enum verdict {
 #define VERDICT_ENUM(name, status, problem, proxy_status, retry, title) VERDICT_##name,
     VERDICTS(VERDICT_ENUM)
 #undef VERDICT_ENUM
-    VERDICT_COUNT,
+        VERDICT_COUNT,
 };
 
 struct verdict_info {

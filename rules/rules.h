@@ -33,15 +33,16 @@ struct rules_sample {
 struct rules_diff {
     struct rules_move *moves; /* runs of slots with the same from and to; empty where hash or slots changed */
     size_t move_count;
-    bool resharded;           /* another hash, slot count or salt: compared by sampling */
-    double slot_share;        /* of all slots (resharded: of 100,003 probe users) */
-    double user_share;        /* of the sampled distinct users, or -1 */
-    double request_share;     /* of the sampled requests, or -1 */
+    bool resharded;       /* another hash, slot count or salt: compared by sampling */
+    double slot_share;    /* of all slots (resharded: of 100,003 probe users) */
+    double user_share;    /* of the sampled distinct users, or -1 */
+    double request_share; /* of the sampled requests, or -1 */
     struct {
-        uint32_t unit;        /* in the new table */
-        double user_gain, request_gain; /* share of all that arrives here and was elsewhere; -1 where there is no sample */
+        uint32_t unit; /* in the new table */
+        double user_gain,
+            request_gain; /* share of all that arrives here and was elsewhere; -1 where there is no sample */
         double slot_gain;
-    } *gains;
+    } * gains;
     size_t gain_count;
     struct buf text; /* other differences, one a line: units added or gone, routes, weights, topics */
 };
@@ -53,9 +54,9 @@ void rules_compare(const struct table *before, const struct table *after, const 
 void rules_diff_free(struct rules_diff *diff);
 
 /* Explains a decision, with the stable keys of `ldcctl explain`:
- * {"user","source","hash","slot","unit","zone","color","rule","override","epoch","target"}, and "verdict" where it is not ok.
- * FILE names the rules in "rule" and "override" as FILE:LINE. PATH and METHOD may have base NULL: then zone A is
- * explained without a route. Appends one JSON object to OUT; returns the verdict. */
+ * {"user","source","hash","slot","unit","zone","color","rule","override","epoch","target"}, and "verdict" where it is
+ * not ok. FILE names the rules in "rule" and "override" as FILE:LINE. PATH and METHOD may have base NULL: then zone A
+ * is explained without a route. Appends one JSON object to OUT; returns the verdict. */
 enum verdict rules_explain(const struct table *table, const char *file, struct str user, struct str method,
                            struct str path, struct buf *out);
 

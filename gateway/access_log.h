@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The access log: one JSON object a request. Each worker owns one and writes it from its own thread; lines gather in
+ * memory and leave whole, at the end of the loop turn. A log that cannot be written loses lines, counted, and never
+ * holds up a request.
+ */
+#ifndef GATEWAY_ACCESS_LOG_H
+#define GATEWAY_ACCESS_LOG_H
+
+#include "gateway/exchange.h"
+
+struct access_log;
+
+/* NULL where log.access is empty; every function takes NULL. */
+struct access_log *access_log_create(struct worker *worker);
+void access_log_destroy(struct access_log **log);
+
+/* Called when the request is over, whatever became of it. */
+void access_log_write(struct access_log *log, const struct exchange *exchange);
+void access_log_flush(struct access_log *log);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/exchange.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "gateway/gateway.h"
+
+#define RETRY_AFTER "1" /* seconds: failover and reconnects are faster than HTTP can say */
+
+static void append_json_text(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c < 0x20)
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_append(out, text, 1);
+    }
+}
+
+static void append_problem(struct buf *out, enum verdict verdict, const char *detail, const struct exchange *exchange)
+{
+    const struct verdict_info *info = verdict_info(verdict);
+    buf_printf(out, "{\"type\":\"urn:ldcgate:problem:%s\",\"title\":\"%s\",\"status\":%d", info->name, info->title,
+               info->status);
+    if (detail != NULL && detail[0] != '\0') {
+        buf_append_str(out, STR_LIT(",\"detail\":\""));
+        append_json_text(out, detail);
+        buf_append(out, "\"", 1);
+    }
+    if (exchange != NULL && exchange->rules != NULL)
+        buf_printf(out, ",\"unit\":\"%.*s\"", STR_ARG(exchange->rules->name));
+    if (exchange != NULL && exchange->view != NULL)
+        buf_printf(out, ",\"epoch\":%" PRIu64, exchange->view->table->epoch);
+    if (exchange != NULL && exchange->message_id.base != NULL)
+        buf_printf(out, ",\"message\":\"%.*s\"", STR_ARG(exchange->message_id));
+    buf_append(out, "}\n", 2);
+}
+
+static void add_proxy_status(struct worker *worker, h2o_req_t *req, const struct verdict_info *info)
+{
+    char text[160];
+    int len = snprintf(text, sizeof(text), "\"%.64s\"; error=%s", worker->gateway->name, info->proxy_status);
+    h2o_iovec_t value = h2o_strdup(&req->pool, text, (size_t)len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("proxy-status"), 0, NULL, value.base, value.len);
+}
+
+static void send_document(struct worker *worker, h2o_req_t *req, enum verdict verdict, struct buf *document)
+{
+    const struct verdict_info *info = verdict_info(verdict);
+    stat_add(&worker->stats.verdicts[verdict], 1);
+    req->res.status = info->status;
+    req->res.reason = info->title;
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/problem+json"));
+    if (info->retry_after)
+        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_RETRY_AFTER, NULL, H2O_STRLIT(RETRY_AFTER));
+    if (info->proxy_status[0] != '\0')
+        add_proxy_status(worker, req, info);
+    h2o_send_inline(req, document->base, document->len);
+    buf_free(document);
+}
+
+void problem_send(struct worker *worker, h2o_req_t *req, enum verdict verdict, const char *detail)
+{
+    struct buf document = {NULL, 0, 0};
+    append_problem(&document, verdict, detail, NULL);
+    send_document(worker, req, verdict, &document);
+}
+
+void problem_format_http1(struct worker *worker, enum verdict verdict, const char *detail, struct buf *out)
+{
+    const struct verdict_info *info = verdict_info(verdict);
+    struct buf document = {NULL, 0, 0};
+    stat_add(&worker->stats.verdicts[verdict], 1);
+    append_problem(&document, verdict, detail, NULL);
+    buf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n", info->status,
+               info->title, document.len);
+    if (info->retry_after)
+        buf_append_str(out, STR_LIT("Retry-After: " RETRY_AFTER "\r\n"));
+    buf_append_str(out, STR_LIT("Connection: close\r\n\r\n"));
+    buf_append_str(out, buf_str(&document));
+    buf_free(&document);
+}
+
+void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *detail)
+{
+    struct buf document = {NULL, 0, 0};
+    exchange->verdict = verdict;
+    append_problem(&document, verdict, detail, exchange);
+    exchange_add_headers(exchange);
+    send_document(exchange->worker, exchange->req, verdict, &document);
+}
+
+static void add_number(h2o_req_t *req, const char *name, size_t name_len, uint64_t number)
+{
+    char *text = h2o_mem_alloc_pool(&req->pool, 21);
+    int len = snprintf(text, 21, "%" PRIu64, number);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name, name_len, 0, NULL, text, (size_t)len);
+}
+
+void exchange_add_headers(struct exchange *exchange)
+{
+    h2o_req_t *req = exchange->req;
+    if (exchange->view != NULL)
+        add_number(req, H2O_STRLIT("ldc-epoch"), exchange->view->table->epoch);
+    if (exchange->rules == NULL)
+        return;
+    const char *color = color_name(exchange->decision.color);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-unit"), 0, NULL, exchange->rules->name.base,
+                          exchange->rules->name.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-color"), 0, NULL, color, strlen(color));
+}

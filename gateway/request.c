@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/request.h"
+
+#include <stdio.h>
+
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "gateway/access_log.h"
+#include "gateway/exchange.h"
+#include "gateway/gateway.h"
+#include "gateway/h2_guard.h"
+#include "gateway/identity.h"
+#include "gateway/peer.h"
+#include "gateway/queue.h"
+#include "gateway/sampler.h"
+
+#define RESERVED "/-/"
+#define MESSAGES "/-/messages/"
+
+static void leave_unit(struct exchange *exchange)
+{
+    if (exchange->unit != NULL)
+        atomic_fetch_sub_explicit(&exchange->unit->in_flight, 1, memory_order_relaxed);
+}
+
+/* Runs when the request's pool goes, whichever way it ended. */
+static void dispose(void *chunk)
+{
+    struct exchange *exchange = chunk;
+    struct gateway_stats *stats = &exchange->worker->stats;
+    if (exchange->detach != NULL)
+        exchange->detach(exchange);
+    if (exchange->worker->access_log != NULL)
+        access_log_write(exchange->worker->access_log, exchange);
+    leave_unit(exchange);
+    view_unref(&exchange->view);
+    stat_set(&stats->requests_in_flight, stat_get(&stats->requests_in_flight) - 1);
+}
+
+static struct exchange *begin(h2o_req_t *req)
+{
+    struct worker *worker = worker_of(req);
+    struct exchange *exchange = h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), dispose);
+    *exchange = (struct exchange){.req = req,
+                                  .worker = worker,
+                                  .view = worker->view,
+                                  .received_us = clock_wall_us(),
+                                  .received_mono_us = clock_monotonic_us(),
+                                  .decision = {.unit = NO_UNIT, .slot = UINT32_MAX}};
+    if (exchange->view != NULL)
+        view_ref(exchange->view);
+    stat_add(&worker->stats.requests_total, 1);
+    stat_add(&worker->stats.requests_in_flight, 1);
+    return exchange;
+}
+
+/* Headers in LDC-* steer the gateway and tell the apps who asked: they count only from peers that may say so. */
+static void strip_ldc_headers(h2o_req_t *req)
+{
+    for (size_t i = 0; i < req->headers.size;) {
+        h2o_iovec_t *name = req->headers.entries[i].name;
+        if (name->len >= 4 && memcmp(name->base, "ldc-", 4) == 0)
+            h2o_delete_header(&req->headers, (ssize_t)i);
+        else
+            i++;
+    }
+}
+
+static struct str header(const h2o_req_t *req, const char *name, size_t len)
+{
+    ssize_t at = h2o_find_header_by_str(&req->headers, name, len, -1);
+    return at < 0 ? (struct str){NULL, 0}
+                  : (struct str){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+}
+
+static bool hex_run(const char *text, size_t len)
+{
+    bool nonzero = false;
+    for (size_t i = 0; i < len; i++) {
+        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+            return false;
+        nonzero |= text[i] != '0';
+    }
+    return nonzero;
+}
+
+/* W3C Trace Context, version 00: 00-<32 hex>-<16 hex>-<2 hex>; another version may be longer. */
+static bool traceparent_valid(struct str text)
+{
+    return text.len >= 55 && text.base[2] == '-' && text.base[35] == '-' && text.base[52] == '-' &&
+           memcmp(text.base, "ff", 2) != 0 && (text.len == 55 || memcmp(text.base, "00", 2) != 0) &&
+           hex_run(text.base + 3, 32) && hex_run(text.base + 36, 16);
+}
+
+static void set_traceparent(struct exchange *exchange)
+{
+    exchange->traceparent = header(exchange->req, H2O_STRLIT("traceparent"));
+    if (exchange->traceparent.base != NULL && traceparent_valid(exchange->traceparent))
+        return;
+    struct worker *worker = exchange->worker;
+    char *text = h2o_mem_alloc_pool(&exchange->req->pool, 56);
+    snprintf(text, 56, "00-%016llx%016llx-%016llx-00", (unsigned long long)worker_random(worker),
+             (unsigned long long)(worker_random(worker) | 1), (unsigned long long)(worker_random(worker) | 1));
+    exchange->traceparent = (struct str){text, 55};
+}
+
+static void add_allow(struct exchange *exchange, struct str path)
+{
+    char allow[64] = "";
+    uint32_t route;
+#define ALLOW_METHOD(name)                                                                                             \
+    if (table_match(exchange->view->table, STR_LIT(#name), path, &route) == VERDICT_OK)                                \
+        snprintf(allow + strlen(allow), sizeof(allow) - strlen(allow), "%s" #name, allow[0] ? ", " : "");
+    TABLE_METHODS(ALLOW_METHOD)
+#undef ALLOW_METHOD
+    h2o_iovec_t value = h2o_strdup(&exchange->req->pool, allow, strlen(allow));
+    h2o_add_header_by_str(&exchange->req->pool, &exchange->req->res.headers, H2O_STRLIT("allow"), 1, NULL, value.base,
+                          value.len);
+}
+
+static enum verdict match_route(struct exchange *exchange, uint32_t *route)
+{
+    h2o_req_t *req = exchange->req;
+    struct str method = {req->method.base, req->method.len};
+    struct str path = {req->path_normalized.base, req->path_normalized.len};
+    enum verdict verdict = table_match(exchange->view->table, method, path, route);
+    if (verdict == VERDICT_METHOD_NOT_ALLOWED)
+        add_allow(exchange, path);
+    if (verdict != VERDICT_OK)
+        return verdict;
+    exchange->route = &exchange->view->table->routes[*route];
+    if (exchange->route->max_body != 0 && req->entity.len > exchange->route->max_body)
+        return VERDICT_BODY_TOO_LARGE;
+    return VERDICT_OK;
+}
+
+static enum verdict read_identity(struct exchange *exchange, struct identity *identity, struct routing *routing)
+{
+    const struct table_route *route = exchange->route;
+    enum verdict verdict = identity_user(identity, &routing->user);
+    for (uint32_t i = 0; verdict == VERDICT_OK && i < route->participant_count; i++)
+        verdict = identity_participant(identity, &route->participants[i], &routing->participants[i]);
+    routing->participant_count = route->participant_count;
+    exchange->user = routing->user;
+    return verdict;
+}
+
+/* Sets the unit where the verdict is OK; FAULT is the sentence of what was wrong with the identity. */
+static enum verdict decide(struct exchange *exchange, struct identity *identity)
+{
+    struct routing routing = {.datacenter = str_of(exchange->worker->gateway->config.datacenter)};
+    enum verdict verdict = match_route(exchange, &routing.route);
+    if (verdict == VERDICT_OK)
+        verdict = read_identity(exchange, identity, &routing);
+    if (verdict != VERDICT_OK)
+        return verdict;
+    routing.color = header(exchange->req, H2O_STRLIT("ldc-color"));
+    verdict = table_route(exchange->view->table, &routing, &exchange->decision);
+    if (verdict == VERDICT_OK)
+        exchange->rules = &exchange->view->table->units[exchange->decision.unit];
+    return verdict;
+}
+
+/* The bulkhead: one slow unit must not hold all that this gateway can hold. */
+static bool enter_unit(struct exchange *exchange)
+{
+    struct unit *unit = exchange->view->units[exchange->decision.unit].unit;
+    uint32_t limit = exchange->rules->max_in_flight;
+    if (limit == 0)
+        limit = (uint32_t)exchange->worker->gateway->config.limits.in_flight_each_unit;
+    if (atomic_fetch_add_explicit(&unit->in_flight, 1, memory_order_relaxed) >= limit) {
+        atomic_fetch_sub_explicit(&unit->in_flight, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&unit->refused, 1, memory_order_relaxed);
+        return false;
+    }
+    atomic_fetch_add_explicit(&unit->requests, 1, memory_order_relaxed);
+    exchange->unit = unit;
+    return true;
+}
+
+static void dispatch(struct exchange *exchange)
+{
+    if (exchange->user.base != NULL)
+        sampler_observe(exchange->worker->sampler, exchange->user, exchange->received_mono_us);
+    if (exchange->route->action == ACTION_ZONE_C) {
+        exchange_fail(exchange, VERDICT_NO_COLLECTION, "The rules in force define no zone C collection");
+    } else if (!enter_unit(exchange)) {
+        exchange_fail(exchange, VERDICT_UNIT_BUSY, NULL);
+    } else if (exchange->route->action == ACTION_QUEUE) {
+        queue_publish(exchange);
+    } else {
+        proxy_forward(exchange);
+    }
+}
+
+static void route(struct exchange *exchange)
+{
+    struct identity identity = {
+        .req = exchange->req, .table = exchange->view->table, .jwt_key = exchange->view->jwt_key};
+    enum verdict verdict = decide(exchange, &identity);
+    if (verdict == VERDICT_OK)
+        dispatch(exchange);
+    else
+        exchange_fail(exchange, verdict, identity.fault);
+    identity_dispose(&identity);
+}
+
+/* Paths of the gateway's own, which no route can take, but for zone C's, which the rules place. */
+static bool serve_reserved(struct exchange *exchange)
+{
+    struct str path = {exchange->req->path_normalized.base, exchange->req->path_normalized.len};
+    if (!str_starts(path, STR_LIT(RESERVED)) || str_starts(path, STR_LIT("/-/c/")))
+        return false;
+    struct str id = {path.base + sizeof(MESSAGES) - 1, path.len - (sizeof(MESSAGES) - 1)};
+    if (!str_starts(path, STR_LIT(MESSAGES)) ||
+        !h2o_memis(exchange->req->method.base, exchange->req->method.len, H2O_STRLIT("GET")))
+        exchange_fail(exchange, VERDICT_NOT_FOUND, NULL);
+    else
+        queue_message_status(exchange, id);
+    return true;
+}
+
+int request_on_req(h2o_handler_t *handler, h2o_req_t *req)
+{
+    (void)handler;
+    struct exchange *exchange = begin(req);
+    const char *fault = NULL;
+    if (req->version >= 0x200 && !request_fields_acceptable(req, &fault)) {
+        exchange_fail(exchange, VERDICT_BAD_REQUEST, fault);
+        return 0;
+    }
+    exchange->trusted_peer = peer_trusted(exchange->worker->gateway, req->conn);
+    if (!exchange->trusted_peer)
+        strip_ldc_headers(req);
+    set_traceparent(exchange);
+    if (exchange->view == NULL)
+        exchange_fail(exchange, VERDICT_NO_RULES, "Apply rules with `ldcctl rules apply`");
+    else if (!serve_reserved(exchange))
+        route(exchange);
+    return 0;
+}

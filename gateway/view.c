@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/view.h"
+
+#include <netdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/url.h"
+#include "gateway/jwt.h"
+
+struct registry {
+    pthread_mutex_t lock;
+    struct unit **units;
+    struct node **nodes;
+    uint32_t unit_count, node_count;
+};
+
+struct registry *registry_create(void)
+{
+    struct registry *registry = mem_calloc(1, sizeof(*registry));
+    pthread_mutex_init(&registry->lock, NULL);
+    return registry;
+}
+
+void registry_destroy(struct registry **registry)
+{
+    if (*registry == NULL)
+        return;
+    for (uint32_t i = 0; i < (*registry)->unit_count; i++) {
+        free((*registry)->units[i]->name);
+        free((*registry)->units[i]);
+    }
+    for (uint32_t i = 0; i < (*registry)->node_count; i++) {
+        free((*registry)->nodes[i]->url);
+        free((*registry)->nodes[i]->authority);
+        free((*registry)->nodes[i]);
+    }
+    free((*registry)->units);
+    free((*registry)->nodes);
+    pthread_mutex_destroy(&(*registry)->lock);
+    free(*registry);
+    *registry = NULL;
+}
+
+void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg)
+{
+    pthread_mutex_lock(&registry->lock);
+    for (uint32_t i = 0; i < registry->node_count; i++)
+        fn(registry->nodes[i], arg);
+    pthread_mutex_unlock(&registry->lock);
+}
+
+void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit, void *arg), void *arg)
+{
+    pthread_mutex_lock(&registry->lock);
+    for (uint32_t i = 0; i < registry->unit_count; i++)
+        fn(registry->units[i], arg);
+    pthread_mutex_unlock(&registry->lock);
+}
+
+static struct unit *find_unit(struct registry *registry, struct str name)
+{
+    for (uint32_t i = 0; i < registry->unit_count; i++)
+        if (str_equal(str_of(registry->units[i]->name), name))
+            return registry->units[i];
+    struct unit *unit = mem_calloc(1, sizeof(*unit));
+    unit->id = registry->unit_count;
+    unit->name = str_dup(name);
+    registry->units = mem_realloc(registry->units, (registry->unit_count + 1) * sizeof(struct unit *));
+    registry->units[registry->unit_count++] = unit;
+    return unit;
+}
+
+static int resolve(const struct url *url, struct node *node, struct error *err)
+{
+    char port[8];
+    char *host = str_dup(url->host);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found = NULL;
+    snprintf(port, sizeof(port), "%u", url->port);
+    int failed = getaddrinfo(host, port, &hints, &found);
+    free(host);
+    if (failed != 0)
+        return error_set(err, ERROR_INPUT, "node %.*s: its host does not resolve: %s", STR_ARG(url->host),
+                         gai_strerror(failed));
+    memcpy(&node->address, found->ai_addr, found->ai_addrlen);
+    node->address_len = found->ai_addrlen;
+    freeaddrinfo(found);
+    return 0;
+}
+
+static struct node *create_node(struct str text, struct error *err)
+{
+    struct url url;
+    struct node *node = mem_calloc(1, sizeof(*node));
+    if (url_parse(text, 80, &url, err) != 0 || resolve(&url, node, err) != 0) {
+        free(node);
+        return NULL;
+    }
+    struct buf authority = {NULL, 0, 0};
+    bool v6 = memchr(url.host.base, ':', url.host.len) != NULL;
+    buf_printf(&authority, v6 ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(url.host), url.port);
+    node->authority = authority.base;
+    node->url = str_dup(text);
+    return node;
+}
+
+static struct node *find_node(struct registry *registry, struct str text, struct error *err)
+{
+    for (uint32_t i = 0; i < registry->node_count; i++)
+        if (str_equal(str_of(registry->nodes[i]->url), text))
+            return registry->nodes[i];
+    struct node *node = create_node(text, err);
+    if (node == NULL)
+        return NULL;
+    node->id = registry->node_count;
+    registry->nodes = mem_realloc(registry->nodes, (registry->node_count + 1) * sizeof(struct node *));
+    registry->nodes[registry->node_count++] = node;
+    return node;
+}
+
+static int join_unit(struct registry *registry, const struct table_unit *rules, struct view_unit *joined,
+                     struct error *err)
+{
+    joined->unit = find_unit(registry, rules->name);
+    for (int color = 0; color < COLOR_COUNT; color++) {
+        const struct table_nodes *nodes = &rules->nodes[color];
+        joined->nodes[color] = mem_calloc(nodes->count, sizeof(struct node *));
+        for (uint32_t i = 0; i < nodes->count; i++)
+            if ((joined->nodes[color][i] = find_node(registry, nodes->urls[i], err)) == NULL)
+                return -1;
+    }
+    return 0;
+}
+
+static int join(struct registry *registry, struct view *view, struct error *err)
+{
+    int result = 0;
+    pthread_mutex_lock(&registry->lock);
+    for (uint32_t i = 0; i < view->table->unit_count && result == 0; i++)
+        result = join_unit(registry, &view->table->units[i], &view->units[i], err);
+    pthread_mutex_unlock(&registry->lock);
+    if (result == 0 && view->table->jwt.algorithm != JWT_NONE)
+        result = (view->jwt_key = jwt_key_load(&view->table->jwt, err)) != NULL ? 0 : -1;
+    return result;
+}
+
+struct view *view_create(struct registry *registry, struct table *table, struct error *err)
+{
+    struct view *view = mem_calloc(1, sizeof(*view));
+    view->references = 1;
+    view->table = table;
+    view->units = mem_calloc(table->unit_count, sizeof(*view->units));
+    if (join(registry, view, err) != 0)
+        view_unref(&view);
+    return view;
+}
+
+void view_ref(struct view *view)
+{
+    atomic_fetch_add_explicit(&view->references, 1, memory_order_relaxed);
+}
+
+static void destroy(struct view *view)
+{
+    for (uint32_t i = 0; i < view->table->unit_count; i++)
+        for (int color = 0; color < COLOR_COUNT; color++)
+            free(view->units[i].nodes[color]);
+    free(view->units);
+    jwt_key_destroy(&view->jwt_key);
+    table_unref(&view->table);
+    free(view);
+}
+
+void view_unref(struct view **view)
+{
+    if (*view != NULL && atomic_fetch_sub_explicit(&(*view)->references, 1, memory_order_acq_rel) == 1)
+        destroy(*view);
+    *view = NULL;
+}

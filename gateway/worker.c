@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/worker.h"
+
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "common/invariant.h"
+#include "gateway/access_log.h"
+#include "gateway/gateway.h"
+#include "gateway/listener.h"
+#include "gateway/proxy.h"
+#include "gateway/queue.h"
+#include "gateway/request.h"
+#include "gateway/sampler.h"
+
+struct mail {
+    h2o_multithread_message_t message;
+    void (*fn)(struct worker *worker, void *arg);
+    void *arg;
+};
+
+static inline uint64_t rotate(uint64_t x, int k)
+{
+    return (x << k) | (x >> (64 - k));
+}
+
+/* xoshiro256** by Blackman and Vigna. */
+uint64_t worker_random(struct worker *worker)
+{
+    uint64_t *s = worker->random, result = rotate(s[1] * 5, 7) * 9, t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+static void open_mail(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
+{
+    struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, mail, receiver);
+    while (!h2o_linklist_is_empty(messages)) {
+        struct mail *mail = H2O_STRUCT_FROM_MEMBER(struct mail, message.link, messages->next);
+        h2o_linklist_unlink(&mail->message.link);
+        mail->fn(worker, mail->arg);
+        free(mail);
+    }
+}
+
+void worker_post(struct worker *worker, void (*fn)(struct worker *worker, void *arg), void *arg)
+{
+    struct mail *mail = mem_calloc(1, sizeof(*mail));
+    mail->fn = fn;
+    mail->arg = arg;
+    h2o_multithread_send_message(&worker->mail, &mail->message);
+}
+
+static void adopt(struct worker *worker, void *arg)
+{
+    struct view *before = worker->view;
+    worker->view = arg;
+    queue_adopt(worker->queue, worker->view);
+    view_unref(&before);
+    atomic_store_explicit(&worker->epoch, worker->view->table->epoch, memory_order_release);
+}
+
+void worker_adopt(struct worker *worker, struct view *view)
+{
+    view_ref(view);
+    worker_post(worker, adopt, view);
+}
+
+static void drain(struct worker *worker, void *arg)
+{
+    (void)arg;
+    worker->draining = true;
+    listener_stop(worker->listener);
+}
+
+void worker_drain(struct worker *worker)
+{
+    worker_post(worker, drain, NULL);
+}
+
+static void stop(struct worker *worker, void *arg)
+{
+    (void)arg;
+    worker->stopping = true;
+}
+
+/* What the turn's requests have left behind leaves in one write a broker and one write a log file. */
+static void end_turn(struct worker *worker)
+{
+    queue_flush(worker->queue);
+    access_log_flush(worker->access_log);
+}
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    while (!worker->stopping) {
+        h2o_evloop_run(worker->h2o.loop, INT32_MAX);
+        end_turn(worker);
+    }
+    return NULL;
+}
+
+static void configure_h2o(struct worker *worker)
+{
+    const struct gateway_config *config = &worker->gateway->config;
+    h2o_globalconf_t *h2o = &worker->h2o_config;
+    h2o_config_init(h2o);
+    h2o->server_name = h2o_iovec_init(H2O_STRLIT("ldcgate"));
+    h2o->max_request_entity_size = (size_t)config->limits.body;
+    h2o->handshake_timeout = (uint64_t)config->limits.head_timeout;
+    h2o->http2.idle_timeout = (uint64_t)config->limits.idle_timeout;
+    h2o->http2.max_concurrent_requests_per_connection = (size_t)config->limits.http2_streams;
+    h2o->http1.upgrade_to_http2 = 0;
+    h2o_hostconf_t *host = h2o_config_register_host(h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_handler_t *handler = h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof(*handler));
+    handler->on_req = request_on_req;
+}
+
+static void create_parts(struct worker *worker)
+{
+    configure_h2o(worker);
+    INVARIANT(RAND_bytes((unsigned char *)worker->random, sizeof(worker->random)) == 1);
+    h2o_context_init(&worker->h2o, h2o_evloop_create(), &worker->h2o_config);
+    worker->mail_queue = h2o_multithread_create_queue(worker->h2o.loop);
+    h2o_multithread_register_receiver(worker->mail_queue, &worker->mail, open_mail);
+    worker->accept = (h2o_accept_ctx_t){.ctx = &worker->h2o, .hosts = worker->h2o_config.hosts};
+    worker->sampler = sampler_create();
+    worker->queue = queue_create(worker);
+    worker->proxy = proxy_create(worker);
+    worker->access_log = access_log_create(worker);
+}
+
+/* The loop and its pools stay for the exit of the process: connections that are still open borrow from them. */
+static void destroy_parts(struct worker *worker)
+{
+    listener_destroy(&worker->listener);
+    proxy_destroy(&worker->proxy);
+    queue_destroy(&worker->queue);
+    access_log_destroy(&worker->access_log);
+    sampler_destroy(&worker->sampler);
+    view_unref(&worker->view);
+}
+
+int worker_start(struct worker *worker, struct gateway *gateway, unsigned index, struct error *err)
+{
+    worker->gateway = gateway;
+    worker->index = index;
+    create_parts(worker);
+    if (listener_create(worker, &worker->listener, err) != 0)
+        return -1;
+    int failed = pthread_create(&worker->thread, NULL, run, worker);
+    return failed ? error_set_errno(err, failed, "cannot start ingress thread %u", index) : 0;
+}
+
+void worker_stop(struct worker *worker)
+{
+    worker_post(worker, stop, NULL);
+    pthread_join(worker->thread, NULL);
+    destroy_parts(worker);
+}
