@@ -39,8 +39,9 @@ void diag_print(struct diag_list *list, struct buf *out)
         qsort(list->items, list->count, sizeof(*list->items), by_place);
     for (size_t i = 0; i < list->count; i++) {
         const struct diag *diag = &list->items[i];
-        buf_printf(out, "%s:%d:%d: %s%s", list->file, diag->line, diag->column,
-                   diag->severity == DIAG_WARNING ? "warning: " : "", diag->message);
+        if (diag->line > 0)
+            buf_printf(out, "%s:%d:%d: ", list->file, diag->line, diag->column);
+        buf_printf(out, "%s%s", diag->severity == DIAG_WARNING ? "warning: " : "", diag->message);
         if (diag->hint != NULL)
             buf_printf(out, " (%s)", diag->hint);
         buf_append(out, "\n", 1);

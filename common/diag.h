@@ -17,7 +17,7 @@ enum diag_severity {
 
 struct diag {
     enum diag_severity severity;
-    int line, column;     /* from 1 */
+    int line, column;     /* from 1; line 0: the fault does not stand in the file */
     char *message, *hint; /* hint may be NULL */
 };
 

@@ -15,7 +15,8 @@
 
 struct option;
 
-/* Parses TEXT into the field at FIELD. On a fault returns -1 with *err, which need not name the option. */
+/* One of the setters below: showing, comparing and freeing know these alone.
+ * Parses TEXT into the field at FIELD. On a fault returns -1 with *err, which need not name the option. */
 typedef int (*option_set_fn)(const struct option *option, struct str text, void *field, struct error *err);
 
 struct option {
@@ -57,9 +58,13 @@ int options_load(const struct option *table, size_t count, void *config, struct 
 size_t options_unreloadable(const struct option *table, size_t count, const void *before, const void *after,
                             struct buf *out);
 
+/* Calls FN for each option with its value as text: what, read again, gives the same value. */
+typedef void (*option_each_fn)(const struct option *option, struct str value, void *arg);
+void options_each(const struct option *table, size_t count, const void *config, option_each_fn fn, void *arg);
+
 void options_show(const struct option *table, size_t count, const void *config,
                   struct buf *out);                                               /* name = value lines */
-void options_document(const struct option *table, size_t count, struct buf *out); /* Markdown table rows */
+void options_document(const struct option *table, size_t count, struct buf *out); /* Markdown table */
 void options_free(const struct option *table, size_t count, void *config);
 
 #endif
