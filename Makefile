@@ -1,9 +1,11 @@
 # ldcgate: build, test and try. `make help` lists the targets.
 #
 # Layers, each a library that may use only those before it: common, router, rules; then the programs.
-# SAN=address (with undefined) and SAN=thread build beside the plain tree, in build-address/ and build-thread/.
+# V=1 shows the commands. SAN=address (with undefined) and SAN=thread build beside the plain tree, in build-address/ and build-thread/.
 
 SAN ?=
+V ?=
+Q := $(if $(V),,@)
 B := build$(if $(SAN),-$(SAN))
 CC := gcc
 PREFIX ?= /usr/local
@@ -29,11 +31,12 @@ programs: deps
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(if $(Q),@echo "  cc   $@")
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/lib%.a:
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 $(B)/libcommon.a: $(call objects,common)
 $(B)/librouter.a: $(call objects,router)
 $(B)/librules.a: $(call objects,rules)
@@ -42,13 +45,17 @@ $(B)/libagent.a: $(filter-out $(B)/unit-agent/main.o,$(call objects,unit-agent))
 $(B)/libops.a: $(filter-out $(B)/ops/main.o,$(call objects,ops))
 
 $(B)/ldc-gateway: $(B)/gateway/main.o $(B)/libgateway.a $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $^ -lh2o-evloop $(COMMON_LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lh2o-evloop $(COMMON_LIBS)
 $(B)/ldc-agent: $(B)/unit-agent/main.o $(B)/libagent.a $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 $(B)/ldcctl: $(B)/ops/main.o $(B)/libops.a $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 $(B)/ldc-sample-app: $(B)/ops/sample/main.o $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
 # --- tests -----------------------------------------------------------------------------------------------------------
 
@@ -58,12 +65,14 @@ AGENT_TESTS := $(filter $(B)/test/test_agent_%,$(UNIT_TESTS))
 FUZZERS := $(patsubst test/fuzz/%.c,$(B)/test/%,$(wildcard test/fuzz/fuzz_*.c))
 
 $(UNIT_TESTS): $(B)/test/%: $(B)/test/unit/%.o $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(if $(filter $@,$(GATEWAY_TESTS)),-lh2o-evloop) -lcmocka $(COMMON_LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(if $(filter $@,$(GATEWAY_TESTS)),-lh2o-evloop) -lcmocka $(COMMON_LIBS)
 $(GATEWAY_TESTS): $(B)/libgateway.a
 $(AGENT_TESTS): $(B)/libagent.a
 # Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
 $(FUZZERS): $(B)/test/%: $(B)/test/fuzz/%.o $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
 .PHONY: deps
 deps: ## install what the build and the tests need (apt; root or sudo)
