@@ -26,9 +26,48 @@ static enum verdict twice(struct identity *identity, const struct source *source
     return fault(identity, VERDICT_BAD_REQUEST, "The request has more than one value for %.*s", STR_ARG(source->text));
 }
 
-static int hex(unsigned char c)
+/* The byte that the escape at TEXT[AT] stands for, or -1 where it is malformed. */
+static int unescape(struct str text, size_t at)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    int value = 0;
+    if (at + 2 >= text.len)
+        return -1;
+    for (size_t i = at + 1; i <= at + 2; i++) {
+        unsigned char c = (unsigned char)text.base[i], letter = c | 0x20;
+        int digit = c >= '0' && c <= '9' ? c - '0' : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
+        if (digit < 0)
+            return -1;
+        value = value << 4 | digit;
+    }
+    return value;
+}
+
+static bool is_dots(unsigned dots, size_t len)
+{
+    return dots == len && (len == 1 || len == 2);
+}
+
+bool identity_path_plain(struct str path)
+{
+    unsigned dots = 0;
+    size_t len = 0;
+    for (size_t i = 0; i < path.len; i++) {
+        int c = (unsigned char)path.base[i];
+        if (c == '%' && (c = unescape(path, i)) >= 0)
+            i += 2;
+        if (c <= 0)
+            return false;
+        if (c == '/' || c == '\\') {
+            if (is_dots(dots, len))
+                return false;
+            dots = 0;
+            len = 0;
+            continue;
+        }
+        dots += c == '.';
+        len++;
+    }
+    return !is_dots(dots, len);
 }
 
 /* Percent-decodes TEXT into the request's pool; in queries '+' is a blank. Base NULL where an escape is malformed. */
@@ -39,11 +78,10 @@ static struct str decode(h2o_req_t *req, struct str text, bool query)
     for (size_t i = 0; i < text.len; i++) {
         char c = text.base[i];
         if (c == '%') {
-            int high = i + 2 < text.len ? hex((unsigned char)text.base[i + 1]) : -1;
-            int low = high < 0 ? -1 : hex((unsigned char)text.base[i + 2]);
-            if (low < 0)
+            int byte = unescape(text, i);
+            if (byte < 0)
                 return (struct str){NULL, 0};
-            c = (char)(high << 4 | low);
+            c = (char)byte;
             i += 2;
         } else if (c == '+' && query) {
             c = ' ';

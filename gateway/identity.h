@@ -35,6 +35,10 @@ enum verdict identity_user(struct identity *identity, struct str *user);
 /* The value of one participant source; absent is BAD_JSON or BAD_REQUEST, for a payment needs both ends. */
 enum verdict identity_participant(struct identity *identity, const struct source *source, struct str *user);
 
+/* False for a path (without query) that the gateway and a node could take for two different ones: dot segments, NUL
+ * and malformed escapes, in whatever disguise. */
+bool identity_path_plain(struct str path);
+
 void identity_dispose(struct identity *identity);
 
 #endif

@@ -220,12 +220,26 @@ static bool serve_reserved(struct exchange *exchange)
     return true;
 }
 
+static bool path_plain(const h2o_req_t *req)
+{
+    size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+    return identity_path_plain((struct str){req->path.base, len});
+}
+
+static bool acceptable(h2o_req_t *req, const char **fault)
+{
+    if (req->version >= 0x200 && !request_fields_acceptable(req, fault))
+        return false;
+    *fault = "The path has dot segments, NUL or malformed escapes";
+    return path_plain(req);
+}
+
 int request_on_req(h2o_handler_t *handler, h2o_req_t *req)
 {
     (void)handler;
     struct exchange *exchange = begin(req);
     const char *fault = NULL;
-    if (req->version >= 0x200 && !request_fields_acceptable(req, &fault)) {
+    if (!acceptable(req, &fault)) {
         exchange_fail(exchange, VERDICT_BAD_REQUEST, fault);
         return 0;
     }
