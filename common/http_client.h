@@ -13,6 +13,7 @@
 
 struct http_request {
     const char *method, *url;
+    const char *target;         /* sent as it is in place of the URL's path and query; NULL: those of the URL */
     const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
     struct str body;            /* copied */
     int64_t timeout_ms;         /* of the whole exchange; 0: none (streams) */
@@ -30,14 +31,15 @@ struct http_response {
 
 /* Called once, with a response that is borrowed for the call. Not called after http_transfer_cancel(). */
 typedef void (*http_done_fn)(void *arg, const struct http_response *response);
-/* Called for each piece of a streamed body (server-sent events). */
+/* Called for each piece of a streamed body (server-sent events) whose status is 2xx; other bodies are collected. */
 typedef void (*http_data_fn)(void *arg, struct str piece);
 
 struct http_client;   /* owned by one thread, together with its loop */
 struct http_transfer; /* owned by the client; dead after its done_fn returned */
 
 struct http_client *http_client_create(sd_event *loop, long most_connections_a_host);
-void http_client_destroy(struct http_client **client); /* cancels what is under way */
+/* Cancels what is under way. Not from within a callback of its own. */
+void http_client_destroy(struct http_client **client);
 
 /* Starts a transfer; DATA may be NULL (the body is collected for DONE). Never NULL; faults arrive through DONE,
  * on a later turn of the loop. */
