@@ -19,8 +19,8 @@ struct httpd_request; /* valid for the handler's call, or until it is answered *
 typedef void (*httpd_handler_fn)(struct httpd_request *request, void *context);
 
 struct httpd_route {
-    const char *method;
-    const char *path; /* exact, or a prefix when it ends in a slash and more follows */
+    const char *method; /* NULL: any; GET takes HEAD too */
+    const char *path;   /* exact, or a prefix when it ends in a slash; the first route that fits wins */
     httpd_handler_fn handle;
     bool open;       /* needs no token: health checks */
     const char *doc; /* one sentence; docs are checked against it */
@@ -36,8 +36,10 @@ struct httpd_config {
 };
 
 struct httpd *httpd_create(sd_event *loop, const struct httpd_config *config, struct error *err) MUST_CHECK;
+/* Requests that are not answered yet, and open streams, die with it; `gone` is not called. Not from within a handler.
+ */
 void httpd_destroy(struct httpd **httpd);
-unsigned httpd_port(const struct httpd *httpd);
+unsigned httpd_port(const struct httpd *httpd); /* 0 on a unix socket */
 
 struct str httpd_request_method(const struct httpd_request *request);
 struct str httpd_request_path(const struct httpd_request *request); /* percent-decoded, without query */
@@ -46,6 +48,9 @@ bool httpd_request_query(const struct httpd_request *request, const char *name, 
 struct str httpd_request_header(const struct httpd_request *request, const char *name);
 struct str httpd_request_body(const struct httpd_request *request);
 
+/* Joins the headers of the answer that follows. VALUE holds no line end. */
+void httpd_add_header(struct httpd_request *request, const char *name, const char *value);
+/* CONTENT_TYPE may be NULL. BODY is copied. REQUEST is dead afterwards. */
 void httpd_respond(struct httpd_request *request, int status, const char *content_type, struct str body);
 /* application/problem+json with `urn:ldcgate:problem:NAME`. */
 void httpd_respond_problem(struct httpd_request *request, int status, const char *name, const char *detail);

@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* accept4 */
+#include "common/httpd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/http1.h"
+#include "common/http_status.h"
+#include "common/httpd_listen.h"
+#include "common/invariant.h"
+#include "common/json_text.h"
+#include "common/percent.h"
+
+#define MOST_CONNECTIONS 1024
+#define HEAD_LIMIT       (16 * 1024)
+#define MOST_UNSENT      (1024 * 1024) /* of an event stream */
+#define SLOW_US          10000000ULL   /* a request must arrive, and an answer leave, within this */
+#define IDLE_US          75000000ULL
+#define SWEEP_US         1000000ULL
+
+enum phase {
+    PHASE_HEAD = 0, /* waits for a request's head, or for the first byte of one */
+    PHASE_BODY,
+    PHASE_HANDLING, /* the handler owes an answer */
+    PHASE_ANSWERING,
+    PHASE_STREAM,
+    PHASE_LINGERING, /* refused: what the client still sends is thrown away, or the reset would eat the answer */
+};
+
+struct httpd_stream {
+    httpd_stream_gone_fn gone; /* NULL once told */
+    void *arg;
+};
+
+/* A connection and the one request that it carries at a time. Lifecycle: accept -> HEAD -> BODY -> HANDLING ->
+ * ANSWERING -> HEAD again, or STREAM. When the peer goes away while a handler still owes its answer, the descriptor is
+ * closed at once and the rest lives until that answer. */
+struct httpd_request {
+    struct httpd *httpd;
+    struct httpd_request *before, *after;
+    int fd; /* -1: the peer is gone */
+    sd_event_source *source;
+    uint32_t armed;
+    enum phase phase;
+    bool in_handler; /* answers are sent, but the next request waits until the handler has returned */
+    bool close_after, refused;
+    uint64_t deadline_us;
+    struct buf in, out;
+    size_t scanned, sent;
+    struct http1_head head;
+    struct http1_chunked chunked;
+    size_t body_len, raw;   /* chunked: decoded so far; where the undecoded bytes start */
+    struct buf path, added; /* the decoded path; headers that the handler added to its answer */
+    struct httpd_stream stream;
+};
+
+struct httpd {
+    sd_event *loop;
+    struct httpd_listen listen;
+    sd_event_source *acceptor, *sweeper;
+    char *token;
+    const struct httpd_route *routes;
+    size_t route_count, most_body;
+    void *context;
+    struct httpd_request *connections;
+    size_t connection_count;
+};
+
+static void serve(struct httpd_request *request);
+
+/* --- connections ------------------------------------------------------------------------------------------------- */
+
+static void connection_free(struct httpd_request *request)
+{
+    struct httpd *httpd = request->httpd;
+    if (request->before != NULL)
+        request->before->after = request->after;
+    else
+        httpd->connections = request->after;
+    if (request->after != NULL)
+        request->after->before = request->before;
+    if (httpd->connection_count-- == MOST_CONNECTIONS)
+        sd_event_source_set_enabled(httpd->acceptor, SD_EVENT_ON);
+    buf_free(&request->in);
+    buf_free(&request->out);
+    buf_free(&request->path);
+    buf_free(&request->added);
+    free(request);
+}
+
+/* The peer is gone, or is sent away. */
+static void hang_up(struct httpd_request *request)
+{
+    if (request->fd >= 0) {
+        request->source = sd_event_source_disable_unref(request->source);
+        close(request->fd);
+        request->fd = -1;
+    }
+    if (request->phase == PHASE_HANDLING || request->in_handler)
+        return;
+    httpd_stream_gone_fn gone = request->stream.gone;
+    void *arg = request->stream.arg;
+    connection_free(request);
+    if (gone != NULL)
+        gone(arg);
+}
+
+static void listen_for(struct httpd_request *request, uint32_t events)
+{
+    if (request->fd < 0 || request->armed == events)
+        return;
+    request->armed = events;
+    sd_event_source_set_io_events(request->source, events);
+}
+
+static void set_deadline(struct httpd_request *request, uint64_t in_us)
+{
+    request->deadline_us = in_us == UINT64_MAX ? UINT64_MAX : clock_monotonic_us() + in_us;
+}
+
+/* --- answers ----------------------------------------------------------------------------------------------------- */
+
+/* False where the connection broke. */
+static bool flush(struct httpd_request *request)
+{
+    while (request->fd >= 0 && request->sent < request->out.len) {
+        ssize_t n = send(request->fd, request->out.base + request->sent, request->out.len - request->sent,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK;
+        request->sent += (size_t)n;
+        set_deadline(request, SLOW_US);
+    }
+    if (request->sent == request->out.len)
+        request->sent = request->out.len = 0;
+    return true;
+}
+
+static void end_request(struct httpd_request *request)
+{
+    buf_consume(&request->in, request->raw);
+    request->head.size = request->raw = request->body_len = request->scanned = 0;
+    request->chunked = (struct http1_chunked){0};
+    request->phase = PHASE_HEAD;
+    set_deadline(request, request->in.len > 0 ? SLOW_US : IDLE_US);
+}
+
+/* Sends what can be sent, and then goes on with the next request, or hangs up. */
+static void answer(struct httpd_request *request)
+{
+    request->phase = PHASE_ANSWERING;
+    bool alive = request->fd >= 0 && flush(request);
+    if (alive && request->out.len > 0) {
+        listen_for(request, EPOLLOUT);
+        return;
+    }
+    if (alive && request->refused) {
+        request->phase = PHASE_LINGERING;
+        shutdown(request->fd, SHUT_WR);
+        listen_for(request, EPOLLIN);
+        return;
+    }
+    if (!alive || request->close_after) {
+        hang_up(request);
+        return;
+    }
+    end_request(request);
+    listen_for(request, EPOLLIN);
+    if (!request->in_handler)
+        serve(request);
+}
+
+void httpd_add_header(struct httpd_request *request, const char *name, const char *value)
+{
+    INVARIANT(strpbrk(value, "\r\n") == NULL);
+    buf_printf(&request->added, "%s: %s\r\n", name, value);
+}
+
+void httpd_respond(struct httpd_request *request, int status, const char *content_type, struct str body)
+{
+    INVARIANT(request->phase == PHASE_HANDLING);
+    set_deadline(request, SLOW_US);
+    buf_printf(&request->out, "HTTP/1.1 %d %s\r\n", status, http_status_reason(status));
+    if (content_type != NULL)
+        buf_printf(&request->out, "Content-Type: %s\r\n", content_type);
+    if (status == 401)
+        buf_append_str(&request->out, STR_LIT("WWW-Authenticate: Bearer\r\n"));
+    buf_append_str(&request->out, buf_str(&request->added));
+    request->added.len = 0;
+    if (status != 204 && status != 304)
+        buf_printf(&request->out, "Content-Length: %zu\r\n", body.len);
+    buf_append_str(&request->out, request->close_after ? STR_LIT("Connection: close\r\n\r\n") : STR_LIT("\r\n"));
+    if (!str_equal(request->head.method, STR_LIT("HEAD")) && status != 204 && status != 304)
+        buf_append_str(&request->out, body);
+    answer(request);
+}
+
+void httpd_respond_problem(struct httpd_request *request, int status, const char *name, const char *detail)
+{
+    struct buf body = {0};
+    buf_printf(&body, "{\"type\":\"urn:ldcgate:problem:%s\",\"title\":\"%s\",\"status\":%d,\"detail\":", name,
+               http_status_reason(status), status);
+    json_append_text(&body, str_of(detail));
+    buf_append_str(&body, STR_LIT("}\n"));
+    httpd_respond(request, status, "application/problem+json", buf_str(&body));
+    buf_free(&body);
+}
+
+/* What could not be read as a request ends the connection. */
+static void refuse(struct httpd_request *request, int status, const char *name, const char *detail)
+{
+    request->phase = PHASE_HANDLING;
+    request->close_after = request->refused = true;
+    httpd_respond_problem(request, status, name, detail);
+}
+
+/* --- event streams ----------------------------------------------------------------------------------------------- */
+
+struct httpd_stream *httpd_stream_open(struct httpd_request *request, httpd_stream_gone_fn gone, void *arg)
+{
+    INVARIANT(request->phase == PHASE_HANDLING);
+    request->phase = PHASE_STREAM;
+    request->stream = (struct httpd_stream){gone, arg};
+    buf_append_str(&request->out, STR_LIT("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                                          "Cache-Control: no-store\r\nConnection: close\r\n\r\n"));
+    set_deadline(request, UINT64_MAX);
+    listen_for(request, EPOLLIN | EPOLLOUT);
+    return &request->stream;
+}
+
+bool httpd_stream_send(struct httpd_stream *stream, const char *event, struct str data)
+{
+    struct httpd_request *request = (void *)((char *)stream - offsetof(struct httpd_request, stream));
+    if (request->fd < 0 || request->out.len - request->sent + data.len > MOST_UNSENT)
+        return false;
+    bool idle = request->out.len == 0;
+    buf_printf(&request->out, "event: %s\n", event);
+    for (struct str line; str_next(&data, '\n', &line);)
+        buf_printf(&request->out, "data: %.*s\n", STR_ARG(line));
+    buf_append(&request->out, "\n", 1);
+    if (idle)
+        set_deadline(request, SLOW_US);
+    listen_for(request, EPOLLIN | EPOLLOUT); /* sent, and found broken, by the loop: the caller holds the stream */
+    return true;
+}
+
+/* Throws away what the peer sends; false at its end of file. */
+static bool drain(struct httpd_request *request, uint32_t events)
+{
+    char scrap[4096];
+    ssize_t n = events & EPOLLIN ? recv(request->fd, scrap, sizeof(scrap), MSG_DONTWAIT) : 1;
+    return (events & (EPOLLERR | EPOLLHUP)) == 0 && (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
+}
+
+static void stream_ready(struct httpd_request *request, uint32_t events)
+{
+    if (!drain(request, events) || !flush(request)) {
+        hang_up(request);
+        return;
+    }
+    buf_consume(&request->out, request->sent);
+    request->sent = 0;
+    if (request->out.len > 0)
+        return;
+    set_deadline(request, UINT64_MAX);
+    listen_for(request, EPOLLIN);
+}
+
+/* --- requests ---------------------------------------------------------------------------------------------------- */
+
+static struct str target_query(const struct httpd_request *request)
+{
+    struct str target = request->head.target;
+    const char *mark = memchr(target.base, '?', target.len);
+    return mark ? (struct str){mark + 1, target.len - (size_t)(mark + 1 - target.base)} : (struct str){NULL, 0};
+}
+
+static struct str target_path(const struct httpd_request *request)
+{
+    struct str target = request->head.target, query = target_query(request);
+    return (struct str){target.base, query.base ? (size_t)(query.base - 1 - target.base) : target.len};
+}
+
+static bool route_takes(const struct httpd_route *route, struct str path)
+{
+    struct str pattern = str_of(route->path);
+    return str_equal(path, pattern) || (pattern.base[pattern.len - 1] == '/' && str_starts(path, pattern));
+}
+
+static bool method_fits(const struct httpd_route *route, struct str method)
+{
+    return route->method == NULL || str_equal(method, str_of(route->method)) ||
+           (str_equal(method, STR_LIT("HEAD")) && strcmp(route->method, "GET") == 0);
+}
+
+/* In a time that tells nothing about how much of GIVEN was right. */
+static bool token_fits(const struct httpd_request *request)
+{
+    struct str given = httpd_request_header(request, "authorization");
+    struct str token = str_of(request->httpd->token);
+    if (given.base == NULL || given.len < 7 || !str_equal_nocase((struct str){given.base, 7}, STR_LIT("bearer ")))
+        return false;
+    given = (struct str){given.base + 7, given.len - 7};
+    volatile unsigned char difference = given.len != token.len;
+    for (size_t i = 0; i < given.len; i++)
+        difference |= (unsigned char)(given.base[i] ^ token.base[i % (token.len + 1)]);
+    return difference == 0;
+}
+
+static void refuse_method(struct httpd_request *request)
+{
+    struct buf allowed = {0};
+    for (size_t i = 0; i < request->httpd->route_count; i++)
+        if (route_takes(&request->httpd->routes[i], buf_str(&request->path)))
+            buf_printf(&allowed, "%s%s", allowed.len > 0 ? ", " : "", request->httpd->routes[i].method);
+    httpd_add_header(request, "Allow", allowed.base);
+    buf_free(&allowed);
+    httpd_respond_problem(request, 405, "method-not-allowed", "This resource does not take that method.");
+}
+
+static void dispatch(struct httpd_request *request)
+{
+    const struct httpd *httpd = request->httpd;
+    bool path_known = false;
+    request->phase = PHASE_HANDLING;
+    request->close_after = !request->head.keep_alive;
+    set_deadline(request, UINT64_MAX);
+    if (!percent_decode(target_path(request), false, &request->path)) {
+        httpd_respond_problem(request, 400, "bad-request", "The path holds a broken percent-escape.");
+        return;
+    }
+    for (size_t i = 0; i < httpd->route_count; i++) {
+        const struct httpd_route *route = &httpd->routes[i];
+        if (!route_takes(route, buf_str(&request->path)))
+            continue;
+        path_known = true;
+        if (!method_fits(route, request->head.method))
+            continue;
+        if (httpd->token != NULL && !route->open && !token_fits(request))
+            httpd_respond_problem(request, 401, "unauthorized", "A bearer token is needed.");
+        else
+            route->handle(request, httpd->context);
+        return;
+    }
+    if (path_known)
+        refuse_method(request);
+    else
+        httpd_respond_problem(request, 404, "not-found", "There is no such resource.");
+}
+
+static int refusal_status(enum http1_verdict verdict)
+{
+    return verdict == HTTP1_HEAD_TOO_LARGE        ? 431
+           : verdict == HTTP1_URI_TOO_LONG        ? 414
+           : verdict == HTTP1_BAD_VERSION         ? 505
+           : verdict == HTTP1_UNKNOWN_CODING      ? 501
+           : verdict == HTTP1_UNKNOWN_EXPECTATION ? 417
+                                                  : 400;
+}
+
+static bool read_head(struct httpd_request *request)
+{
+    enum http1_verdict verdict = http1_parse_head(buf_str(&request->in), HEAD_LIMIT, request->scanned, &request->head);
+    request->scanned = request->in.len;
+    if (verdict == HTTP1_PARTIAL)
+        return false;
+    if (verdict != HTTP1_COMPLETE) {
+        request->head.method = (struct str){NULL, 0};
+        refuse(request, refusal_status(verdict), "bad-request",
+               request->head.fault ? request->head.fault : "The request is malformed.");
+        return false;
+    }
+    request->raw = request->head.size;
+    request->phase = PHASE_BODY;
+    if (request->head.expect_continue && request->in.len == request->head.size)
+        buf_append_str(&request->out, STR_LIT("HTTP/1.1 100 Continue\r\n\r\n"));
+    return flush(request);
+}
+
+/* True when the whole body is there: BODY_LEN bytes behind the head; `raw` is where the next request starts. */
+static bool read_body(struct httpd_request *request)
+{
+    struct httpd *httpd = request->httpd;
+    size_t head = request->head.size;
+    enum http1_verdict verdict = HTTP1_COMPLETE;
+    if (request->head.chunked) {
+        size_t len = request->in.len - request->raw, used = len;
+        char *at = request->in.base + request->raw;
+        verdict = http1_decode_chunked(&request->chunked, at, &len, &used);
+        size_t left = request->in.len - request->raw - used;
+        memmove(at + len, at + used, left);
+        request->in.len = request->raw + len + left;
+        request->raw += len;
+        request->body_len = request->raw - head;
+    } else {
+        request->body_len = request->head.has_length ? request->head.content_length : 0;
+        request->raw = head + request->body_len;
+    }
+    if (request->body_len > httpd->most_body) {
+        refuse(request, 413, "body-too-large", "The body is longer than this listener takes.");
+        return false;
+    }
+    if (verdict != HTTP1_COMPLETE && verdict != HTTP1_PARTIAL) {
+        refuse(request, refusal_status(verdict), "bad-request", "The chunked body is malformed.");
+        return false;
+    }
+    return verdict == HTTP1_COMPLETE && request->in.len >= request->raw;
+}
+
+/* Takes requests from what has arrived, one after the other, until bytes are missing or an answer is due. */
+static void serve(struct httpd_request *request)
+{
+    while (request->fd >= 0 && (request->phase == PHASE_HEAD || request->phase == PHASE_BODY)) {
+        if (request->phase == PHASE_HEAD && (request->in.len == 0 || !read_head(request)))
+            return;
+        if (!read_body(request))
+            return;
+        request->in_handler = true;
+        dispatch(request);
+        request->in_handler = false;
+        if (request->fd < 0 && request->phase != PHASE_HANDLING) {
+            hang_up(request);
+            return;
+        }
+    }
+}
+
+static void readable(struct httpd_request *request)
+{
+    char *before = request->in.base, *room = buf_reserve(&request->in, 16 * 1024);
+    if (request->phase == PHASE_BODY && request->in.base != before) /* the head's texts point into the buffer */
+        INVARIANT(http1_parse_head(buf_str(&request->in), HEAD_LIMIT, 0, &request->head) == HTTP1_COMPLETE);
+    ssize_t n = recv(request->fd, room, 16 * 1024, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        hang_up(request);
+        return;
+    }
+    if (request->in.len == 0)
+        set_deadline(request, SLOW_US);
+    request->in.len += (size_t)n;
+    serve(request);
+}
+
+static int on_ready(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+    (void)source, (void)fd;
+    struct httpd_request *request = arg;
+    if (request->phase == PHASE_STREAM)
+        stream_ready(request, events);
+    else if (request->phase == PHASE_LINGERING) {
+        if (!drain(request, events))
+            hang_up(request);
+    } else if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN))
+        hang_up(request);
+    else if (request->phase == PHASE_ANSWERING)
+        answer(request);
+    else if (request->phase == PHASE_HANDLING)
+        listen_for(request, 0); /* pipelined bytes wait; only a hang-up is still of interest */
+    else
+        readable(request);
+    return 0;
+}
+
+/* --- the server -------------------------------------------------------------------------------------------------- */
+
+static int on_accept(sd_event_source *source, int listener, uint32_t events, void *arg)
+{
+    (void)events;
+    struct httpd *httpd = arg;
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            sd_event_source_set_enabled(source, SD_EVENT_OFF); /* until the sweep: it would spin */
+        return 0;
+    }
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    struct httpd_request *request = mem_calloc(1, sizeof(*request));
+    request->httpd = httpd;
+    request->fd = fd;
+    request->armed = EPOLLIN;
+    request->after = httpd->connections;
+    if (request->after != NULL)
+        request->after->before = request;
+    httpd->connections = request;
+    set_deadline(request, SLOW_US);
+    INVARIANT(sd_event_add_io(httpd->loop, &request->source, fd, EPOLLIN, on_ready, request) >= 0);
+    if (++httpd->connection_count == MOST_CONNECTIONS)
+        sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    return 0;
+}
+
+static int on_sweep(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    struct httpd *httpd = arg;
+    uint64_t now_us = clock_monotonic_us();
+    for (struct httpd_request *request = httpd->connections; request != NULL;) {
+        struct httpd_request *after = request->after;
+        if (request->fd >= 0 && now_us > request->deadline_us)
+            hang_up(request);
+        request = after;
+    }
+    if (httpd->connection_count < MOST_CONNECTIONS)
+        sd_event_source_set_enabled(httpd->acceptor, SD_EVENT_ON);
+    sd_event_source_set_time(source, now_us + SWEEP_US);
+    sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return 0;
+}
+
+struct httpd *httpd_create(sd_event *loop, const struct httpd_config *config, struct error *err)
+{
+    struct httpd_listen listener;
+    if (config->token != NULL && *config->token == '\0') {
+        error_set(err, ERROR_INPUT, "the token for %s is empty", config->listen);
+        return NULL;
+    }
+    if (httpd_listen_open(&listener, config->listen, config->token != NULL, err) != 0)
+        return NULL;
+    struct httpd *httpd = mem_calloc(1, sizeof(*httpd));
+    httpd->loop = sd_event_ref(loop);
+    httpd->listen = listener;
+    httpd->token = config->token ? str_dup(str_of(config->token)) : NULL;
+    httpd->routes = config->routes;
+    httpd->route_count = config->route_count;
+    httpd->context = config->context;
+    httpd->most_body = config->most_body;
+    INVARIANT(sd_event_add_io(loop, &httpd->acceptor, listener.fd, EPOLLIN, on_accept, httpd) >= 0);
+    INVARIANT(sd_event_add_time_relative(loop, &httpd->sweeper, CLOCK_MONOTONIC, SWEEP_US, SWEEP_US / 4, on_sweep,
+                                         httpd) >= 0);
+    return httpd;
+}
+
+void httpd_destroy(struct httpd **httpd_p)
+{
+    struct httpd *httpd = *httpd_p;
+    if (httpd == NULL)
+        return;
+    *httpd_p = NULL;
+    while (httpd->connections != NULL) {
+        httpd->connections->phase = PHASE_HEAD;
+        httpd->connections->stream.gone = NULL;
+        hang_up(httpd->connections);
+    }
+    sd_event_source_disable_unref(httpd->acceptor);
+    sd_event_source_disable_unref(httpd->sweeper);
+    httpd_listen_close(&httpd->listen);
+    sd_event_unref(httpd->loop);
+    free(httpd->token);
+    free(httpd);
+}
+
+unsigned httpd_port(const struct httpd *httpd)
+{
+    return httpd->listen.port;
+}
+
+struct str httpd_request_method(const struct httpd_request *request)
+{
+    return request->head.method;
+}
+
+struct str httpd_request_path(const struct httpd_request *request)
+{
+    return buf_str(&request->path);
+}
+
+bool httpd_request_query(const struct httpd_request *request, const char *name, struct buf *out)
+{
+    return percent_query(target_query(request), name, out);
+}
+
+struct str httpd_request_header(const struct httpd_request *request, const char *name)
+{
+    for (size_t i = 0; i < request->head.header_count; i++)
+        if (str_equal_nocase(request->head.headers[i].name, str_of(name)))
+            return request->head.headers[i].value;
+    return (struct str){NULL, 0};
+}
+
+struct str httpd_request_body(const struct httpd_request *request)
+{
+    return (struct str){request->in.base + request->head.size, request->body_len};
+}

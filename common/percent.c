@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/percent.h"
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+bool percent_decode(struct str text, bool plus_is_space, struct buf *out)
+{
+    out->len = 0;
+    buf_reserve(out, text.len);
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.base[i];
+        if (c == '%') {
+            int high = i + 2 < text.len ? hex_digit(text.base[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(text.base[i + 2]) : -1;
+            if (low < 0 || high + low == 0)
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        } else if (c == '+' && plus_is_space)
+            c = ' ';
+        buf_append(out, &c, 1);
+    }
+    return true;
+}
+
+bool percent_query(struct str query, const char *name, struct buf *out)
+{
+    struct str pair, key;
+    while (str_next(&query, '&', &pair)) {
+        struct str value = pair;
+        if (str_next(&value, '=', &key) && percent_decode(key, true, out) && str_equal(buf_str(out), str_of(name)))
+            return percent_decode(value, true, out);
+    }
+    out->len = 0;
+    return false;
+}

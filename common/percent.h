@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Percent-encoding of URLs (RFC 3986) and of form queries. Pure; the caller owns the buffers.
+ */
+#ifndef COMMON_PERCENT_H
+#define COMMON_PERCENT_H
+
+#include "common/str.h"
+
+/* TEXT decoded into OUT (cleared first). False for a broken escape or a decoded NUL. */
+bool percent_decode(struct str text, bool plus_is_space, struct buf *out);
+
+/* The decoded value of the first NAME=value in QUERY ("a=1&b=2") into OUT; false where it is absent or broken. */
+bool percent_query(struct str query, const char *name, struct buf *out);
+
+#endif
