@@ -70,9 +70,10 @@ $(UNIT_TESTS): $(B)/test/%: $(B)/test/unit/%.o $(LIBS)
 $(GATEWAY_TESTS): $(B)/libgateway.a
 $(AGENT_TESTS): $(B)/libagent.a
 # Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
+$(filter $(B)/test/fuzz_gateway_%,$(FUZZERS)): $(B)/libgateway.a
 $(FUZZERS): $(B)/test/%: $(B)/test/fuzz/%.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(if $(findstring fuzz_gateway_,$@),-lh2o-evloop) $(COMMON_LIBS)
 
 .PHONY: deps
 deps: ## install what the build and the tests need (apt; root or sudo)

@@ -92,15 +92,25 @@ static bool traceparent_valid(struct str text)
            hex_run(text.base + 3, 32) && hex_run(text.base + 36, 16);
 }
 
+static void put_hex(char *text, uint64_t value)
+{
+    for (int i = 15; i >= 0; i--, value >>= 4)
+        text[i] = "0123456789abcdef"[value & 15];
+}
+
 static void set_traceparent(struct exchange *exchange)
 {
     exchange->traceparent = header(exchange->req, H2O_STRLIT("traceparent"));
     if (exchange->traceparent.base != NULL && traceparent_valid(exchange->traceparent))
         return;
     struct worker *worker = exchange->worker;
-    char *text = h2o_mem_alloc_pool(&exchange->req->pool, 56);
-    snprintf(text, 56, "00-%016llx%016llx-%016llx-00", (unsigned long long)worker_random(worker),
-             (unsigned long long)(worker_random(worker) | 1), (unsigned long long)(worker_random(worker) | 1));
+    char *text = h2o_mem_alloc_pool(&exchange->req->pool, 55);
+    memcpy(text, "00-", 3);
+    put_hex(text + 3, worker_random(worker));
+    put_hex(text + 19, worker_random(worker) | 1); /* neither identifier may be all zero */
+    text[35] = '-';
+    put_hex(text + 36, worker_random(worker) | 1);
+    memcpy(text + 52, "-00", 3);
     exchange->traceparent = (struct str){text, 55};
 }
 
