@@ -33,12 +33,13 @@ struct store_member {
     char datacenter[64];
     char admin[128]; /* base URL of its admin listener */
     long pid;
-    bool alive;
+    bool alive; /* true in what store_members gives: who is gone is not listed */
 };
 
 struct store;
 
-/* LOCATION: "dir:/var/lib/ldcgate/store" (a plain path means the same). NULL with *err. */
+/* Takes a location apart and never asks whether the store is there: each call does. LOCATION:
+ * "dir:/var/lib/ldcgate/store" (a plain path means the same). NULL with *err. */
 struct store *store_open(const char *location, struct error *err) MUST_CHECK;
 void store_close(struct store **store);
 
@@ -56,7 +57,8 @@ int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rul
 /* The records of the newest MOST changes, newest first, into RECORDS; returns how many, or -1. */
 int store_history(struct store *store, struct store_record *records, size_t most, struct error *err) MUST_CHECK;
 
-/* Registers this process for its life; a second call replaces what it said. */
+/* Registers this process for its life; a second call replaces what it said, or costs next to nothing where nothing
+ * changed: callers repeat it, since a store that was away may have lost it. */
 int store_register(struct store *store, const struct store_member *self, struct error *err) MUST_CHECK;
 
 /* Up to MOST members into MEMBERS; returns how many, or -1. */
@@ -66,5 +68,8 @@ int store_members(struct store *store, struct store_member *members, size_t most
  * store_drain() and ask again. -1 where the backend cannot: then ask once a second. The store owns it. */
 int store_watch_fd(struct store *store);
 void store_drain(struct store *store);
+
+/* The SHA-256 of TEXT as 64 hex digits and a zero into HEX. */
+void store_sha256(struct str text, char *hex);
 
 #endif
