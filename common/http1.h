@@ -8,17 +8,19 @@
 
 #include "common/str.h"
 
-#define HTTP1_MAX_HEADERS 100
+#define HTTP1_MAX_HEADERS         100
+#define HTTP1_MAX_CHUNK_EXTENSION 256   /* bytes a chunk */
+#define HTTP1_MAX_TRAILERS        16384 /* bytes a body */
 
 enum http1_verdict {
     HTTP1_COMPLETE = 0,
     HTTP1_PARTIAL,             /* read more */
     HTTP1_BAD_REQUEST,         /* 400 and close */
     HTTP1_HEAD_TOO_LARGE,      /* 431 and close */
-    HTTP1_URI_TOO_LONG,        /* 414 and close */
+    HTTP1_URI_TOO_LONG,        /* 414 and close: the request line alone exceeds the head's limit */
     HTTP1_BAD_VERSION,         /* 505 and close */
-    HTTP1_UNKNOWN_CODING,      /* 501 and close: a transfer coding other than chunked */
-    HTTP1_UNKNOWN_EXPECTATION, /* 417 */
+    HTTP1_UNKNOWN_CODING,      /* a transfer coding other than chunked: refuse and close */
+    HTTP1_UNKNOWN_EXPECTATION, /* 417 and close */
 };
 
 struct http1_header {
@@ -26,8 +28,10 @@ struct http1_header {
 };
 
 struct http1_head {
-    struct str method, target, host;
-    int minor_version; /* HTTP/1.x */
+    struct str method;
+    struct str target; /* origin-form, or "*"; of an absolute-form the part behind the authority */
+    struct str host;   /* the target's authority, else the Host field; base NULL: HTTP/1.0 without one */
+    int minor_version; /* HTTP/1.x: 0, or 1 for every later one */
     struct http1_header headers[HTTP1_MAX_HEADERS];
     size_t header_count;
     bool chunked, has_length, keep_alive, expect_continue;
@@ -40,12 +44,12 @@ struct http1_head {
  * SCANNED: how many of the bytes an earlier PARTIAL call has seen, so that slow heads cost linear time; 0 at first. */
 enum http1_verdict http1_parse_head(struct str bytes, size_t head_limit, size_t scanned, struct http1_head *head);
 
-/* A chunked body, strictly: no bare LF, extensions within 256 bytes a chunk, trailers within HEAD_LIMIT and dropped.
- * Decodes in place. */
+/* A chunked body, strictly: no bare LF, no blanks around sizes, extensions within HTTP1_MAX_CHUNK_EXTENSION, trailers
+ * checked, within HTTP1_MAX_TRAILERS, and dropped. Zero-initialise it. */
 struct http1_chunked {
     int state;
     uint64_t left;
-    size_t line; /* bytes of the current size line or of the trailers */
+    size_t line; /* bytes of the current chunk's extension, or of the trailers */
 };
 
 /* Decodes what is in BYTES[0..*LEN) in place: *LEN becomes the decoded length, *USED the raw bytes consumed.
