@@ -5,7 +5,7 @@
  *
  * Keys: a partition's keys share one hash tag, so that they live together on any broker:
  *   ldc:{UNIT/TOPIC/PARTITION}:stream   the messages, a Redis stream
- *   ldc:{UNIT/TOPIC/PARTITION}:cursor   how far the unit's agent got: hash of `watermark` and `done`
+ *   ldc:{UNIT/TOPIC/PARTITION}:cursor   how far the unit's agent got: see common/cursor.h
  * Message id: UNIT.TOPIC.PARTITION.UNIQUE, UNIQUE being 24 hex digits (48 bits of milliseconds, 48 random bits).
  */
 #ifndef COMMON_PROTOCOL_H
