@@ -23,7 +23,7 @@
 #define MOST_CONNECTIONS 1024
 #define HEAD_LIMIT       (16 * 1024)
 #define MOST_UNSENT      (1024 * 1024) /* of an event stream */
-#define SLOW_US          10000000ULL   /* a request must arrive, and an answer leave, within this */
+#define SLOW_MS          10000
 #define IDLE_US          75000000ULL
 #define SWEEP_US         1000000ULL
 
@@ -70,6 +70,7 @@ struct httpd {
     char *token;
     const struct httpd_route *routes;
     size_t route_count, most_body;
+    uint64_t slow_us, sweep_us;
     void *context;
     struct httpd_request *connections;
     size_t connection_count;
@@ -140,7 +141,7 @@ static bool flush(struct httpd_request *request)
         if (n < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK;
         request->sent += (size_t)n;
-        set_deadline(request, SLOW_US);
+        set_deadline(request, request->httpd->slow_us);
     }
     if (request->sent == request->out.len)
         request->sent = request->out.len = 0;
@@ -153,7 +154,7 @@ static void end_request(struct httpd_request *request)
     request->head.size = request->raw = request->body_len = request->scanned = 0;
     request->chunked = (struct http1_chunked){0};
     request->phase = PHASE_HEAD;
-    set_deadline(request, request->in.len > 0 ? SLOW_US : IDLE_US);
+    set_deadline(request, request->in.len > 0 ? request->httpd->slow_us : IDLE_US);
 }
 
 /* Sends what can be sent, and then goes on with the next request, or hangs up. */
@@ -190,7 +191,7 @@ void httpd_add_header(struct httpd_request *request, const char *name, const cha
 void httpd_respond(struct httpd_request *request, int status, const char *content_type, struct str body)
 {
     INVARIANT(request->phase == PHASE_HANDLING);
-    set_deadline(request, SLOW_US);
+    set_deadline(request, request->httpd->slow_us);
     buf_printf(&request->out, "HTTP/1.1 %d %s\r\n", status, http_status_reason(status));
     if (content_type != NULL)
         buf_printf(&request->out, "Content-Type: %s\r\n", content_type);
@@ -250,7 +251,7 @@ bool httpd_stream_send(struct httpd_stream *stream, const char *event, struct st
         buf_printf(&request->out, "data: %.*s\n", STR_ARG(line));
     buf_append(&request->out, "\n", 1);
     if (idle)
-        set_deadline(request, SLOW_US);
+        set_deadline(request, request->httpd->slow_us);
     listen_for(request, EPOLLIN | EPOLLOUT); /* sent, and found broken, by the loop: the caller holds the stream */
     return true;
 }
@@ -449,7 +450,7 @@ static void readable(struct httpd_request *request)
         return;
     }
     if (request->in.len == 0)
-        set_deadline(request, SLOW_US);
+        set_deadline(request, request->httpd->slow_us);
     request->in.len += (size_t)n;
     serve(request);
 }
@@ -496,11 +497,20 @@ static int on_accept(sd_event_source *source, int listener, uint32_t events, voi
     if (request->after != NULL)
         request->after->before = request;
     httpd->connections = request;
-    set_deadline(request, SLOW_US);
+    set_deadline(request, request->httpd->slow_us);
     INVARIANT(sd_event_add_io(httpd->loop, &request->source, fd, EPOLLIN, on_ready, request) >= 0);
     if (++httpd->connection_count == MOST_CONNECTIONS)
         sd_event_source_set_enabled(source, SD_EVENT_OFF);
     return 0;
+}
+
+/* With a reset: what is in the kernel's buffers would else stay there for a peer that does not take it. */
+static void cut_off(struct httpd_request *request)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (request->out.len > 0)
+        (void)setsockopt(request->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    hang_up(request);
 }
 
 static int on_sweep(sd_event_source *source, uint64_t at_us, void *arg)
@@ -511,12 +521,12 @@ static int on_sweep(sd_event_source *source, uint64_t at_us, void *arg)
     for (struct httpd_request *request = httpd->connections; request != NULL;) {
         struct httpd_request *after = request->after;
         if (request->fd >= 0 && now_us > request->deadline_us)
-            hang_up(request);
+            cut_off(request);
         request = after;
     }
     if (httpd->connection_count < MOST_CONNECTIONS)
         sd_event_source_set_enabled(httpd->acceptor, SD_EVENT_ON);
-    sd_event_source_set_time(source, now_us + SWEEP_US);
+    sd_event_source_set_time(source, now_us + httpd->sweep_us);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
@@ -538,9 +548,11 @@ struct httpd *httpd_create(sd_event *loop, const struct httpd_config *config, st
     httpd->route_count = config->route_count;
     httpd->context = config->context;
     httpd->most_body = config->most_body;
+    httpd->slow_us = (uint64_t)(config->slow_ms ? config->slow_ms : SLOW_MS) * 1000;
+    httpd->sweep_us = httpd->slow_us < 2 * SWEEP_US ? httpd->slow_us / 2 : SWEEP_US;
     INVARIANT(sd_event_add_io(loop, &httpd->acceptor, listener.fd, EPOLLIN, on_accept, httpd) >= 0);
-    INVARIANT(sd_event_add_time_relative(loop, &httpd->sweeper, CLOCK_MONOTONIC, SWEEP_US, SWEEP_US / 4, on_sweep,
-                                         httpd) >= 0);
+    INVARIANT(sd_event_add_time_relative(loop, &httpd->sweeper, CLOCK_MONOTONIC, httpd->sweep_us, 0, on_sweep, httpd) >=
+              0);
     return httpd;
 }
 

@@ -33,6 +33,7 @@ struct httpd_config {
     size_t route_count;
     void *context; /* handed to the handlers */
     size_t most_body;
+    int64_t slow_ms; /* within which a request must arrive, and the reader of an answer take some of it; 0: 10 s */
 };
 
 struct httpd *httpd_create(sd_event *loop, const struct httpd_config *config, struct error *err) MUST_CHECK;
