@@ -219,7 +219,14 @@ static void handle_status(struct httpd_request *request, void *context)
     buf_free(&text);
 }
 
+static void handle_health(struct httpd_request *request, void *context)
+{
+    (void)context;
+    httpd_respond(request, 200, "text/plain", STR_LIT("ok\n"));
+}
+
 static const struct httpd_route routes[] = {
+    {"GET", "/healthz", handle_health, true, "It lives; not recorded."},
     {"POST", "/-/sample/fail", handle_fail, true,
      "Fail the next `times` requests (of `user`) with `status`; times=0 forgets all orders."},
     {"POST", "/-/sample/delay", handle_delay, true, "Answer `ms` later from now on."},
