@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define READ_STEP 65536
+#define READ_STEP   65536
+#define SECRET_MOST 4096
 
 static int read_all(int fd, const char *path, size_t most, struct buf *out, struct error *err)
 {
@@ -43,6 +44,26 @@ int file_read(const char *path, size_t most, struct buf *out, struct error *err)
         out->len = before;
     close(fd);
     return result;
+}
+
+char *file_read_secret(const char *path, struct error *err)
+{
+    struct buf content = {NULL, 0, 0};
+    char *secret = NULL;
+    if (file_read(path, SECRET_MOST, &content, err) == 0) {
+        struct str rest = buf_str(&content), line;
+        str_next(&rest, '\n', &line);
+        if (line.len > 0 && line.base[line.len - 1] == '\r')
+            line.len--;
+        line = str_trim(line);
+        if (line.len > 0 && memchr(line.base, '\0', line.len) == NULL)
+            secret = str_dup(line);
+        else
+            error_set(err, ERROR_INPUT, "%s holds no secret in its first line", path);
+        explicit_bzero(content.base, content.capacity);
+    }
+    buf_free(&content);
+    return secret;
 }
 
 static int write_all(int fd, struct str content)

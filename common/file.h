@@ -14,6 +14,10 @@ int file_read(const char *path, size_t most, struct buf *out, struct error *err)
 /* Replaces PATH by CONTENT: a temporary file beside it, fsync, rename, fsync of the folder. MODE as for open(2). */
 int file_replace(const char *path, struct str content, unsigned mode, struct error *err) MUST_CHECK;
 
+/* The first line of the file at PATH, without blanks at either end, for free(): a token or a password. NULL with *err,
+ * which shows nothing of it. */
+char *file_read_secret(const char *path, struct error *err) MUST_CHECK;
+
 /* Makes what was created, renamed or removed beside PATH durable. */
 int file_sync_folder_of(const char *path, struct error *err) MUST_CHECK;
 

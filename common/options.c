@@ -30,7 +30,11 @@ static bool parse_scaled(struct str text, const struct suffix *suffixes, int64_t
     for (; unit.len > 0 && suffixes->text != NULL; suffixes++)
         if (str_equal(unit, str_of(suffixes->text)))
             factor = suffixes->factor;
-    return factor != 0 && !__builtin_mul_overflow((int64_t)number, factor, out);
+    int64_t product;
+    if (factor == 0 || __builtin_mul_overflow((int64_t)number, factor, &product))
+        return false;
+    *out = product;
+    return true;
 }
 
 static void print_scaled(int64_t value, const struct suffix *suffixes, struct buf *out)
@@ -383,6 +387,27 @@ size_t options_unreloadable(const struct option *table, size_t count, const void
     buf_free(&old);
     buf_free(&new);
     return found;
+}
+
+static size_t size_of(const struct option *option)
+{
+    return option->set == option_set_bool      ? sizeof(bool)
+           : option->set == option_set_string  ? sizeof(char *)
+           : option->set == option_set_strings ? sizeof(struct option_strings)
+                                               : sizeof(int64_t);
+}
+
+void options_exchange(const struct option *table, size_t count, void *config, void *other)
+{
+    for (const struct option *option = table; option < table + count; option++) {
+        char kept[sizeof(struct option_strings)];
+        char *one = (char *)config + option->offset, *two = (char *)other + option->offset;
+        if (!option->reloadable)
+            continue;
+        memcpy(kept, one, size_of(option));
+        memcpy(one, two, size_of(option));
+        memcpy(two, kept, size_of(option));
+    }
 }
 
 static void document_range(const struct option *option, struct buf *out)

@@ -58,6 +58,9 @@ int options_load(const struct option *table, size_t count, void *config, struct 
 size_t options_unreloadable(const struct option *table, size_t count, const void *before, const void *after,
                             struct buf *out);
 
+/* Swaps the values of all reloadable options between two loaded configurations; the others stay where they are. */
+void options_exchange(const struct option *table, size_t count, void *config, void *other);
+
 /* Calls FN for each option with its value as text: what, read again, gives the same value. */
 typedef void (*option_each_fn)(const struct option *option, struct str value, void *arg);
 void options_each(const struct option *table, size_t count, const void *config, option_each_fn fn, void *arg);

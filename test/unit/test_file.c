@@ -93,6 +93,22 @@ static void a_missing_file_names_its_path(void **state)
     assert_string_equal(err.text, "cannot open missing: No such file or directory");
 }
 
+static void a_secret_is_the_first_line_and_never_shown(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_int_equal(file_replace("a", STR_LIT("  hunter2 \r\nmore"), 0600, &err), 0);
+    char *secret = file_read_secret("a", &err);
+    assert_string_equal(secret, "hunter2");
+    free(secret);
+    assert_int_equal(file_replace("a", STR_LIT(" \nhunter2"), 0600, &err), 0);
+    assert_null(file_read_secret("a", &err));
+    assert_int_equal(err.code, ERROR_INPUT);
+    assert_null(strstr(err.text, "hunter2"));
+    assert_null(file_read_secret("missing", &err));
+    assert_int_equal(err.code, ERROR_SYSTEM);
+}
+
 static void folders_are_made_with_their_parents(void **state)
 {
     (void)state;
@@ -172,6 +188,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_replaced_file_reads_back_whole, enter, leave),
         cmocka_unit_test_setup_teardown(reading_appends_and_refuses_what_is_too_long, enter, leave),
         cmocka_unit_test_setup_teardown(a_missing_file_names_its_path, enter, leave),
+        cmocka_unit_test_setup_teardown(a_secret_is_the_first_line_and_never_shown, enter, leave),
         cmocka_unit_test_setup_teardown(folders_are_made_with_their_parents, enter, leave),
         cmocka_unit_test_setup_teardown(a_disk_that_is_full_leaves_the_old_file, enter, leave),
         cmocka_unit_test_setup_teardown(readers_never_see_half_a_file, enter, leave),
