@@ -4,19 +4,13 @@
 #include <stdlib.h>
 #include <yaml.h>
 
-#define DEEPEST    32
-#define BLOCK_SIZE (64 * 1024)
+#include "common/arena.h"
 
-/* Texts of many scalars share a block: rule files may hold a million of them. */
-struct text_block {
-    struct text_block *next;
-    size_t used, size;
-    char bytes[];
-};
+#define DEEPEST 32
 
 struct yaml_doc {
     struct yaml_node root;
-    struct text_block *texts;
+    struct arena texts;
 };
 
 struct loader {
@@ -25,22 +19,6 @@ struct loader {
     struct diag_list *diags;
     struct str text;
 };
-
-static struct str keep_text(struct yaml_doc *doc, const char *bytes, size_t len)
-{
-    struct text_block *block = doc->texts;
-    if (block == NULL || block->size - block->used < len + 1) {
-        size_t size = len + 1 > BLOCK_SIZE ? len + 1 : BLOCK_SIZE;
-        block = mem_alloc(sizeof(*block) + size);
-        *block = (struct text_block){.next = doc->texts, .size = size};
-        doc->texts = block;
-    }
-    char *copy = block->bytes + block->used;
-    memcpy(copy, bytes, len);
-    copy[len] = '\0';
-    block->used += len + 1;
-    return (struct str){copy, len};
-}
 
 static void free_content(struct yaml_node *node)
 {
@@ -116,7 +94,7 @@ static void read_scalar(struct loader *loader, const yaml_event_t *event, struct
     const char *value = (const char *)event->data.scalar.value;
     node->kind = YAML_SCALAR;
     node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
-    node->text = keep_text(loader->doc, value, event->data.scalar.length);
+    node->text = arena_str(&loader->doc->texts, (struct str){value, event->data.scalar.length});
     if (memchr(value, '\0', event->data.scalar.length) != NULL)
         fault(loader, node, "a text must not hold a zero byte", NULL);
 }
@@ -287,10 +265,7 @@ void yaml_doc_destroy(struct yaml_doc **doc)
     if (*doc == NULL)
         return;
     free_content(&(*doc)->root);
-    for (struct text_block *block = (*doc)->texts, *next; block != NULL; block = next) {
-        next = block->next;
-        free(block);
-    }
+    arena_free(&(*doc)->texts);
     free(*doc);
     *doc = NULL;
 }

@@ -120,11 +120,16 @@ struct table_route {
 
 #define ROUTE_MAX_PARTICIPANTS 8
 
+/* Who owns the slots of a zone, and by which line of the rules. */
+struct table_slots {
+    const uint16_t *units; /* [hash.slots] -> index of the unit; NULL where the zone has no units */
+    const uint32_t *lines; /* [hash.slots] */
+};
+
 struct table {
     uint64_t epoch; /* of the store record that it came from; 0 for a file that was never applied */
     struct hash hash;
-    const uint16_t *slot_unit; /* [hash.slots] -> index of the A unit */
-    const uint16_t *slot_line; /* [hash.slots] -> index into range_lines */
+    struct table_slots slots[2]; /* of ZONE_A and ZONE_B */
     const struct table_unit *units;
     uint32_t unit_count;
     const struct table_topic *topics;
@@ -136,8 +141,9 @@ struct table {
     enum on_missing on_missing;
     struct jwt_rules jwt;
     uint32_t core_unit;        /* index of the first core unit, or NO_UNIT */
-    size_t bytes;              /* of the whole block */
-    struct table_index *index; /* overrides, zone lists and the like: known to table.c and its builder only */
+    uint32_t override_count;   /* users and prefixes */
+    size_t bytes;              /* of memory, all in all */
+    struct table_index *index; /* overrides, patterns and the like: router/table_index.h */
 };
 
 void table_ref(struct table *table);
@@ -175,14 +181,15 @@ struct decision {
 };
 
 /* Where the request goes. Pure: the same arguments give the same decision. Only VERDICT_OK fills *decision whole;
- * others fill what is known. */
+ * others fill what is known. In zone C the unit says nothing: where a collection lives is not the table's business. */
 enum verdict table_route(const struct table *table, const struct routing *routing, struct decision *decision);
 
-/* The A unit (or, by an override, any unit) that owns USER: the part of table_route that hashes. */
+/* The unit that owns USER in zone A: the part of table_route that hashes. An exact override comes before the longest
+ * prefix, and that before the slot. An override to an A unit or the core counts for zone A, one to a B unit for B. */
 enum verdict table_owner(const struct table *table, struct str user, struct decision *decision);
 
-/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to it.
- */
+/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to
+ * it. Nobody in particular (base NULL) gets the heavier colour. */
 enum color table_color(const struct table_unit *unit, struct str user);
 
 /* The partition of TOPIC for USER: by its slot, so that a slot's users move together. */
