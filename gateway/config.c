@@ -78,6 +78,8 @@ const struct option gateway_options[] = {
      "Idle connections kept to one node by one thread."},
     {"proxy.probe_interval", option_set_duration, AT(proxy.probe_interval), 10, DAY_MS, "500ms", true,
      "How often a node that was taken out is tried again."},
+    {"proxy.tunnel_timeout", option_set_duration, AT(proxy.tunnel_timeout), 100, DAY_MS, "10m", true,
+     "How long an upgraded connection (WebSocket) may carry nothing either way before it is closed."},
 
     {"admin.listen", option_set_string, AT(admin.listen), 0, 0, "127.0.0.1:9080", false,
      "Address of the admin listener; anything but loopback wants a token."},

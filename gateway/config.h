@@ -30,7 +30,7 @@ struct gateway_config {
         char *user, *password_file;
     } broker;
     struct {
-        int64_t connect_timeout, timeout, idle_timeout, idle_each_node, probe_interval;
+        int64_t connect_timeout, timeout, idle_timeout, idle_each_node, probe_interval, tunnel_timeout;
     } proxy;
     struct {
         char *listen, *token_file;
