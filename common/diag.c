@@ -33,10 +33,15 @@ static int by_place(const void *left, const void *right)
                               : (a->column > b->column) - (a->column < b->column);
 }
 
-void diag_print(struct diag_list *list, struct buf *out)
+void diag_sort(struct diag_list *list)
 {
     if (list->count > 0)
         qsort(list->items, list->count, sizeof(*list->items), by_place);
+}
+
+void diag_print(struct diag_list *list, struct buf *out)
+{
+    diag_sort(list);
     for (size_t i = 0; i < list->count; i++) {
         const struct diag *diag = &list->items[i];
         if (diag->line > 0)

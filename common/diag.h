@@ -33,7 +33,10 @@ struct diag_list {
 void diag_add(struct diag_list *list, enum diag_severity severity, int line, int column, const char *hint,
               const char *format, ...) __attribute__((format(printf, 6, 7)));
 
-/* Orders the list by place and prints one `file:line:col: message (hint)` a line into OUT. */
+/* Orders the list by place. */
+void diag_sort(struct diag_list *list);
+
+/* Orders the list and prints one `file:line:col: message (hint)` a line into OUT. */
 void diag_print(struct diag_list *list, struct buf *out);
 
 void diag_free(struct diag_list *list);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/config.h"
 
+#include <ctype.h>
+
+#include "common/file.h"
+#include "common/log.h"
+
 #define AT(field)   offsetof(struct gateway_config, field)
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 #define KIB         1024
@@ -91,9 +96,57 @@ const struct option gateway_options[] = {
     {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
      "File that keeps the last rules in force, so that a gateway starts and routes while its store is away."},
 
+    {"agents.token_file", option_set_string, AT(agents.token_file), 0, 0, "", false,
+     "File with the bearer token that the units' agents ask for; the admin listener's token where empty."},
+
     {"log.access", option_set_string, AT(log.access), 0, 0, "", true,
      "File for the access log, one JSON object a line; reopened at SIGUSR1; empty means none."},
     {"log.level", option_set_string, AT(log.level), 0, 0, "info", true, "error, warning, info or debug."},
 };
 
 const size_t gateway_option_count = COUNT_OF(gateway_options);
+
+#define CONFIG_MOST (4 * MIB)
+
+static bool is_name(const char *text)
+{
+    for (const char *at = text; text != NULL && *at != '\0'; at++)
+        if (!isalnum((unsigned char)*at) && strchr("._:-", *at) == NULL)
+            return false;
+    return text == NULL || strlen(text) < 64;
+}
+
+static void check(const struct gateway_config *config, struct diag_list *diags)
+{
+    enum log_level level;
+    if (!is_name(config->name) || !is_name(config->datacenter))
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL,
+                 "name and datacenter must be letters, digits and . _ : -, fewer than 64 of them");
+    if (config->log.level == NULL || !log_level_parse(config->log.level, &level))
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "log.level must be error, warning, info or debug");
+    if (config->ingress.tls_listen.count > 0 &&
+        (config->ingress.tls_certificate == NULL || config->ingress.tls_key == NULL))
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "ingress.tls_listen needs ingress.tls_certificate and ingress.tls_key");
+    if (config->ingress.listen.count + config->ingress.tls_listen.count == 0)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "ingress.listen and ingress.tls_listen are both empty");
+    if (config->admin.listen == NULL)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen must be given");
+    if (config->limits.uri > config->limits.head)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "limits.uri must not be above limits.head");
+}
+
+int gateway_config_load(const char *path, const char *const *overrides, struct gateway_config *config,
+                        struct diag_list *diags)
+{
+    struct buf text = {NULL, 0, 0};
+    struct error err;
+    int result = -1;
+    if (path != NULL && file_read(path, CONFIG_MOST, &text, &err) == -1)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
+    else if (options_load(gateway_options, gateway_option_count, config, buf_str(&text), overrides, diags) == 0)
+        check(config, diags);
+    if (diags->errors == 0)
+        result = 0;
+    buf_free(&text);
+    return result;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ldc-gateway's own configuration: one row an option in config.c. Read by every thread, written at start and (the
- * reloadable ones) by the control thread at SIGHUP, which publishes a new struct: see gateway.h.
+ * reloadable ones) by the control thread at SIGHUP, while all workers stand still.
  */
 #ifndef GATEWAY_CONFIG_H
 #define GATEWAY_CONFIG_H
@@ -39,10 +39,18 @@ struct gateway_config {
         char *location, *cache;
     } store;
     struct {
+        char *token_file;
+    } agents;
+    struct {
         char *access, *level;
     } log;
     int64_t drain_timeout;
 };
+
+/* Fills CONFIG (zeroed) from the file at PATH (NULL: none), from OVERRIDES and from the presets, and checks what no
+ * single row can. Faults go to DIAGS; -1 where there was one. Free with options_free() either way. */
+int gateway_config_load(const char *path, const char *const *overrides, struct gateway_config *config,
+                        struct diag_list *diags) MUST_CHECK;
 
 extern const struct option gateway_options[];
 extern const size_t gateway_option_count;

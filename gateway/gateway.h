@@ -21,6 +21,7 @@ struct gateway {
     char *broker_password;              /* NULL: none */
     struct peer_networks trusted_peers; /* of ingress.trusted_peers */
     struct registry *registry;
+    struct view *view; /* the control thread's: the newest, which workers start with; NULL where there are no rules */
     struct worker *workers;
     unsigned worker_count;
     struct control *control;

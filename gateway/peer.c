@@ -43,6 +43,14 @@ int peer_network_parse(struct peer_networks *networks, const char *text, struct 
     return 0;
 }
 
+int peer_networks_load(struct peer_networks *networks, const struct option_strings *texts, struct error *err)
+{
+    for (size_t i = 0; i < texts->count; i++)
+        if (peer_network_parse(networks, texts->items[i], err) == -1)
+            return -1;
+    return 0;
+}
+
 static bool in_network(const struct peer_network *network, const struct in6_addr *address)
 {
     unsigned whole = network->bits / 8, rest = network->bits % 8;

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 
 #include "common/error.h"
+#include "common/options.h"
 #include "common/str.h"
 
 struct gateway;
@@ -27,6 +28,9 @@ struct peer_networks {
 
 /* Parses "10.0.0.0/8", "::1/128" or a single address, appending to NETWORKS, which the caller frees (items). */
 int peer_network_parse(struct peer_networks *networks, const char *text, struct error *err) MUST_CHECK;
+/* All of TEXTS, into NETWORKS (zeroed). The caller frees its items also when it fails. */
+int peer_networks_load(struct peer_networks *networks, const struct option_strings *texts,
+                       struct error *err) MUST_CHECK;
 bool peer_in_networks(const struct peer_networks *networks, const struct sockaddr *address);
 
 /* Clients on a Unix socket, who have no address, are trusted: the file's mode says who they are. */

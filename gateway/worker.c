@@ -152,6 +152,10 @@ int worker_start(struct worker *worker, struct gateway *gateway, unsigned index,
     worker->gateway = gateway;
     worker->index = index;
     create_parts(worker);
+    if (gateway->view != NULL) {
+        view_ref(gateway->view);
+        adopt(worker, gateway->view);
+    }
     if (listener_create(worker, &worker->listener, err) != 0)
         return -1;
     int failed = pthread_create(&worker->thread, NULL, run, worker);

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/admin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/http_status.h"
+#include "common/json_text.h"
+#include "common/store_backend.h"
+#include "common/store_json.h"
+#include "gateway/sampler.h"
+#include "gateway/workers.h"
+#include "rules/rules.h"
+
+#define COUNT_OF(a)  (sizeof(a) / sizeof((a)[0]))
+#define MOST_MEMBERS 1024
+#define MOST_USERS   1024
+
+struct admin {
+    struct httpd *httpd;
+    const char *listen; /* borrowed from the configuration */
+};
+
+/* --- answers ------------------------------------------------------------------------------------------------------ */
+
+void admin_respond(struct httpd_request *request, int status, json_t *json)
+{
+    char *text = json_dumps(json, JSON_COMPACT);
+    struct buf body = {NULL, 0, 0};
+    buf_printf(&body, "%s\n", text ? text : "null");
+    httpd_respond(request, status, status < 400 ? "application/json" : "application/problem+json", buf_str(&body));
+    buf_free(&body);
+    free(text);
+    json_decref(json);
+}
+
+void admin_respond_error(struct httpd_request *request, const struct error *err)
+{
+    switch (err->code) {
+    case ERROR_INPUT:
+        httpd_respond_problem(request, 400, "bad-request", err->text);
+        break;
+    case ERROR_REFUSED:
+        httpd_respond_problem(request, 404, "not-found", err->text);
+        break;
+    case ERROR_CONFLICT:
+        httpd_respond_problem(request, 409, "conflict", err->text);
+        break;
+    default:
+        httpd_respond_problem(request, 503, "store-unavailable", err->text);
+    }
+}
+
+bool admin_query_number(struct httpd_request *request, const char *name, uint64_t *value)
+{
+    struct buf text = {NULL, 0, 0};
+    char detail[100];
+    snprintf(detail, sizeof(detail), "%s must be a decimal number.", name);
+    bool valid = !httpd_request_query(request, name, &text) || str_to_u64(buf_str(&text), value);
+    if (!valid)
+        httpd_respond_problem(request, 400, "bad-request", detail);
+    buf_free(&text);
+    return valid;
+}
+
+/* --- the small resources ------------------------------------------------------------------------------------------ */
+
+static void get_health(struct httpd_request *request, void *context)
+{
+    (void)context;
+    httpd_respond(request, 200, "text/plain", STR_LIT("ok\n"));
+}
+
+static void get_members(struct httpd_request *request, void *context)
+{
+    struct control *control = context;
+    struct store_member *members = mem_calloc(MOST_MEMBERS, sizeof(*members));
+    struct error err;
+    int count = store_members(control->rollout.store, members, MOST_MEMBERS, &err);
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, store_member_to_json(&members[i]));
+    if (count == -1)
+        admin_respond_error(request, &err);
+    else
+        admin_respond(request, 200, json_pack("{s:O}", "members", list));
+    json_decref(list);
+    free(members);
+}
+
+static struct str query(struct httpd_request *request, const char *name, struct buf *text)
+{
+    bool given = httpd_request_query(request, name, text);
+    return given ? buf_str(text) : (struct str){NULL, 0};
+}
+
+static void get_explain(struct httpd_request *request, void *context)
+{
+    const struct rollout *rollout = &((struct control *)context)->rollout;
+    struct buf user = {NULL, 0, 0}, method = {NULL, 0, 0}, path = {NULL, 0, 0}, out = {NULL, 0, 0};
+    char file[40];
+    if (rollout->view == NULL) {
+        httpd_respond_problem(request, 503, "no-rules", "This gateway has no rules yet.");
+        return;
+    }
+    snprintf(file, sizeof(file), "rules-%llu.yaml", (unsigned long long)rollout->record.version);
+    rules_explain(rollout->view->table, file, query(request, "user", &user), query(request, "method", &method),
+                  query(request, "path", &path), &out);
+    httpd_respond(request, 200, "application/json", buf_str(&out));
+    buf_free(&user);
+    buf_free(&method);
+    buf_free(&path);
+    buf_free(&out);
+}
+
+static void add_option(const struct option *option, struct str value, void *arg)
+{
+    json_array_append_new(arg, json_pack("{s:s,s:s%,s:s,s:b,s:s}", "name", option->name, "value",
+                                         value.len > 0 ? value.base : "", value.len, "default",
+                                         option->preset ? option->preset : "", "reloadable", option->reloadable, "doc",
+                                         option->doc));
+}
+
+static void get_config(struct httpd_request *request, void *context)
+{
+    const struct control *control = context;
+    json_t *options = json_array();
+    options_each(gateway_options, gateway_option_count, &control->gateway->config, add_option, options);
+    admin_respond(request, 200,
+                  json_pack("{s:s,s:o}", "file", control->config_path ? control->config_path : "", "options", options));
+}
+
+/* --- traffic ------------------------------------------------------------------------------------------------------ */
+
+static void collect(struct worker *worker, void *arg)
+{
+    struct traffic *parts = arg;
+    sampler_collect(worker->sampler, clock_monotonic_us(), &parts[worker->index]);
+}
+
+static void print_users(struct buf *out, const char *key, const struct traffic_user *users, size_t count)
+{
+    buf_printf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(out, "%s{\"user\":", i > 0 ? "," : "");
+        json_append_text(out, (struct str){users[i].text, users[i].len});
+        buf_printf(out, ",\"requests\":%llu}", (unsigned long long)users[i].requests);
+    }
+    buf_printf(out, "]");
+}
+
+static void get_traffic(struct httpd_request *request, void *context)
+{
+    struct gateway *gateway = ((struct control *)context)->gateway;
+    struct traffic *parts = mem_calloc(gateway->worker_count, sizeof(*parts)), all = {0};
+    workers_call(gateway, collect, parts);
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
+        traffic_merge(&all, &parts[i]);
+        traffic_free(&parts[i]);
+    }
+    traffic_finish(&all, MOST_USERS);
+    struct buf out = {NULL, 0, 0};
+    buf_printf(&out, "{\"window_s\":%d,\"requests\":%llu,\"distinct_users\":%llu",
+               SAMPLER_PANES * (SAMPLER_PANE_US / 1000000), (unsigned long long)all.requests,
+               (unsigned long long)traffic_distinct(&all));
+    print_users(&out, "users", all.users, all.user_count);
+    print_users(&out, "sample", all.sample, all.sample_count);
+    buf_printf(&out, "}\n");
+    httpd_respond(request, 200, "application/json", buf_str(&out));
+    buf_free(&out);
+    traffic_free(&all);
+    free(parts);
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
+static const struct httpd_route routes[] = {
+    {"GET", "/healthz", get_health, true, "200 while the process lives."},
+    {"GET", "/readyz", admin_get_ready, true,
+     "200 while this gateway has rules and listens and does not drain, 503 otherwise; with the store's state."},
+    {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
+    {"GET", "/v1/status", admin_get_status, false,
+     "`{name, datacenter, pid, version, ready, epoch, rules, store, refused, workers, requests, units, agents}`: "
+     "`epoch` is "
+     "the one that every thread serves; `refused` is the newest version of the store that was not taken, with its "
+     "diagnostics, or null."},
+    {"GET", "/v1/rules", admin_get_rules, false,
+     "`{record, rules}`: the record and the text of the rules in force; `?version=N`: of any version, with the record "
+     "null where the history no longer tells."},
+    {"GET", "/v1/rules/history", admin_get_history, false,
+     "`{history: [record...]}`, the newest first; `?most=N`, 100 by default."},
+    {"POST", "/v1/rules", admin_put_rules, false,
+     "Puts the body (YAML) as a new version: `?expected_epoch=N&by=WHO&note=WHY`. The new record with `diagnostics` "
+     "(warnings), 409 with the current `epoch` where it is another, 422 with `diagnostics` where the rules are "
+     "faulty."},
+    {"POST", "/v1/rules/rollback", admin_roll_back, false,
+     "Puts the text of the version before the current one, or of `?version=N`, as a new version; else as above."},
+    {"GET", "/v1/members", get_members, false, "`{members: [...]}`: the living processes that follow the store."},
+    {"GET", "/v1/explain", get_explain, false,
+     "Where a request would go, and why: `?user=ID&path=P&method=M`, of which any may be missing."},
+    {"GET", "/v1/traffic", get_traffic, false,
+     "`{window_s, requests, distinct_users, users, sample}`: of the last minutes, a uniform sample of the distinct "
+     "users with the requests of each, and a sample of the requests by user."},
+    {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
+};
+
+void admin_document(struct buf *out)
+{
+    buf_printf(out, "| Method | Path | Token | What it gives |\n|---|---|---|---|\n");
+    for (size_t i = 0; i < COUNT_OF(routes); i++)
+        buf_printf(out, "| %s | `%s` | %s | %s |\n", routes[i].method, routes[i].path, routes[i].open ? "no" : "yes",
+                   routes[i].doc);
+}
+
+struct admin *admin_create(struct control *control, struct error *err)
+{
+    struct httpd_config config = {.listen = control->gateway->config.admin.listen,
+                                  .token = control->admin_token,
+                                  .routes = routes,
+                                  .route_count = COUNT_OF(routes),
+                                  .context = control,
+                                  .most_body = STORE_RULES_MOST};
+    struct httpd *httpd = httpd_create(control->loop, &config, err);
+    if (httpd == NULL)
+        return NULL;
+    struct admin *admin = mem_calloc(1, sizeof(*admin));
+    *admin = (struct admin){httpd, config.listen};
+    return admin;
+}
+
+void admin_destroy(struct admin **admin)
+{
+    if (*admin == NULL)
+        return;
+    httpd_destroy(&(*admin)->httpd);
+    free(*admin);
+    *admin = NULL;
+}
+
+unsigned admin_port(const struct admin *admin)
+{
+    return httpd_port(admin->httpd);
+}
+
+void admin_url(const struct admin *admin, const char *host, char *url, size_t size)
+{
+    struct str listen = str_of(admin->listen);
+    if (str_starts(listen, STR_LIT("unix:"))) {
+        snprintf(url, size, "%s", admin->listen);
+        return;
+    }
+    const char *colon = strrchr(admin->listen, ':');
+    struct str address = {listen.base, colon ? (size_t)(colon - listen.base) : listen.len};
+    if (str_equal(address, STR_LIT("0.0.0.0")) || str_equal(address, STR_LIT("[::]")))
+        address = str_of(host);
+    snprintf(url, size, "http://%.*s:%u", STR_ARG(address), admin_port(admin));
+}

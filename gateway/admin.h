@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The admin listener: health, metrics, and the JSON API that ldcctl speaks. Owned by the control thread. The resources
+ * are rows of one table in admin.c; docs/ADMIN.md comes from it.
+ */
+#ifndef GATEWAY_ADMIN_H
+#define GATEWAY_ADMIN_H
+
+#include <jansson.h>
+
+#include "common/httpd.h"
+#include "gateway/control.h"
+
+struct admin;
+
+struct admin *admin_create(struct control *control, struct error *err) MUST_CHECK;
+void admin_destroy(struct admin **admin);
+unsigned admin_port(const struct admin *admin); /* 0 on a unix socket */
+
+/* The base URL at which others find this listener, into URL of SIZE bytes. HOST stands for an address that means all.
+ */
+void admin_url(const struct admin *admin, const char *host, char *url, size_t size);
+
+/* The Markdown tables of docs/ADMIN.md and docs/METRICS.md. */
+void admin_document(struct buf *out);
+void admin_document_metrics(struct buf *out);
+
+/* For the handlers, which get the struct control as their context. */
+
+/* Takes over JSON. */
+void admin_respond(struct httpd_request *request, int status, json_t *json);
+/* A problem document for ERR: 409, 422, 503 ... by its code. */
+void admin_respond_error(struct httpd_request *request, const struct error *err);
+
+/* The decimal query parameter NAME. *VALUE stays where it is absent; false, and answered, where it is no number. */
+bool admin_query_number(struct httpd_request *request, const char *name, uint64_t *value);
+
+void admin_get_metrics(struct httpd_request *request, void *context);
+void admin_get_status(struct httpd_request *request, void *context);
+void admin_get_ready(struct httpd_request *request, void *context);
+void admin_get_rules(struct httpd_request *request, void *context);
+void admin_get_history(struct httpd_request *request, void *context);
+void admin_put_rules(struct httpd_request *request, void *context);
+void admin_roll_back(struct httpd_request *request, void *context);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "common/version.h"
+#include "gateway/admin.h"
+#include "gateway/follow.h"
+#include "gateway/workers.h"
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+static const struct stat_row worker_rows[] = {
+#define STAT(name, kind, help) {#name, kind, help, offsetof(struct gateway_stats, name)},
+#include "gateway/gateway_stats_tbl.h"
+#undef STAT
+};
+
+static const struct stat_row control_rows[] = {
+#define STAT(name, kind, help) {#name, kind, help, offsetof(struct control_stats, name)},
+#include "gateway/control_stats_tbl.h"
+#undef STAT
+};
+
+/* A metric with labels: PRINT writes its lines. */
+struct printing;
+struct series {
+    const char *name, *type, *labels, *help;
+    void (*print)(struct printing *printing);
+};
+
+struct printing {
+    struct control *control;
+    const struct series *series;
+    struct buf *out;
+    uint64_t (*unit_value)(const struct unit *unit);
+};
+
+static void line(struct printing *printing, const char *labels, uint64_t value)
+{
+    buf_printf(printing->out, "ldcgate_%s{%s} %llu\n", printing->series->name, labels, (unsigned long long)value);
+}
+
+static void print_build(struct printing *printing)
+{
+    line(printing, "version=\"" LDCGATE_VERSION "\"", 1);
+}
+
+static void print_responses(struct printing *printing)
+{
+    char labels[80];
+    for (int i = 0; i < VERDICT_COUNT; i++) {
+        snprintf(labels, sizeof(labels), "verdict=\"%s\"", verdict_info((enum verdict)i)->name);
+        line(printing, labels,
+             workers_sum(printing->control->gateway,
+                         offsetof(struct gateway_stats, verdicts) + (size_t)i * sizeof(stat_value)));
+    }
+}
+
+/* --- units and nodes ---------------------------------------------------------------------------------------------- */
+
+static void print_unit(struct unit *unit, void *arg)
+{
+    struct printing *printing = arg;
+    char labels[160];
+    snprintf(labels, sizeof(labels), "unit=\"%s\"", unit->name);
+    line(printing, labels, printing->unit_value(unit));
+}
+
+static void print_units(struct printing *printing, uint64_t (*value)(const struct unit *unit))
+{
+    printing->unit_value = value;
+    registry_each_unit(printing->control->gateway->registry, print_unit, printing);
+}
+
+#define PRINT_UNITS(field)                                                                                             \
+    static uint64_t unit_##field(const struct unit *unit)                                                              \
+    {                                                                                                                  \
+        return atomic_load_explicit(&unit->field, memory_order_relaxed);                                               \
+    }                                                                                                                  \
+    static void print_unit_##field(struct printing *printing)                                                          \
+    {                                                                                                                  \
+        print_units(printing, unit_##field);                                                                           \
+    }
+PRINT_UNITS(requests)
+PRINT_UNITS(refused)
+PRINT_UNITS(failed)
+PRINT_UNITS(in_flight)
+
+static void print_nodes(struct printing *printing, uint64_t (*value)(const struct node *node))
+{
+    const struct view *view = printing->control->rollout.view;
+    char labels[400];
+    for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++) {
+        for (int color = 0; color < COLOR_COUNT; color++) {
+            for (uint32_t j = 0; j < view->table->units[i].nodes[color].count; j++) {
+                const struct node *node = view->units[i].nodes[color][j];
+                snprintf(labels, sizeof(labels), "unit=\"%s\",color=\"%s\",node=\"%s\"", view->units[i].unit->name,
+                         color_name((enum color)color), node->authority);
+                line(printing, labels, value(node));
+            }
+        }
+    }
+}
+
+static uint64_t usable(const struct node *node)
+{
+    return node_usable(node);
+}
+
+static uint64_t node_in_flight(const struct node *node)
+{
+    return atomic_load_explicit(&node->in_flight, memory_order_relaxed);
+}
+
+static void print_node_usable(struct printing *printing)
+{
+    print_nodes(printing, usable);
+}
+
+static void print_node_in_flight(struct printing *printing)
+{
+    print_nodes(printing, node_in_flight);
+}
+
+/* --- agents ------------------------------------------------------------------------------------------------------- */
+
+static void print_agent_heard(const struct follow_agent *agent, void *arg)
+{
+    char labels[400];
+    snprintf(labels, sizeof(labels), "unit=\"%s\",agent=\"%s\"", agent->unit, agent->url);
+    line(arg, labels, agent->heard);
+}
+
+static void print_agents(struct printing *printing)
+{
+    follow_each(printing->control->follow, print_agent_heard, printing);
+}
+
+static void print_broker_up(const struct follow_agent *agent, void *arg)
+{
+    char labels[400];
+    const json_t *broker = json_object_get(agent->report, "broker");
+    snprintf(labels, sizeof(labels), "unit=\"%s\",agent=\"%s\"", agent->unit, agent->url);
+    if (agent->heard && broker != NULL)
+        line(arg, labels, json_is_true(json_object_get(broker, "up")));
+}
+
+static void print_brokers(struct printing *printing)
+{
+    follow_each(printing->control->follow, print_broker_up, printing);
+}
+
+/* An agent is another program: what it calls a topic must not break the text. */
+static bool is_name(const char *text)
+{
+    return text != NULL && strlen(text) <= 64 &&
+           text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
+                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")] == '\0';
+}
+
+static void print_agent_lag(const struct follow_agent *agent, void *arg)
+{
+    size_t i;
+    json_t *lag;
+    if (!agent->heard)
+        return;
+    json_array_foreach(json_object_get(agent->report, "lag"), i, lag)
+    {
+        char labels[300];
+        const char *topic = json_string_value(json_object_get(lag, "topic"));
+        if (!is_name(topic))
+            continue;
+        snprintf(labels, sizeof(labels), "unit=\"%s\",topic=\"%s\",partition=\"%lld\"", agent->unit, topic,
+                 (long long)json_integer_value(json_object_get(lag, "partition")));
+        line(arg, labels, (uint64_t)json_integer_value(json_object_get(lag, "pending")));
+    }
+}
+
+static void print_lag(struct printing *printing)
+{
+    follow_each(printing->control->follow, print_agent_lag, printing);
+}
+
+static const struct series all_series[] = {
+    {"build_info", "gauge", "version", "1; the label tells which build this is.", print_build},
+    {"responses_total", "counter", "verdict", "Answers by what became of the request.", print_responses},
+    {"unit_requests_total", "counter", "unit", "Requests routed to the unit.", print_unit_requests},
+    {"unit_refused_total", "counter", "unit", "Requests that the unit's bulkhead refused.", print_unit_refused},
+    {"unit_failed_total", "counter", "unit", "Requests that the unit's broker or nodes failed.", print_unit_failed},
+    {"unit_in_flight", "gauge", "unit", "Requests to the unit that wait for their answer now.", print_unit_in_flight},
+    {"node_usable", "gauge", "unit, color, node", "1 while the node takes requests.", print_node_usable},
+    {"node_in_flight", "gauge", "unit, color, node", "Requests that the node has not answered.", print_node_in_flight},
+    {"agent_heard", "gauge", "unit, agent", "1 while the agent's health reports arrive.", print_agents},
+    {"broker_up", "gauge", "unit, agent", "1 while the agent reaches its unit's broker.", print_brokers},
+    {"queue_pending", "gauge", "unit, topic, partition", "Messages that the unit's agent has not delivered.",
+     print_lag},
+};
+
+static const struct {
+    const char *name, *help;
+    size_t offset;
+} histograms[] = {
+    {"queue_latency_seconds", "From the whole request to the broker's confirmation.",
+     offsetof(struct gateway_stats, queue_latency)},
+    {"proxy_latency_seconds", "From the whole request to the first byte of the node's answer.",
+     offsetof(struct gateway_stats, proxy_latency)},
+};
+
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
+
+static void count_heard(const struct follow_agent *agent, void *arg)
+{
+    struct control_stats *stats = arg;
+    stat_add(&stats->agents_followed, 1);
+    stat_add(&stats->agents_heard, agent->heard);
+}
+
+static void refresh(struct control *control)
+{
+    stat_set(&control->stats.ready, control_ready(control));
+    stat_set(&control->stats.rules_epoch, rollout_epoch(&control->rollout));
+    stat_set(&control->stats.agents_followed, 0);
+    stat_set(&control->stats.agents_heard, 0);
+    follow_each(control->follow, count_heard, &control->stats);
+}
+
+static void print_worker_stats(const struct gateway *gateway, struct buf *out)
+{
+    const void **blocks = mem_calloc(gateway->worker_count, sizeof(*blocks));
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        blocks[i] = &gateway->workers[i].stats;
+    stats_print(worker_rows, COUNT_OF(worker_rows), blocks, gateway->worker_count, "", out);
+    for (size_t row = 0; row < COUNT_OF(histograms); row++) {
+        for (unsigned i = 0; i < gateway->worker_count; i++)
+            blocks[i] = (const char *)&gateway->workers[i].stats + histograms[row].offset;
+        stats_print_histogram(histograms[row].name, histograms[row].help, (const struct stat_histogram *const *)blocks,
+                              gateway->worker_count, "", out);
+    }
+    free(blocks);
+}
+
+void admin_get_metrics(struct httpd_request *request, void *context)
+{
+    struct control *control = context;
+    struct buf out = {NULL, 0, 0};
+    const void *block = &control->stats;
+    refresh(control);
+    stats_print(control_rows, COUNT_OF(control_rows), &block, 1, "", &out);
+    print_worker_stats(control->gateway, &out);
+    for (const struct series *series = all_series; series < all_series + COUNT_OF(all_series); series++) {
+        stats_print_head(series->name, series->type, series->help, &out);
+        series->print(&(struct printing){.control = control, .series = series, .out = &out});
+    }
+    httpd_respond(request, 200, "text/plain; version=0.0.4", buf_str(&out));
+    buf_free(&out);
+}
+
+void admin_document_metrics(struct buf *out)
+{
+    buf_printf(out, "| Metric | Kind | Meaning |\n|---|---|---|\n");
+    stats_document(control_rows, COUNT_OF(control_rows), out);
+    stats_document(worker_rows, COUNT_OF(worker_rows), out);
+    for (size_t i = 0; i < COUNT_OF(histograms); i++)
+        buf_printf(out, "| `ldcgate_%s` | histogram | %s |\n", histograms[i].name, histograms[i].help);
+    for (size_t i = 0; i < COUNT_OF(all_series); i++)
+        buf_printf(out, "| `ldcgate_%s` by %s | %s | %s |\n", all_series[i].name, all_series[i].labels,
+                   all_series[i].type, all_series[i].help);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/store_json.h"
+#include "gateway/admin.h"
+#include "gateway/diag_json.h"
+
+#define MOST_HISTORY 100000
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+/* The newest record of VERSION, or null: a new reference. */
+static json_t *record_of(struct control *control, uint64_t version)
+{
+    struct store_record *records = mem_calloc(MOST_HISTORY, sizeof(*records));
+    struct error ignored;
+    int count = store_history(control->rollout.store, records, MOST_HISTORY, &ignored);
+    json_t *found = NULL;
+    for (int i = 0; i < count && found == NULL; i++)
+        if (records[i].version == version)
+            found = store_record_to_json(&records[i]);
+    free(records);
+    return found != NULL ? found : json_null();
+}
+
+void admin_get_rules(struct httpd_request *request, void *context)
+{
+    struct control *control = context;
+    const struct rollout *rollout = &control->rollout;
+    uint64_t version = rollout->record.version;
+    struct buf text = {NULL, 0, 0};
+    struct error err;
+    if (!admin_query_number(request, "version", &version))
+        return;
+    bool in_force = version == rollout->record.version;
+    int result = in_force ? rollout_text(rollout, &text, &err) : store_rules(rollout->store, version, &text, &err);
+    if (result == -1)
+        admin_respond_error(request, &err);
+    else
+        admin_respond(request, 200,
+                      json_pack("{s:o,s:s%}", "record",
+                                in_force ? store_record_to_json(&rollout->record) : record_of(control, version),
+                                "rules", buf_str(&text).base, text.len));
+    buf_free(&text);
+}
+
+void admin_get_history(struct httpd_request *request, void *context)
+{
+    struct control *control = context;
+    uint64_t most = 100;
+    struct error err;
+    if (!admin_query_number(request, "most", &most))
+        return;
+    most = most < MOST_HISTORY ? most : MOST_HISTORY;
+    struct store_record *records = mem_calloc(most, sizeof(*records));
+    int count = store_history(control->rollout.store, records, most, &err);
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, store_record_to_json(&records[i]));
+    if (count == -1)
+        admin_respond_error(request, &err);
+    else
+        admin_respond(request, 200, json_pack("{s:O}", "history", list));
+    json_decref(list);
+    free(records);
+}
+
+/* --- changing ----------------------------------------------------------------------------------------------------- */
+
+static void respond_invalid(struct httpd_request *request, struct diag_list *diags)
+{
+    struct buf text = {NULL, 0, 0};
+    diag_print(diags, &text);
+    char detail[64];
+    snprintf(detail, sizeof(detail), "The rules have %zu faults; nothing was changed.", diags->errors);
+    admin_respond(request, 422,
+                  json_pack("{s:s,s:s,s:i,s:s,s:o}", "type", "urn:ldcgate:problem:rules-invalid", "title",
+                            "The rules are faulty", "status", 422, "detail", detail, "diagnostics",
+                            diag_to_json(diags)));
+    buf_free(&text);
+}
+
+static void respond_conflict(struct httpd_request *request, const struct store_record *now, const struct error *err)
+{
+    admin_respond(request, 409,
+                  json_pack("{s:s,s:s,s:i,s:s,s:I,s:o}", "type", "urn:ldcgate:problem:conflict", "title",
+                            "Somebody else changed the rules first", "status", 409, "detail", err->text, "epoch",
+                            (json_int_t)now->epoch, "record", store_record_to_json(now)));
+}
+
+/* What the caller says about the change; free with change_free. */
+struct change {
+    uint64_t expected_epoch;
+    struct buf by, note;
+};
+
+static bool read_change(struct httpd_request *request, struct change *change)
+{
+    *change = (struct change){.expected_epoch = UINT64_MAX};
+    if (!admin_query_number(request, "expected_epoch", &change->expected_epoch))
+        return false;
+    if (change->expected_epoch == UINT64_MAX) {
+        httpd_respond_problem(request, 400, "bad-request", "expected_epoch must be given: the epoch that is changed.");
+        return false;
+    }
+    httpd_request_query(request, "by", &change->by);
+    httpd_request_query(request, "note", &change->note);
+    return true;
+}
+
+static void change_free(struct change *change)
+{
+    buf_free(&change->by);
+    buf_free(&change->note);
+}
+
+static void commit(struct httpd_request *request, struct control *control, const struct change *change, struct str text,
+                   struct diag_list *diags)
+{
+    struct store_record now;
+    struct error err;
+    if (store_put_rules(control->rollout.store, change->expected_epoch, text, buf_str(&change->by).base,
+                        buf_str(&change->note).base, &now, &err) == 0) {
+        log_info("rules.put", "epoch %llu, version %llu, by %s", (unsigned long long)now.epoch,
+                 (unsigned long long)now.version, now.by);
+        control_sync(control);
+        json_t *record = store_record_to_json(&now);
+        json_object_set_new(record, "diagnostics", diag_to_json(diags));
+        admin_respond(request, 200, record);
+    } else if (err.code == ERROR_CONFLICT) {
+        respond_conflict(request, &now, &err);
+    } else {
+        admin_respond_error(request, &err);
+    }
+}
+
+static void put(struct httpd_request *request, struct control *control, const struct change *change, struct str text)
+{
+    struct diag_list diags = {.file = "rules"};
+    if (rollout_validate(&control->rollout, text, &diags))
+        commit(request, control, change, text, &diags);
+    else
+        respond_invalid(request, &diags);
+    diag_free(&diags);
+}
+
+void admin_put_rules(struct httpd_request *request, void *context)
+{
+    struct change change;
+    if (!read_change(request, &change))
+        return;
+    put(request, context, &change, httpd_request_body(request));
+    change_free(&change);
+}
+
+static void put_back(struct httpd_request *request, struct control *control, struct change *change, uint64_t version)
+{
+    struct store_record now;
+    struct buf text = {NULL, 0, 0};
+    struct error err;
+    int result = store_current(control->rollout.store, &now, &err);
+    if (result == 0 && version == UINT64_MAX)
+        version = now.version > 0 ? now.version - 1 : 0;
+    if (result == 0)
+        result = store_rules(control->rollout.store, version, &text, &err);
+    if (change->note.len == 0)
+        buf_printf(&change->note, "rollback to version %llu", (unsigned long long)version);
+    if (result == 0)
+        put(request, control, change, buf_str(&text));
+    else
+        admin_respond_error(request, &err);
+    buf_free(&text);
+}
+
+void admin_roll_back(struct httpd_request *request, void *context)
+{
+    struct change change;
+    uint64_t version = UINT64_MAX;
+    if (!read_change(request, &change))
+        return;
+    if (admin_query_number(request, "version", &version))
+        put_back(request, context, &change, version);
+    change_free(&change);
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/store_json.h"
+#include "common/version.h"
+#include "gateway/admin.h"
+#include "gateway/diag_json.h"
+#include "gateway/follow.h"
+#include "gateway/workers.h"
+
+#define SUM(control, field) workers_sum((control)->gateway, offsetof(struct gateway_stats, field))
+
+static json_t *time_of(uint64_t wall_us)
+{
+    char text[CLOCK_UTC_SIZE];
+    clock_format_utc(wall_us, text);
+    return json_string(text);
+}
+
+static json_t *number(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+static json_t *text_of(struct str text)
+{
+    return json_stringn(text.base ? text.base : "", text.len);
+}
+
+static json_t *store_of(const struct control *control)
+{
+    const struct rollout *rollout = &control->rollout;
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:s}", "location", control->gateway->config.store.location, "state",
+                     rollout_store_name(rollout->state), "fault", rollout->fault, "since", time_of(rollout->since_us),
+                     "epoch", number(stat_get(&control->stats.store_epoch)), "register_fault", control->register_fault);
+}
+
+static json_t *rules_of(const struct control *control)
+{
+    const struct rollout *rollout = &control->rollout;
+    if (rollout->view == NULL)
+        return json_null();
+    json_t *rules = store_record_to_json(&rollout->record);
+    json_object_set_new(rules, "from_cache", json_boolean(stat_get(&control->stats.rules_from_cache)));
+    json_object_set_new(rules, "cache_fault", json_string(rollout->cache_fault));
+    return rules;
+}
+
+void admin_get_ready(struct httpd_request *request, void *context)
+{
+    const struct control *control = context;
+    bool ready = control_ready(control);
+    json_t *json =
+        json_pack("{s:b,s:b,s:o,s:o,s:o}", "ready", ready, "draining", control->drain_until_us != 0, "epoch",
+                  number(rollout_epoch(&control->rollout)), "rules", rules_of(control), "store", store_of(control));
+    char *text = json_dumps(json, JSON_COMPACT);
+    httpd_respond(request, ready ? 200 : 503, "application/json", str_of(text));
+    free(text);
+    json_decref(json);
+}
+
+static json_t *refused_of(struct control *control)
+{
+    struct rollout_refusal *refusal = &control->rollout.refusal;
+    if (refusal->record.epoch == 0)
+        return json_null();
+    return json_pack("{s:o,s:o,s:o}", "record", store_record_to_json(&refusal->record), "at", time_of(refusal->at_us),
+                     "diagnostics", diag_to_json(&refusal->diags));
+}
+
+static json_t *workers_of(const struct control *control)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < control->gateway->worker_count; i++) {
+        const struct worker *worker = &control->gateway->workers[i];
+        json_array_append_new(list, json_pack("{s:i,s:o,s:o,s:o,s:o}", "index", (int)i, "epoch",
+                                              number(atomic_load(&worker->epoch)), "connections",
+                                              number(stat_get(&worker->stats.connections_open)), "in_flight",
+                                              number(stat_get(&worker->stats.requests_in_flight)), "requests",
+                                              number(stat_get(&worker->stats.requests_total))));
+    }
+    return list;
+}
+
+static json_t *requests_of(const struct control *control)
+{
+    json_t *verdicts = json_object();
+    for (int i = 0; i < VERDICT_COUNT; i++) {
+        uint64_t count =
+            workers_sum(control->gateway, offsetof(struct gateway_stats, verdicts) + (size_t)i * sizeof(stat_value));
+        if (count > 0)
+            json_object_set_new(verdicts, verdict_info((enum verdict)i)->name, number(count));
+    }
+    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "total", number(SUM(control, requests_total)), "in_flight",
+                     number(SUM(control, requests_in_flight)), "malformed",
+                     number(SUM(control, requests_malformed_total)), "connections",
+                     number(SUM(control, connections_open)), "verdicts", verdicts);
+}
+
+/* --- agents ------------------------------------------------------------------------------------------------------- */
+
+static void add_agent(const struct follow_agent *agent, void *arg)
+{
+    json_t *report = agent->report != NULL ? json_deep_copy(agent->report) : json_null();
+    json_array_append_new(arg, json_pack("{s:s,s:s,s:b,s:o,s:s,s:o}", "unit", agent->unit, "url", agent->url, "heard",
+                                         agent->heard, "age_ms", json_integer(agent->age_ms), "fault", agent->fault,
+                                         "report", report));
+}
+
+static bool is_of(const json_t *agent, struct str unit)
+{
+    return str_equal(str_of(json_string_value(json_object_get(agent, "unit"))), unit);
+}
+
+/* What a living agent of UNIT says of its broker; null where none does. A new reference. */
+static json_t *broker_of(const json_t *agents, struct str unit)
+{
+    size_t i;
+    json_t *agent;
+    json_array_foreach(agents, i, agent)
+    {
+        json_t *broker = json_object_get(json_object_get(agent, "report"), "broker");
+        if (is_of(agent, unit) && json_is_true(json_object_get(agent, "heard")) && broker != NULL)
+            return json_incref(broker);
+    }
+    return json_null();
+}
+
+/* Why an agent calls the node URL down. */
+static const char *reported_fault(const json_t *agents, const char *url)
+{
+    size_t i, j;
+    json_t *agent, *node;
+    json_array_foreach(agents, i, agent)
+    {
+        json_array_foreach(json_object_get(json_object_get(agent, "report"), "nodes"), j, node)
+        {
+            const char *named = json_string_value(json_object_get(node, "url"));
+            const char *fault = json_string_value(json_object_get(node, "fault"));
+            if (named != NULL && strcmp(named, url) == 0 && json_is_false(json_object_get(node, "up")))
+                return fault != NULL && fault[0] != '\0' ? fault : "its agent calls it down";
+        }
+    }
+    return "its agent calls it down";
+}
+
+/* --- units -------------------------------------------------------------------------------------------------------- */
+
+static json_t *node_of(const struct node *node, enum color color, const json_t *agents)
+{
+    bool refused = atomic_load_explicit(&node->refused, memory_order_relaxed);
+    bool reported = atomic_load_explicit(&node->reported, memory_order_relaxed);
+    const char *why = refused ? "a connection to it failed" : reported ? reported_fault(agents, node->url) : "";
+    return json_pack("{s:s,s:s,s:b,s:s,s:i}", "url", node->url, "color", color_name(color), "usable", node_usable(node),
+                     "why", why, "in_flight", (int)atomic_load_explicit(&node->in_flight, memory_order_relaxed));
+}
+
+static json_t *unit_of(const struct table_unit *rules, const struct view_unit *joined, const json_t *agents)
+{
+    const struct unit *unit = joined->unit;
+    json_t *nodes = json_array(), *weights = json_object();
+    for (int color = 0; color < COLOR_COUNT; color++) {
+        json_object_set_new(weights, color_name((enum color)color), number(rules->weights[color]));
+        for (uint32_t i = 0; i < rules->nodes[color].count; i++)
+            json_array_append_new(nodes, node_of(joined->nodes[color][i], (enum color)color, agents));
+    }
+    return json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", text_of(rules->name), "kind",
+                     zone_name(rules->kind), "datacenter", text_of(rules->datacenter), "in_flight",
+                     number(atomic_load(&unit->in_flight)), "requests", number(stat_get(&unit->requests)), "refused",
+                     number(stat_get(&unit->refused)), "failed", number(stat_get(&unit->failed)), "weights", weights,
+                     "broker", broker_of(agents, rules->name), "nodes", nodes);
+}
+
+static json_t *units_of(const struct control *control, const json_t *agents)
+{
+    json_t *list = json_array();
+    const struct view *view = control->rollout.view;
+    for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++)
+        json_array_append_new(list, unit_of(&view->table->units[i], &view->units[i], agents));
+    return list;
+}
+
+void admin_get_status(struct httpd_request *request, void *context)
+{
+    struct control *control = context;
+    const struct gateway *gateway = control->gateway;
+    json_t *agents = json_array(), *status = json_object();
+    follow_each(control->follow, add_agent, agents);
+    json_object_set_new(status, "name", json_string(gateway->name));
+    json_object_set_new(status, "datacenter",
+                        json_string(gateway->config.datacenter ? gateway->config.datacenter : ""));
+    json_object_set_new(status, "pid", json_integer((json_int_t)getpid()));
+    json_object_set_new(status, "version", json_string(LDCGATE_VERSION));
+    json_object_set_new(status, "started", time_of(control->started_us));
+    json_object_set_new(status, "uptime_s", number((clock_wall_us() - control->started_us) / 1000000));
+    json_object_set_new(status, "ready", json_boolean(control_ready(control)));
+    json_object_set_new(status, "draining", json_boolean(control->drain_until_us != 0));
+    json_object_set_new(status, "reload_fault", json_string(control->reload_fault));
+    json_object_set_new(status, "epoch", number(rollout_epoch(&control->rollout)));
+    json_object_set_new(status, "rules", rules_of(control));
+    json_object_set_new(status, "store", store_of(control));
+    json_object_set_new(status, "refused", refused_of(control));
+    json_object_set_new(status, "workers", workers_of(control));
+    json_object_set_new(status, "requests", requests_of(control));
+    json_object_set_new(status, "units", units_of(control, agents));
+    json_object_set_new(status, "agents", agents);
+    admin_respond(request, 200, status);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/version.h"
+#include "gateway/admin.h"
+#include "gateway/control.h"
+
+#define EXIT_USAGE 2
+
+static const char help[] = "ldc-gateway: takes requests in, finds each user's unit, and carries them there.\n"
+                           "\n"
+                           "  --config FILE        read the configuration from FILE (YAML)\n"
+                           "  --set NAME=VALUE     set one option, over the file; may be repeated\n"
+                           "  --check              read the configuration, print what it means, and end\n"
+                           "  --document-options   print the table of the options, as Markdown\n"
+                           "  --document-metrics   print the table of the metrics, as Markdown\n"
+                           "  --document-admin     print the table of the admin listener's resources, as Markdown\n"
+                           "  --version, --help\n"
+                           "\n"
+                           "SIGHUP reads configuration, certificates and rules again; SIGUSR1 reopens the access log;\n"
+                           "SIGTERM and SIGINT drain and end, a second one ends at once.\n";
+
+/* What the command line asks for. */
+struct command {
+    const char *config_path;
+    const char **overrides; /* NULL-terminated */
+    size_t override_count;
+    int (*run)(const struct command *command);
+};
+
+static int serve(const struct command *command)
+{
+    return control_run(command->config_path, command->overrides);
+}
+
+static int check(const struct command *command)
+{
+    struct gateway_config config = {0};
+    struct diag_list diags = {.file = command->config_path};
+    struct buf text = {NULL, 0, 0};
+    int result = gateway_config_load(command->config_path, command->overrides, &config, &diags);
+    if (result == 0)
+        options_show(gateway_options, gateway_option_count, &config, &text);
+    else
+        diag_print(&diags, &text);
+    fputs(text.base, result == 0 ? stdout : stderr);
+    buf_free(&text);
+    diag_free(&diags);
+    options_free(gateway_options, gateway_option_count, &config);
+    return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int print_document(void (*document)(struct buf *out))
+{
+    struct buf out = {NULL, 0, 0};
+    document(&out);
+    fputs(out.base, stdout);
+    buf_free(&out);
+    return EXIT_SUCCESS;
+}
+
+static void options(struct buf *out)
+{
+    options_document(gateway_options, gateway_option_count, out);
+}
+
+static int document_options(const struct command *command)
+{
+    (void)command;
+    return print_document(options);
+}
+
+static int document_metrics(const struct command *command)
+{
+    (void)command;
+    return print_document(admin_document_metrics);
+}
+
+static int document_admin(const struct command *command)
+{
+    (void)command;
+    return print_document(admin_document);
+}
+
+static int print_version(const struct command *command)
+{
+    (void)command;
+    puts("ldc-gateway " LDCGATE_VERSION);
+    return EXIT_SUCCESS;
+}
+
+static int print_help(const struct command *command)
+{
+    (void)command;
+    fputs(help, stdout);
+    return EXIT_SUCCESS;
+}
+
+static const struct {
+    const char *flag;
+    int (*run)(const struct command *command);
+} actions[] = {
+    {"--check", check},
+    {"--document-options", document_options},
+    {"--document-metrics", document_metrics},
+    {"--document-admin", document_admin},
+    {"--version", print_version},
+    {"--help", print_help},
+};
+
+static bool take_action(struct command *command, const char *flag)
+{
+    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+        if (strcmp(flag, actions[i].flag) == 0) {
+            command->run = actions[i].run;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse(int argc, char **argv, struct command *command)
+{
+    command->overrides = mem_calloc((size_t)argc + 1, sizeof(*command->overrides));
+    for (int i = 1; i < argc; i++) {
+        bool valued = i + 1 < argc;
+        if (strcmp(argv[i], "--config") == 0 && valued)
+            command->config_path = argv[++i];
+        else if (strcmp(argv[i], "--set") == 0 && valued)
+            command->overrides[command->override_count++] = argv[++i];
+        else if (!take_action(command, argv[i]))
+            return false;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct command command = {.run = serve};
+    int status = EXIT_USAGE;
+    if (parse(argc, argv, &command))
+        status = command.run(&command);
+    else
+        fprintf(stderr, "usage: ldc-gateway [--config FILE] [--set NAME=VALUE]... (--help tells more)\n");
+    free(command.overrides);
+    return status;
+}
