@@ -13,6 +13,8 @@
 #include "gateway/worker.h"
 
 struct control;
+struct peer_counts;
+struct tls;
 
 struct gateway {
     struct gateway_config config; /* what cannot be reloaded is read from here by every thread; the reloadable fields
@@ -20,6 +22,8 @@ struct gateway {
     char name[64];
     char *broker_password;              /* NULL: none */
     struct peer_networks trusted_peers; /* of ingress.trusted_peers */
+    struct tls *tls;                    /* NULL: no HTTPS listener */
+    struct peer_counts *peer_counts;    /* NULL until the first listener is made */
     struct registry *registry;
     struct view *view; /* the control thread's: the newest, which workers start with; NULL where there are no rules */
     struct worker *workers;

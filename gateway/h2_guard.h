@@ -9,6 +9,11 @@
 #include <h2o.h>
 #include <stdbool.h>
 
+struct worker;
+
+/* Serves SOCK in HTTP/2, guarded; its TLS handshake, if any, is done. */
+void h2_guard_accept(struct worker *worker, h2o_socket_t *sock);
+
 /* False, with a sentence in *fault, where the fields of an HTTP/2 request are not those of RFC 9113, section 8. */
 bool request_fields_acceptable(h2o_req_t *req, const char **fault);
 
