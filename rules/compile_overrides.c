@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/compile.h"
+
+#include <stdlib.h>
+
+/* WHAT: "user" or "prefix". */
+static void add(struct compiler *compiler, struct name_map *map, struct str text, struct place at, uint32_t unit,
+                const char *what)
+{
+    if (text.len > NAME_MAP_LONGEST) {
+        FAULT(compiler->diags, at, NULL, "a user ID has at most %d bytes", NAME_MAP_LONGEST);
+        return;
+    }
+    uint32_t before = name_map_add(map, text, (uint16_t)unit, (uint32_t)at.line);
+    if (before != 0)
+        FAULT(compiler->diags, at, NULL, "the %s \"%.*s\" is overridden twice, before on line %u", what, SHOWN(text),
+              before);
+}
+
+static void compile_override(struct compiler *compiler, const struct model_override *override)
+{
+    struct table_index *index = compiler->table->index;
+    uint32_t unit = 0;
+    if (override->unit.at.line > 0)
+        unit = compile_unit_name(compiler, &override->unit, "unit");
+    if ((override->users != NULL) == (override->prefix.at.line > 0))
+        FAULT(compiler->diags, override->at, NULL, "an override names either users or a prefix");
+    for (size_t i = 0; override->users != NULL && i < override->users->count; i++) {
+        const struct yaml_node *user = &override->users->items[i];
+        if (schema_is_text(user))
+            add(compiler, &index->users, user->text, place_of(user), unit, "user");
+    }
+    if (override->prefix.at.line > 0)
+        add(compiler, &index->prefixes, override->prefix.value, override->prefix.at, unit, "prefix");
+}
+
+static void collect_lengths(struct compiler *compiler)
+{
+    struct table_index *index = compiler->table->index;
+    bool seen[NAME_MAP_LONGEST + 1] = {false};
+    for (const struct name_record *record = NULL; (record = name_map_next(&index->prefixes, record)) != NULL;) {
+        index->prefix_length_count += !seen[record->len];
+        seen[record->len] = true;
+    }
+    uint16_t *lengths = compile_alloc(compiler, index->prefix_length_count, sizeof(*lengths));
+    index->prefix_lengths = lengths;
+    for (uint16_t len = NAME_MAP_LONGEST; len > 0; len--)
+        if (seen[len])
+            *lengths++ = len;
+}
+
+void compile_overrides(struct compiler *compiler)
+{
+    for (size_t i = 0; i < compiler->model->override_count; i++)
+        compile_override(compiler, &compiler->model->overrides[i]);
+    collect_lengths(compiler);
+}

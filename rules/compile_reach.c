@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/compile.h"
+
+/* Where routes lead and what the units there must have for it. Nothing of this enters the table. */
+struct reach {
+    uint32_t lines[ZONE_CORE + 1][ACTION_ZONE_C]; /* first route that leads to units of the kind; 0: none */
+};
+
+static void note(struct reach *reach, enum zone kind, const struct table_route *route)
+{
+    if (reach->lines[kind][route->action] == 0)
+        reach->lines[kind][route->action] = route->line;
+}
+
+static void collect(const struct table *table, struct reach *reach)
+{
+    for (uint32_t i = 0; i < table->route_count; i++) {
+        const struct table_route *route = &table->routes[i];
+        if (route->action == ACTION_ZONE_C)
+            continue;
+        note(reach, route->zone, route);
+        if (route->zone != ZONE_CORE &&
+            (table->on_missing == MISSING_CORE || (route->participant_count > 0 && route->cross_unit == CROSS_CORE)))
+            note(reach, ZONE_CORE, route);
+    }
+}
+
+static void check_unit(struct compiler *compiler, const struct reach *reach, uint32_t i)
+{
+    const struct model_unit *model = &compiler->model->units[i];
+    const struct table_unit *unit = &compiler->table->units[i];
+    uint32_t queue = reach->lines[unit->kind][ACTION_QUEUE], proxy = reach->lines[unit->kind][ACTION_PROXY];
+    if (queue > 0 && model->brokers == NULL)
+        FAULT(compiler->diags, model->name.at, NULL, "unit %.*s has no brokers, and the route on line %u queues to it",
+              SHOWN(unit->name), queue);
+    if (proxy > 0 && unit->nodes[COLOR_BLUE].count + unit->nodes[COLOR_GREEN].count == 0)
+        FAULT(compiler->diags, model->name.at, NULL, "unit %.*s has no nodes, and the route on line %u proxies to it",
+              SHOWN(unit->name), proxy);
+}
+
+/* Zones without units are complained about once each, at their first route. */
+static void check_zones(struct compiler *compiler)
+{
+    bool there[ZONE_CORE + 1] = {[ZONE_C] = true};
+    for (uint32_t i = 0; i < compiler->table->unit_count; i++)
+        there[compiler->table->units[i].kind] = true;
+    for (uint32_t i = 0; i < compiler->table->route_count; i++) {
+        enum zone zone = compiler->table->routes[i].zone;
+        if (!there[zone])
+            FAULT(compiler->diags, compiler->model->routes[i].zone.at, NULL, "zone: there is no unit of kind %s",
+                  zone_name(zone));
+        there[zone] = true;
+    }
+}
+
+static bool is_wanted(const struct compiler *compiler, uint32_t unit)
+{
+    const struct table_index *index = compiler->table->index;
+    for (uint32_t i = 0; i < compiler->table->unit_count; i++)
+        if (compiler->table->units[i].standby == unit)
+            return true;
+    const struct name_map *const maps[] = {&index->users, &index->prefixes};
+    for (int i = 0; i < 2; i++)
+        for (const struct name_record *record = NULL; (record = name_map_next(maps[i], record)) != NULL;)
+            if (record->unit == unit)
+                return true;
+    return false;
+}
+
+static void check_idle(struct compiler *compiler)
+{
+    for (uint32_t i = 0; i < compiler->table->unit_count; i++) {
+        const struct model_unit *unit = &compiler->model->units[i];
+        bool slots = unit->slots != NULL && unit->slots->count > 0;
+        if (compiler->table->units[i].kind == ZONE_A && !slots && !is_wanted(compiler, i))
+            WARNING(compiler->diags, unit->name.at, NULL,
+                    "unit %.*s owns no slots, stands by for nobody, and no override leads to it",
+                    SHOWN(unit->name.value));
+    }
+}
+
+static void check_identity(struct compiler *compiler)
+{
+    const struct model *model = compiler->model;
+    const struct table *table = compiler->table;
+    if (table->on_missing == MISSING_CORE && table->core_unit == NO_UNIT && !model->units_faulty)
+        FAULT(compiler->diags, model->identity.on_missing.at, NULL, "on_missing: there is no unit of kind core");
+    if (model->identity.jwt != NULL && !compiler->jwt_used)
+        WARNING(compiler->diags, *model->identity.jwt, NULL, "identity.jwt means nothing without a jwt: source");
+    for (uint32_t i = 0; i < table->route_count && model->top.identity == NULL; i++)
+        if (table->routes[i].zone == ZONE_A || table->routes[i].zone == ZONE_B) {
+            WARNING(compiler->diags, model->routes[i].zone.at, "add identity: {sources: [...]}",
+                    "zone %s needs users, and there is no identity", zone_name(table->routes[i].zone));
+            return;
+        }
+}
+
+void compile_reach(struct compiler *compiler)
+{
+    struct reach reach = {0};
+    check_identity(compiler);
+    if (compiler->model->units_faulty)
+        return;
+    collect(compiler->table, &reach);
+    for (uint32_t i = 0; i < compiler->table->unit_count; i++)
+        check_unit(compiler, &reach, i);
+    check_zones(compiler);
+    check_idle(compiler);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/model.h"
+
+#include <stdlib.h>
+
+#include "router/hash.h"
+#include "router/table.h"
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define CHOICES(...)                                                                                                   \
+    (const char *const[])                                                                                              \
+    {                                                                                                                  \
+        __VA_ARGS__, NULL                                                                                              \
+    }
+#define REQUIRED true
+#define OPTIONAL false
+
+#define SECOND_MS INT64_C(1000)
+#define HOUR_MS   (3600 * SECOND_MS)
+#define DAY_MS    (24 * HOUR_MS)
+#define GIB       (INT64_C(1) << 30)
+
+#define AT(field) offsetof(struct model_top, field)
+static const struct schema_key top_keys[] = {
+    {"version", SCHEMA_NUMBER, AT(version), REQUIRED, 1, 1, NULL, NULL, "The version of this format."},
+    {"identity", SCHEMA_MAPPING, AT(identity), OPTIONAL, 0, 0, NULL, NULL, "Where a request's user ID comes from."},
+    {"sharding", SCHEMA_MAPPING, AT(sharding), REQUIRED, 0, 0, NULL, NULL, "How a user ID becomes a slot."},
+    {"units", SCHEMA_MAPPING, AT(units), REQUIRED, 0, 1024, NULL, NULL,
+     "The units by name: letters, digits, `-` and `_`, 64 at most."},
+    {"topics", SCHEMA_MAPPING, AT(topics), OPTIONAL, 0, 1024, NULL, NULL,
+     "The topics by name, where they differ from the defaults."},
+    {"overrides", SCHEMA_LIST, AT(overrides), OPTIONAL, 0, 0, NULL, NULL, "Users who do not live where they hash to."},
+    {"routes", SCHEMA_LIST, AT(routes), OPTIONAL, 0, 1000, NULL, NULL,
+     "What happens to which request; the first route that matches wins."},
+};
+static const struct schema top_schema = {"The file", "the rule file", "A mapping with these keys.", top_keys,
+                                         COUNT_OF(top_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_identity, field)
+static const struct schema_key identity_keys[] = {
+    {"sources", SCHEMA_TEXTS, AT(sources), REQUIRED, 1, 16, NULL, NULL,
+     "Tried in order, the first that yields a value wins: `header:NAME`, `cookie:NAME`, `query:NAME`, "
+     "`path:/users/{uid}`, `json:/pointer/into/the/body`, `jwt:CLAIM`."},
+    {"on_missing", SCHEMA_CHOICE, AT(on_missing), OPTIONAL, 0, 0, "reject", CHOICES("reject", "core", "local"),
+     "What happens to a request for zone A or B without a user: it is refused, or goes to the core unit, or to the "
+     "first "
+     "unit of the route's zone in the gateway's own datacentre."},
+    {"jwt", SCHEMA_MAPPING, AT(jwt), OPTIONAL, 0, 0, NULL, NULL,
+     "How bearer tokens are checked; needed for `jwt:` sources."},
+};
+static const struct schema identity_schema = {"identity", "identity", "Where a request's user ID comes from.",
+                                              identity_keys, COUNT_OF(identity_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_jwt, field)
+static const struct schema_key jwt_keys[] = {
+    {"algorithm", SCHEMA_CHOICE, AT(algorithm), REQUIRED, 0, 0, NULL, CHOICES("HS256", "RS256", "ES256"),
+     "The one signature algorithm that is accepted."},
+    {"key_file", SCHEMA_TEXT, AT(key_file), REQUIRED, 0, 0, NULL, NULL,
+     "File on each gateway: the secret's bytes for HS256, else a public key in PEM."},
+    {"issuer", SCHEMA_TEXT, AT(issuer), OPTIONAL, 0, 0, NULL, NULL,
+     "What `iss` must be; not checked where it is not given."},
+    {"audience", SCHEMA_TEXT, AT(audience), OPTIONAL, 0, 0, NULL, NULL,
+     "What `aud` must be or hold; not checked where it is not given."},
+    {"leeway", SCHEMA_DURATION, AT(leeway), OPTIONAL, 0, HOUR_MS, "60s", NULL,
+     "How far clocks may be apart when `exp` and `nbf` are checked."},
+};
+static const struct schema jwt_schema = {"identity.jwt", "identity.jwt", "How bearer tokens are checked.", jwt_keys,
+                                         COUNT_OF(jwt_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_sharding, field)
+static const struct schema_key sharding_keys[] = {
+    {"hash", SCHEMA_CHOICE, AT(hash), REQUIRED, 0, 0, NULL, CHOICES("modulo", "crc16", "xxh3"),
+     "`modulo`: the ID as an unsigned decimal number of any length; `crc16`: CRC-16/XMODEM with the `{tag}` rule of "
+     "Redis "
+     "Cluster; `xxh3`: XXH3 with 64 bits. Each is taken modulo `slots`."},
+    {"slots", SCHEMA_NUMBER, AT(slots), REQUIRED, 1, HASH_MAX_SLOTS, NULL, NULL, "How many slots there are."},
+    {"salt", SCHEMA_TEXT, AT(salt), OPTIONAL, 0, 0, NULL, NULL,
+     "The seed of `xxh3` is the XXH3 of this text; 0 where it is not given."},
+    {"non_numeric", SCHEMA_CHOICE, AT(non_numeric), OPTIONAL, 0, 0, "reject", CHOICES("reject", "xxh3"),
+     "For `modulo`: what happens to an ID that is no number."},
+};
+static const struct schema sharding_schema = {"sharding", "sharding", "How a user ID becomes a slot.", sharding_keys,
+                                              COUNT_OF(sharding_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_unit, field)
+static const struct schema_key unit_keys[] = {
+    {"kind", SCHEMA_CHOICE, AT(kind), REQUIRED, 0, 0, NULL, CHOICES("A", "B", "core"),
+     "`A`: sharded by user; `B`: the long tail, isolated from A; `core`: work that spans units."},
+    {"datacenter", SCHEMA_TEXT, AT(datacenter), REQUIRED, 0, 0, NULL, NULL, "Where the unit stands."},
+    {"slots", SCHEMA_TEXTS, AT(slots), OPTIONAL, 0, HASH_MAX_SLOTS, NULL, NULL,
+     "Slot ranges, inclusive on both ends: `[\"00-33\", \"50\"]`. Every slot is owned by exactly one A unit. B units "
+     "list "
+     "all slots between them, or none: then these are spread evenly, in runs."},
+    {"standby", SCHEMA_TEXT, AT(standby), OPTIONAL, 0, 0, NULL, NULL,
+     "The unit of the same kind that takes over, best in another datacentre."},
+    {"brokers", SCHEMA_TEXTS, AT(brokers), OPTIONAL, 1, 16, NULL, NULL,
+     "`redis://host:port`, the primary first. Credentials stand in the processes' own configuration."},
+    {"agents", SCHEMA_TEXTS, AT(agents), OPTIONAL, 1, 16, NULL, NULL, "`http://host:port` of the unit's agents."},
+    {"nodes", SCHEMA_MAPPING, AT(node_mapping), OPTIONAL, 0, 0, NULL, NULL, "The unit's HTTP nodes, by colour."},
+    {"weights", SCHEMA_MAPPING, AT(weight_mapping), OPTIONAL, 0, 0, NULL, NULL,
+     "How the unit's users share its colours; all go to blue (or to green, where only that has nodes) if not given."},
+    {"max_in_flight", SCHEMA_NUMBER, AT(max_in_flight), OPTIONAL, 1, 10000000, NULL, NULL,
+     "Requests in flight from one gateway to this unit, 503 beyond; the gateway's own limit where it is not given."},
+    {"capacity_rps", SCHEMA_NUMBER, AT(capacity_rps), OPTIONAL, 1, 1000000000, NULL, NULL,
+     "Requests a second that the unit can take, for the headroom that `ldcctl rules diff` shows."},
+};
+static const struct schema unit_schema = {"units.NAME", "a unit", "One unit.", unit_keys, COUNT_OF(unit_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_nodes, field)
+static const struct schema_key nodes_keys[] = {
+    {"blue", SCHEMA_TEXTS, AT(blue), OPTIONAL, 1, 256, NULL, NULL, "`http://host:port` each."},
+    {"green", SCHEMA_TEXTS, AT(green), OPTIONAL, 1, 256, NULL, NULL, "`http://host:port` each."},
+};
+static const struct schema nodes_schema = {"units.NAME.nodes", "nodes", "The unit's HTTP nodes, by colour.", nodes_keys,
+                                           COUNT_OF(nodes_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_weights, field)
+static const struct schema_key weights_keys[] = {
+    {"blue", SCHEMA_NUMBER, AT(blue), OPTIONAL, 0, 1000000, "0", NULL, "Blue's share, relative to green's."},
+    {"green", SCHEMA_NUMBER, AT(green), OPTIONAL, 0, 1000000, "0", NULL,
+     "Green's share. Raising it moves users from blue to green only; who is green already stays."},
+};
+static const struct schema weights_schema = {"units.NAME.weights", "weights",
+                                             "How the unit's users share its colours; relative numbers.", weights_keys,
+                                             COUNT_OF(weights_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_topic, field)
+static const struct schema_key topic_keys[] = {
+    {"partitions", SCHEMA_NUMBER, AT(partitions), OPTIONAL, 1, 1024, "8", NULL,
+     "Streams that the topic has in each unit; a user's messages all go through one of them."},
+    {"retention", SCHEMA_DURATION, AT(retention), OPTIONAL, 0, 30 * DAY_MS, "5m", NULL,
+     "How long messages stay in the broker after they were acknowledged."},
+};
+static const struct schema topic_schema = {"topics.NAME", "a topic",
+                                           "One topic; one that a route names and that is not listed has the defaults.",
+                                           topic_keys, COUNT_OF(topic_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_override, field)
+static const struct schema_key override_keys[] = {
+    {"users", SCHEMA_TEXTS, AT(users), OPTIONAL, 1, 0, NULL, NULL, "These users exactly; comes before any prefix."},
+    {"prefix", SCHEMA_TEXT, AT(prefix), OPTIONAL, 0, 0, NULL, NULL,
+     "All users whose ID begins with this; the longest prefix wins."},
+    {"unit", SCHEMA_TEXT, AT(unit), REQUIRED, 0, 0, NULL, NULL,
+     "Where they live. An A unit or the core for zone A, a B unit for zone B."},
+};
+static const struct schema override_schema = {"overrides[]", "an override",
+                                              "Either `users` or `prefix`, looked up before any hash.", override_keys,
+                                              COUNT_OF(override_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_route, field)
+static const struct schema_key route_keys[] = {
+    {"match", SCHEMA_MAPPING, AT(match_mapping), REQUIRED, 0, 0, NULL, NULL, "Which requests."},
+    {"zone", SCHEMA_CHOICE, AT(zone), REQUIRED, 0, 0, NULL, CHOICES("A", "B", "C", "core"),
+     "`A` and `B`: the user's unit of that kind; `C`: global data; `core`: the core unit."},
+    {"action", SCHEMA_CHOICE, AT(action), OPTIONAL, 0, 0, "proxy", CHOICES("proxy", "queue"),
+     "Forward to an HTTP node of the unit, or store in the unit's broker and answer 202. Zone C has an action of its "
+     "own."},
+    {"topic", SCHEMA_TEXT, AT(topic), OPTIONAL, 0, 0, NULL, NULL, "The topic of a queue route."},
+    {"participants", SCHEMA_TEXTS, AT(participants), OPTIONAL, 1, ROUTE_MAX_PARTICIPANTS, NULL, NULL,
+     "Sources, as in `identity`, of the other users that a queued request touches."},
+    {"cross_unit", SCHEMA_CHOICE, AT(cross_unit), OPTIONAL, 0, 0, "reject", CHOICES("reject", "core"),
+     "What happens where user and participants live in different units: 409, or to the core unit."},
+    {"timeout", SCHEMA_DURATION, AT(timeout), OPTIONAL, 1, DAY_MS, NULL, NULL,
+     "How long the node's or the broker's answer may take; the gateway's own limit where it is not given."},
+    {"retries", SCHEMA_NUMBER, AT(retries), OPTIONAL, 0, 10, "1", NULL,
+     "How often a safe request is tried again on another node of the same unit."},
+    {"max_body", SCHEMA_SIZE, AT(max_body), OPTIONAL, 1, 64 * GIB, NULL, NULL,
+     "Longest request body, 413 beyond; the gateway's own limit where it is not given."},
+};
+static const struct schema route_schema = {"routes[]", "a route", "What happens to which request.", route_keys,
+                                           COUNT_OF(route_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_match, field)
+static const struct schema_key match_keys[] = {
+    {"path", SCHEMA_TEXT, AT(path), REQUIRED, 0, 0, NULL, NULL,
+     "The decoded path without its query: `/pay/*`. A star stands for one segment, at the end for any rest."},
+    {"methods", SCHEMA_TEXTS, AT(methods), OPTIONAL, 1, 16, NULL, NULL,
+     "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS; any method where it is not given."},
+};
+static const struct schema match_schema = {"routes[].match", "match", "Which requests a route takes.", match_keys,
+                                           COUNT_OF(match_keys)};
+#undef AT
+
+const struct schema *const model_schemas[] = {&top_schema,      &identity_schema, &jwt_schema,     &sharding_schema,
+                                              &unit_schema,     &nodes_schema,    &weights_schema, &topic_schema,
+                                              &override_schema, &route_schema,    &match_schema,   NULL};
+
+static void read_identity(struct model *model, struct diag_list *diags)
+{
+    if (model->top.identity == NULL)
+        return;
+    schema_read(&identity_schema, model->top.identity, &model->identity, diags);
+    if (model->identity.jwt != NULL)
+        schema_read(&jwt_schema, model->identity.jwt, &model->jwt, diags);
+}
+
+static void read_units(struct model *model, struct diag_list *diags)
+{
+    const struct yaml_node *units = model->top.units;
+    size_t errors = diags->errors;
+    model->unit_count = units ? units->count : 0;
+    model->units = mem_calloc(model->unit_count, sizeof(*model->units));
+    for (size_t i = 0; i < model->unit_count; i++) {
+        struct model_unit *unit = &model->units[i];
+        unit->name = (struct schema_text){units->keys[i].text, place_of(&units->keys[i])};
+        schema_read(&unit_schema, &units->items[i], unit, diags);
+        if (unit->node_mapping != NULL)
+            schema_read(&nodes_schema, unit->node_mapping, &unit->nodes, diags);
+        if (unit->weight_mapping != NULL)
+            schema_read(&weights_schema, unit->weight_mapping, &unit->weights, diags);
+    }
+    model->units_faulty = units == NULL || diags->errors > errors;
+}
+
+static void read_topics(struct model *model, struct diag_list *diags)
+{
+    const struct yaml_node *topics = model->top.topics;
+    model->topic_count = topics ? topics->count : 0;
+    model->topics = mem_calloc(model->topic_count, sizeof(*model->topics));
+    for (size_t i = 0; i < model->topic_count; i++) {
+        model->topics[i].name = (struct schema_text){topics->keys[i].text, place_of(&topics->keys[i])};
+        schema_read(&topic_schema, &topics->items[i], &model->topics[i], diags);
+    }
+}
+
+struct model_topic model_topic_preset(struct schema_text name)
+{
+    static const struct yaml_node empty = {.kind = YAML_MAPPING};
+    struct model_topic topic = {.name = name};
+    schema_read(&topic_schema, &empty, &topic, NULL);
+    return topic;
+}
+
+static void read_overrides(struct model *model, struct diag_list *diags)
+{
+    const struct yaml_node *overrides = model->top.overrides;
+    model->override_count = overrides ? overrides->count : 0;
+    model->overrides = mem_calloc(model->override_count, sizeof(*model->overrides));
+    for (size_t i = 0; i < model->override_count; i++) {
+        model->overrides[i].at = place_of(&overrides->items[i]);
+        schema_read(&override_schema, &overrides->items[i], &model->overrides[i], diags);
+    }
+}
+
+static void read_routes(struct model *model, struct diag_list *diags)
+{
+    const struct yaml_node *routes = model->top.routes;
+    model->route_count = routes ? routes->count : 0;
+    model->routes = mem_calloc(model->route_count, sizeof(*model->routes));
+    for (size_t i = 0; i < model->route_count; i++) {
+        model->routes[i].at = place_of(&routes->items[i]);
+        schema_read(&route_schema, &routes->items[i], &model->routes[i], diags);
+        if (model->routes[i].match_mapping != NULL)
+            schema_read(&match_schema, model->routes[i].match_mapping, &model->routes[i].match, diags);
+    }
+}
+
+bool model_read(struct model *model, struct str text, struct diag_list *diags)
+{
+    *model = (struct model){.doc = yaml_doc_parse(text.base ? text.base : "", text.len, diags)};
+    if (model->doc == NULL || !schema_read(&top_schema, yaml_doc_root(model->doc), &model->top, diags))
+        return false;
+    read_identity(model, diags);
+    if (model->top.sharding != NULL)
+        schema_read(&sharding_schema, model->top.sharding, &model->sharding, diags);
+    read_units(model, diags);
+    read_topics(model, diags);
+    read_overrides(model, diags);
+    read_routes(model, diags);
+    return true;
+}
+
+void model_free(struct model *model)
+{
+    free(model->units);
+    free(model->topics);
+    free(model->overrides);
+    free(model->routes);
+    yaml_doc_destroy(&model->doc);
+}
