@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/diag_json.h"
+#include "common/diag_json.h"
 
 /* Messages may quote what is no UTF-8. */
 static json_t *text_of(const char *text)

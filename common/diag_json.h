@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Diagnostics as JSON, for admin answers.
+ * Diagnostics as JSON, for admin answers and for tools.
  */
-#ifndef GATEWAY_DIAG_JSON_H
-#define GATEWAY_DIAG_JSON_H
+#ifndef COMMON_DIAG_JSON_H
+#define COMMON_DIAG_JSON_H
 
 #include <jansson.h>
 

@@ -5,7 +5,7 @@
 #include "common/log.h"
 #include "common/store_json.h"
 #include "gateway/admin.h"
-#include "gateway/diag_json.h"
+#include "common/diag_json.h"
 
 #define MOST_HISTORY 100000
 

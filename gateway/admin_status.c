@@ -6,7 +6,7 @@
 #include "common/store_json.h"
 #include "common/version.h"
 #include "gateway/admin.h"
-#include "gateway/diag_json.h"
+#include "common/diag_json.h"
 #include "gateway/follow.h"
 #include "gateway/workers.h"
 
