@@ -39,7 +39,7 @@ bool protocol_id_parse(struct str text, struct protocol_id *id);
 enum envelope_field {
     ENVELOPE_ID = 0,  /* "id" */
     ENVELOPE_USER,    /* "user": the ordering key */
-    ENVELOPE_SLOT,    /* "slot" */
+    ENVELOPE_SLOT,    /* "slot"; empty where no user was hashed */
     ENVELOPE_EPOCH,   /* "epoch": of the rules that routed it */
     ENVELOPE_INGRESS, /* "in_us": wall clock when the gateway had the whole request */
     ENVELOPE_COLOR,   /* "color" */

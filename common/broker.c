@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/broker.h"
+
+#include <hiredis/async.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "common/url.h"
+
+#define BACKOFF_LEAST_MS 20
+#define BACKOFF_MOST_MS  1000
+
+/* A command under way. hiredis keeps them in order and calls each back exactly once, with NULL when its context is
+ * freed; this list only tells how old the oldest is. */
+struct command {
+    struct command *next;
+    struct broker *broker;
+    broker_reply_fn done;
+    void *arg;
+    uint64_t deadline_us;
+};
+
+/* DOWN has no context and a running `redial` timer, GREETING and READY have a context. `deadline` runs while anything
+ * is awaited. Freed at once by broker_destroy(), or after the callbacks that are running (`depth`) or still due. */
+struct broker {
+    struct broker_loop loop;
+    struct broker_config config;
+    char *url, *user, *password, *host;
+    unsigned port;
+    broker_state_fn changed;
+    void *arg;
+    enum broker_state state;
+    redisAsyncContext *context;
+    struct command *oldest, **newest, *spare;
+    size_t in_flight;
+    void *redial, *deadline;
+    int64_t backoff_ms;
+    uint64_t dialled_us;
+    char fault[160];
+    struct buf wire; /* one command in RESP */
+    unsigned depth;
+    bool destroyed, suspect;
+};
+
+static void dial(void *arg);
+
+static void set_fault(struct broker *broker, const char *text)
+{
+    snprintf(broker->fault, sizeof(broker->fault), "%s", text);
+}
+
+static void set_state(struct broker *broker, enum broker_state state)
+{
+    if (broker->state == state)
+        return;
+    broker->state = state;
+    if (!broker->destroyed && broker->changed != NULL)
+        broker->changed(broker->arg, broker, state);
+}
+
+static void stop_timer(struct broker *broker, void **timer)
+{
+    if (*timer != NULL)
+        broker->loop.timer_stop(broker->loop.loop, *timer);
+    *timer = NULL;
+}
+
+static void release(struct broker *broker)
+{
+    for (struct command *command; (command = broker->spare) != NULL;) {
+        broker->spare = command->next;
+        free(command);
+    }
+    buf_free(&broker->wire);
+    free(broker->url);
+    free(broker->user);
+    free(broker->password);
+    free(broker->host);
+    free(broker);
+}
+
+/* Callbacks of users may destroy the broker: whoever enters must not touch it after leave() returned. hiredis calls
+ * back the rest of a context that is freed inside a callback only after it, so the last of those releases. */
+static void enter(struct broker *broker)
+{
+    broker->depth++;
+}
+
+static void leave(struct broker *broker)
+{
+    if (--broker->depth == 0 && broker->destroyed && broker->in_flight == 0)
+        release(broker);
+}
+
+/* --- the connection's life --------------------------------------------------------------------------------------- */
+
+static void schedule_dial(struct broker *broker)
+{
+    if (broker->destroyed || broker->redial != NULL)
+        return;
+    int64_t jitter = (int64_t)(clock_monotonic_us() % (uint64_t)(broker->backoff_ms + 1)) / 2;
+    broker->redial = broker->loop.timer_start(broker->loop.loop, broker->backoff_ms - jitter, dial, broker);
+    broker->backoff_ms = broker->backoff_ms * 2 > BACKOFF_MOST_MS ? BACKOFF_MOST_MS : broker->backoff_ms * 2;
+}
+
+static void go_down(struct broker *broker)
+{
+    broker->context = NULL;
+    stop_timer(broker, &broker->deadline);
+    set_state(broker, BROKER_DOWN);
+    schedule_dial(broker);
+}
+
+/* Lets go of the connection; all that is under way is called back with NULL. */
+static void drop(struct broker *broker, const char *fault)
+{
+    redisAsyncContext *context = broker->context;
+    if (fault != NULL)
+        set_fault(broker, fault);
+    if (context == NULL)
+        return;
+    enter(broker);
+    broker->context = NULL;
+    context->data = NULL; /* its disconnect callback is no news to us */
+    broker->state = broker->state == BROKER_READY ? BROKER_GREETING : broker->state; /* takes no commands any more */
+    redisAsyncFree(context);
+    broker->state = broker->state == BROKER_DOWN ? BROKER_DOWN : BROKER_GREETING;
+    go_down(broker);
+    leave(broker);
+}
+
+static void on_disconnect(const redisAsyncContext *context, int status)
+{
+    struct broker *broker = context->data;
+    (void)status;
+    if (broker == NULL)
+        return;
+    enter(broker);
+    set_fault(broker, context->errstr && context->errstr[0] ? context->errstr : "the broker closed the connection");
+    go_down(broker);
+    leave(broker);
+}
+
+static void check_deadline(void *arg);
+
+static void arm_deadline(struct broker *broker, uint64_t deadline_us)
+{
+    uint64_t now_us = clock_monotonic_us();
+    int64_t delay_ms = deadline_us > now_us ? (int64_t)((deadline_us - now_us + 999) / 1000) : 0;
+    if (broker->deadline == NULL)
+        broker->deadline = broker->loop.timer_start(broker->loop.loop, delay_ms, check_deadline, broker);
+}
+
+/* The oldest command decides: replies come in order. */
+static void check_deadline(void *arg)
+{
+    struct broker *broker = arg;
+    broker->deadline = NULL;
+    if (broker->context == NULL || broker->oldest == NULL)
+        return;
+    if (clock_monotonic_us() < broker->oldest->deadline_us)
+        arm_deadline(broker, broker->oldest->deadline_us);
+    else
+        drop(broker, broker->state == BROKER_GREETING ? "it does not answer" : "it did not answer in time");
+}
+
+/* --- commands ---------------------------------------------------------------------------------------------------- */
+
+static struct command *take_command(struct broker *broker)
+{
+    struct command *command = broker->spare;
+    if (command == NULL)
+        return mem_calloc(1, sizeof(*command));
+    broker->spare = command->next;
+    return command;
+}
+
+/* A broker that changed under us (a failover, a full disk) says so in its errors: greet it anew. */
+static bool makes_suspect(const redisReply *reply)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+           (strncmp(reply->str, "READONLY", 8) == 0 || strncmp(reply->str, "LOADING", 7) == 0 ||
+            strncmp(reply->str, "MISCONF", 7) == 0 || strncmp(reply->str, "NOAUTH", 6) == 0);
+}
+
+static void on_reply(redisAsyncContext *context, void *raw_reply, void *raw_command)
+{
+    struct command *command = raw_command;
+    struct broker *broker = command->broker;
+    (void)context;
+    INVARIANT(broker->oldest == command);
+    broker->oldest = command->next;
+    if (broker->oldest == NULL)
+        broker->newest = &broker->oldest;
+    broker->in_flight--;
+    enter(broker);
+    if (makes_suspect(raw_reply) && broker->state == BROKER_READY)
+        broker->suspect = true;
+    broker_reply_fn done = command->done;
+    void *arg = command->arg;
+    command->next = broker->spare;
+    broker->spare = command;
+    done(arg, raw_reply);
+    if (broker->suspect && broker->in_flight == 0 && !broker->destroyed) {
+        broker->suspect = false;
+        drop(broker, raw_reply ? ((const redisReply *)raw_reply)->str : NULL);
+    }
+    leave(broker);
+}
+
+static void format(struct buf *wire, int argc, const char *const *argv, const size_t *argv_len)
+{
+    wire->len = 0;
+    buf_printf(wire, "*%d\r\n", argc);
+    for (int i = 0; i < argc; i++) {
+        size_t len = argv_len ? argv_len[i] : strlen(argv[i]);
+        char head[24], *at = head + sizeof(head);
+        *--at = '\n';
+        *--at = '\r';
+        size_t rest = len;
+        do
+            *--at = (char)('0' + rest % 10);
+        while ((rest /= 10) > 0);
+        *--at = '$';
+        buf_append(wire, at, (size_t)(head + sizeof(head) - at));
+        buf_append(wire, argv[i], len);
+        buf_append(wire, "\r\n", 2);
+    }
+}
+
+static bool send_command(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,
+                         const char *const *argv, const size_t *argv_len)
+{
+    format(&broker->wire, argc, argv, argv_len);
+    struct command *command = take_command(broker);
+    *command = (struct command){
+        .broker = broker, .done = done, .arg = arg, .deadline_us = clock_monotonic_us() + (uint64_t)deadline_ms * 1000};
+    if (redisAsyncFormattedCommand(broker->context, on_reply, command, broker->wire.base, broker->wire.len) !=
+        REDIS_OK) {
+        command->next = broker->spare;
+        broker->spare = command;
+        return false;
+    }
+    *broker->newest = command;
+    broker->newest = &command->next;
+    broker->in_flight++;
+    arm_deadline(broker, command->deadline_us);
+    return true;
+}
+
+bool broker_command_for(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,
+                        const char *const *argv, const size_t *argv_len)
+{
+    return broker->state == BROKER_READY && !broker->suspect &&
+           send_command(broker, deadline_ms, done, arg, argc, argv, argv_len);
+}
+
+bool broker_command(struct broker *broker, broker_reply_fn done, void *arg, int argc, const char *const *argv,
+                    const size_t *argv_len)
+{
+    return broker_command_for(broker, broker->config.command_timeout_ms, done, arg, argc, argv, argv_len);
+}
+
+/* --- greeting ---------------------------------------------------------------------------------------------------- */
+
+static void refuse(struct broker *broker, const char *fault)
+{
+    if (broker->state == BROKER_GREETING && broker->context != NULL)
+        drop(broker, fault);
+}
+
+static void greet_auth(void *arg, const redisReply *reply)
+{
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        refuse(arg, "it does not accept the user and password: check broker.user and broker.password_file");
+}
+
+/* "field:value" in the text of INFO. */
+static bool info_is(const redisReply *reply, const char *line)
+{
+    const char *at = reply->type == REDIS_REPLY_STRING ? strstr(reply->str, line) : NULL;
+    return at != NULL && (at[strlen(line)] == '\r' || at[strlen(line)] == '\n');
+}
+
+static void greet_info(void *arg, const redisReply *reply)
+{
+    struct broker *broker = arg;
+    if (reply == NULL)
+        return;
+    if (reply->type == REDIS_REPLY_ERROR)
+        refuse(broker,
+               strncmp(reply->str, "NOAUTH", 6) == 0 ? "it asks for a password: set broker.password_file" : reply->str);
+    else if (info_is(reply, "loading:1"))
+        refuse(broker, "it is still loading its data");
+    else if (broker->config.must_be_durable && !info_is(reply, "aof_enabled:1"))
+        refuse(broker, "it keeps no append-only file: set appendonly yes in its configuration");
+    else if (broker->config.must_be_durable && !info_is(reply, "aof_last_write_status:ok"))
+        refuse(broker, "its last write to the append-only file failed: look for a full disk");
+}
+
+static void greet_fsync(void *arg, const redisReply *reply)
+{
+    struct broker *broker = arg;
+    if (reply != NULL && broker->config.must_be_durable && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[1]->type == REDIS_REPLY_STRING && strcmp(reply->element[1]->str, "no") == 0)
+        refuse(broker, "it never syncs its append-only file: set appendfsync always");
+}
+
+static void greet_role(void *arg, const redisReply *reply)
+{
+    struct broker *broker = arg;
+    if (reply == NULL || broker->state != BROKER_GREETING || broker->context == NULL)
+        return;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 || reply->element[0]->type != REDIS_REPLY_STRING) {
+        refuse(broker, reply->type == REDIS_REPLY_ERROR ? reply->str : "it does not say what role it has");
+    } else if (broker->config.must_be_primary && strcmp(reply->element[0]->str, "master") != 0) {
+        refuse(broker, "it is a replica: name the primary first in `brokers`");
+    } else {
+        broker->fault[0] = '\0';
+        broker->backoff_ms = BACKOFF_LEAST_MS;
+        set_state(broker, BROKER_READY);
+    }
+}
+
+static void greet(struct broker *broker)
+{
+    int64_t ms = broker->config.command_timeout_ms;
+    const char *auth[] = {"AUTH", broker->user ? broker->user : broker->password, broker->password};
+    const char *info[] = {"INFO", "persistence"}, *fsync[] = {"CONFIG", "GET", "appendfsync"}, *role[] = {"ROLE"};
+    bool sent =
+        broker->password == NULL || send_command(broker, ms, greet_auth, broker, broker->user ? 3 : 2, auth, NULL);
+    sent = sent && send_command(broker, ms, greet_info, broker, 2, info, NULL);
+    sent = sent && send_command(broker, ms, greet_fsync, broker, 3, fsync, NULL);
+    sent = sent && send_command(broker, ms, greet_role, broker, 1, role, NULL);
+    if (!sent)
+        refuse(broker, "the connection failed");
+}
+
+static void on_connect(const redisAsyncContext *context, int status)
+{
+    struct broker *broker = context->data;
+    if (broker == NULL || status == REDIS_OK)
+        return;
+    /* hiredis frees a context that could not connect by itself, without a disconnect callback. */
+    enter(broker);
+    set_fault(broker, context->errstr && context->errstr[0] ? context->errstr : "the connection was refused");
+    go_down(broker);
+    leave(broker);
+}
+
+/* The greeting is queued before the connection stands: it leaves with the first write. */
+static void dial(void *arg)
+{
+    struct broker *broker = arg;
+    broker->redial = NULL;
+    redisAsyncContext *context = redisAsyncConnect(broker->host, (int)broker->port);
+    if (context == NULL || context->err || broker->loop.attach(broker->loop.loop, context) != 0) {
+        set_fault(broker, context && context->err ? context->errstr : "no connection could be made");
+        if (context != NULL)
+            redisAsyncFree(context);
+        schedule_dial(broker);
+        return;
+    }
+    context->data = broker;
+    broker->context = context;
+    enter(broker);
+    set_state(broker, BROKER_GREETING);
+    redisAsyncSetConnectCallback(context, on_connect);
+    redisAsyncSetDisconnectCallback(context, on_disconnect);
+    if (broker->context == context)
+        greet(broker);
+    leave(broker);
+}
+
+/* --- outside ----------------------------------------------------------------------------------------------------- */
+
+static char *dup_or_null(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? str_dup(str_of(text)) : NULL;
+}
+
+struct broker *broker_create(const struct broker_loop *loop, const struct broker_config *config,
+                             broker_state_fn changed, void *arg)
+{
+    struct broker *broker = mem_calloc(1, sizeof(*broker));
+    struct url url;
+    struct error err;
+    broker->loop = *loop;
+    broker->config = *config;
+    broker->url = str_dup(str_of(config->url));
+    broker->user = dup_or_null(config->user);
+    broker->password = dup_or_null(config->password);
+    broker->config.url = broker->url;
+    broker->config.user = broker->config.password = NULL;
+    broker->changed = changed;
+    broker->arg = arg;
+    broker->newest = &broker->oldest;
+    broker->backoff_ms = BACKOFF_LEAST_MS;
+    INVARIANT(url_parse(str_of(broker->url), 6379, &url, &err) == 0); /* the rule loader let nothing else through */
+    broker->host = str_dup(url.host);
+    broker->port = url.port;
+    set_fault(broker, "not connected yet");
+    broker->redial = loop->timer_start(loop->loop, 0, dial, broker);
+    return broker;
+}
+
+void broker_destroy(struct broker **slot)
+{
+    struct broker *broker = *slot;
+    *slot = NULL;
+    if (broker == NULL)
+        return;
+    enter(broker);
+    broker->destroyed = true;
+    drop(broker, NULL);
+    stop_timer(broker, &broker->redial);
+    stop_timer(broker, &broker->deadline);
+    leave(broker);
+}
+
+enum broker_state broker_state(const struct broker *broker)
+{
+    return broker->state;
+}
+
+const char *broker_fault(const struct broker *broker)
+{
+    return broker->fault;
+}
+
+size_t broker_in_flight(const struct broker *broker)
+{
+    return broker->in_flight;
+}

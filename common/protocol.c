@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/protocol.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/invariant.h"
+
+#define UNIQUE_DIGITS 24
+
+const char *const envelope_names[ENVELOPE_FIELDS] = {
+    [ENVELOPE_ID] = "id",         [ENVELOPE_USER] = "user",     [ENVELOPE_SLOT] = "slot",
+    [ENVELOPE_EPOCH] = "epoch",   [ENVELOPE_INGRESS] = "in_us", [ENVELOPE_COLOR] = "color",
+    [ENVELOPE_METHOD] = "method", [ENVELOPE_PATH] = "path",     [ENVELOPE_HEADERS] = "headers",
+    [ENVELOPE_BODY] = "body",
+};
+
+size_t protocol_key(char *key, struct str unit, struct str topic, unsigned partition, const char *suffix)
+{
+    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX);
+    int len =
+        snprintf(key, PROTOCOL_KEY_MAX, "ldc:{%.*s/%.*s/%u}:%s", STR_ARG(unit), STR_ARG(topic), partition, suffix);
+    INVARIANT(len > 0 && len < PROTOCOL_KEY_MAX);
+    return (size_t)len;
+}
+
+static char *put_text(char *at, struct str text)
+{
+    memcpy(at, text.base, text.len);
+    at[text.len] = '.';
+    return at + text.len + 1;
+}
+
+static char *put_hex(char *at, uint64_t value, int digits)
+{
+    for (int i = digits - 1; i >= 0; i--, value >>= 4)
+        at[i] = "0123456789abcdef"[value & 15];
+    return at + digits;
+}
+
+size_t protocol_id_format(char *id, struct str unit, struct str topic, unsigned partition, uint64_t wall_us,
+                          uint64_t random)
+{
+    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX);
+    char digits[12], *at = put_text(put_text(id, unit), topic);
+    int len = snprintf(digits, sizeof(digits), "%u", partition);
+    at = put_text(at, (struct str){digits, (size_t)len});
+    at = put_hex(put_hex(at, wall_us / 1000, UNIQUE_DIGITS / 2), random, UNIQUE_DIGITS / 2);
+    *at = '\0';
+    return (size_t)(at - id);
+}
+
+static bool is_name(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.base[i], letter = c | 0x20;
+        if (!(letter >= 'a' && letter <= 'z') && !(c >= '0' && c <= '9') && c != '_' && c != '-')
+            return false;
+    }
+    return text.len > 0 && text.len <= PROTOCOL_NAME_MAX;
+}
+
+static bool is_unique(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!((text.base[i] >= '0' && text.base[i] <= '9') || (text.base[i] >= 'a' && text.base[i] <= 'f')))
+            return false;
+    return text.len == UNIQUE_DIGITS;
+}
+
+bool protocol_id_parse(struct str text, struct protocol_id *id)
+{
+    struct str partition, unique;
+    uint64_t number;
+    if (!str_next(&text, '.', &id->unit) || !str_next(&text, '.', &id->topic) || !str_next(&text, '.', &partition) ||
+        !str_next(&text, '.', &unique) || text.base != NULL)
+        return false;
+    if (!is_name(id->unit) || !is_name(id->topic) || !is_unique(unique) || partition.len > 5 ||
+        !str_to_u64(partition, &number))
+        return false;
+    id->partition = (unsigned)number;
+    return true;
+}
+
+static int field_index(struct str name)
+{
+    for (int i = 0; i < ENVELOPE_FIELDS; i++)
+        if (str_equal(name, str_of(envelope_names[i])))
+            return i;
+    return -1;
+}
+
+bool envelope_decode(const struct str *names, const struct str *values, size_t count, struct envelope *envelope)
+{
+    uint64_t number;
+    memset(envelope, 0, sizeof(*envelope));
+    for (size_t i = 0; i < count; i++) {
+        int field = field_index(names[i]);
+        if (field >= 0)
+            envelope->fields[field] = (struct str){values[i].base ? values[i].base : "", values[i].len};
+    }
+    for (int i = 0; i < ENVELOPE_FIELDS; i++)
+        if (envelope->fields[i].base == NULL)
+            return false;
+    struct str slot = envelope->fields[ENVELOPE_SLOT];
+    return envelope->fields[ENVELOPE_ID].len > 0 && (slot.len == 0 || str_to_u64(slot, &number)) &&
+           str_to_u64(envelope->fields[ENVELOPE_EPOCH], &number);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "common/broker_event.h"
+#include "common/clock.h"
+#include "test/unit/redis_fixture.h"
+
+struct fixture {
+    sd_event *loop;
+    struct broker_loop broker_loop;
+    struct redis_fixture redis;
+    struct broker *broker;
+    int replies, unknown;
+    char last[128];
+};
+
+static void on_reply(void *arg, const redisReply *reply)
+{
+    struct fixture *fixture = arg;
+    if (reply == NULL)
+        fixture->unknown++;
+    else
+        snprintf(fixture->last, sizeof(fixture->last), "%s", reply->str ? reply->str : "");
+    fixture->replies++;
+}
+
+static bool send_ping(struct fixture *fixture, const char *text)
+{
+    const char *argv[] = {"ECHO", text};
+    return broker_command(fixture->broker, on_reply, fixture, 2, argv, NULL);
+}
+
+static void setup(struct fixture *fixture, const char *appendonly)
+{
+    memset(fixture, 0, sizeof(*fixture));
+    assert_true(sd_event_new(&fixture->loop) >= 0);
+    fixture->broker_loop = broker_loop_of_event(fixture->loop);
+    redis_fixture_start(&fixture->redis, appendonly);
+}
+
+static void teardown(struct fixture *fixture)
+{
+    broker_destroy(&fixture->broker);
+    sd_event_unref(fixture->loop);
+    redis_fixture_end(&fixture->redis);
+}
+
+static void connect_with(struct fixture *fixture, struct broker_config config)
+{
+    config.url = fixture->redis.url;
+    if (config.command_timeout_ms == 0)
+        config.command_timeout_ms = 5000;
+    fixture->broker = broker_create(&fixture->broker_loop, &config, NULL, NULL);
+}
+
+/* Runs the loop until CONDITION, ten seconds at most. */
+#define RUN_UNTIL(fixture, condition)                                                                                  \
+    do {                                                                                                               \
+        uint64_t end_us = clock_monotonic_us() + 10000000;                                                             \
+        while (!(condition) && clock_monotonic_us() < end_us)                                                          \
+            sd_event_run((fixture)->loop, 10000);                                                                      \
+        assert_true(condition);                                                                                        \
+    } while (0)
+
+static void it_connects_and_answers_in_order(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true, .must_be_primary = true});
+    assert_false(send_ping(&fixture, "early"));
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    assert_string_equal(broker_fault(fixture.broker), "");
+    char text[16];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(text, sizeof(text), "%d", i);
+        assert_true(send_ping(&fixture, text));
+    }
+    assert_int_equal(broker_in_flight(fixture.broker), 1000);
+    RUN_UNTIL(&fixture, fixture.replies == 1000);
+    assert_string_equal(fixture.last, "999");
+    assert_int_equal(fixture.unknown, 0);
+    teardown(&fixture);
+}
+
+static void a_broker_without_a_file_is_refused_with_advice(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "no");
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true});
+    RUN_UNTIL(&fixture, strstr(broker_fault(fixture.broker), "appendonly yes") != NULL);
+    assert_int_not_equal(broker_state(fixture.broker), BROKER_READY);
+    broker_destroy(&fixture.broker);
+    connect_with(&fixture, (struct broker_config){.must_be_durable = false});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    teardown(&fixture);
+}
+
+static void a_killed_broker_leaves_every_outcome_unknown_and_is_found_again(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    kill(fixture.redis.pid, SIGSTOP);
+    for (int i = 0; i < 10; i++)
+        assert_true(send_ping(&fixture, "x"));
+    redis_fixture_kill(&fixture.redis);
+    RUN_UNTIL(&fixture, fixture.replies == 10);
+    assert_int_equal(fixture.unknown, 10);
+    assert_false(send_ping(&fixture, "down"));
+    redis_fixture_start(&fixture.redis, "yes");
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    assert_true(send_ping(&fixture, "again"));
+    RUN_UNTIL(&fixture, fixture.replies == 11);
+    assert_string_equal(fixture.last, "again");
+    teardown(&fixture);
+}
+
+static void a_silent_broker_runs_into_the_deadline(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.command_timeout_ms = 200});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    kill(fixture.redis.pid, SIGSTOP);
+    assert_true(send_ping(&fixture, "x"));
+    RUN_UNTIL(&fixture, fixture.unknown == 1);
+    assert_int_not_equal(broker_state(fixture.broker), BROKER_READY);
+    RUN_UNTIL(&fixture, strstr(broker_fault(fixture.broker), "answer") != NULL);
+    kill(fixture.redis.pid, SIGCONT);
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    assert_int_equal(fixture.replies, 1);
+    teardown(&fixture);
+}
+
+static void destroy_from_reply(void *arg, const redisReply *reply)
+{
+    struct fixture *fixture = arg;
+    (void)reply;
+    fixture->replies++;
+    broker_destroy(&fixture->broker);
+}
+
+static void a_reply_may_destroy_its_broker(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    const char *argv[] = {"PING"};
+    assert_true(broker_command(fixture.broker, destroy_from_reply, &fixture, 1, argv, NULL));
+    assert_true(send_ping(&fixture, "behind"));
+    RUN_UNTIL(&fixture, fixture.replies == 2);
+    assert_int_equal(fixture.unknown, 1);
+    assert_null(fixture.broker);
+    teardown(&fixture);
+}
+
+static void a_replica_is_refused_where_the_primary_is_wanted(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.must_be_primary = true});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    const char *argv[] = {"REPLICAOF", "127.0.0.1", "1"};
+    assert_true(broker_command(fixture.broker, on_reply, &fixture, 3, argv, NULL));
+    RUN_UNTIL(&fixture, fixture.replies == 1);
+    const char *set[] = {"SET", "k", "v"};
+    assert_true(broker_command(fixture.broker, on_reply, &fixture, 3, set, NULL));
+    RUN_UNTIL(&fixture, strstr(broker_fault(fixture.broker), "replica") != NULL);
+    assert_int_not_equal(broker_state(fixture.broker), BROKER_READY);
+    teardown(&fixture);
+}
+
+static void nobody_there_is_a_fault_with_a_reason(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    redis_fixture_kill(&fixture.redis);
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true});
+    RUN_UNTIL(&fixture, strstr(broker_fault(fixture.broker), "refused") != NULL);
+    teardown(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_connects_and_answers_in_order),
+        cmocka_unit_test(a_broker_without_a_file_is_refused_with_advice),
+        cmocka_unit_test(a_killed_broker_leaves_every_outcome_unknown_and_is_found_again),
+        cmocka_unit_test(a_silent_broker_runs_into_the_deadline),
+        cmocka_unit_test(a_reply_may_destroy_its_broker),
+        cmocka_unit_test(a_replica_is_refused_where_the_primary_is_wanted),
+        cmocka_unit_test(nobody_there_is_a_fault_with_a_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
