@@ -71,15 +71,13 @@ void admin_get_history(struct httpd_request *request, void *context)
 
 static void respond_invalid(struct httpd_request *request, struct diag_list *diags)
 {
-    struct buf text = {NULL, 0, 0};
-    diag_print(diags, &text);
-    char detail[64];
-    snprintf(detail, sizeof(detail), "The rules have %zu faults; nothing was changed.", diags->errors);
+    char detail[80];
+    snprintf(detail, sizeof(detail), "The rules have %zu fault%s; nothing was changed.", diags->errors,
+             diags->errors == 1 ? "" : "s");
     admin_respond(request, 422,
                   json_pack("{s:s,s:s,s:i,s:s,s:o}", "type", "urn:ldcgate:problem:rules-invalid", "title",
                             "The rules are faulty", "status", 422, "detail", detail, "diagnostics",
                             diag_to_json(diags)));
-    buf_free(&text);
 }
 
 static void respond_conflict(struct httpd_request *request, const struct store_record *now, const struct error *err)
@@ -163,6 +161,8 @@ static void put_back(struct httpd_request *request, struct control *control, str
     int result = store_current(control->rollout.store, &now, &err);
     if (result == 0 && version == UINT64_MAX)
         version = now.version > 0 ? now.version - 1 : 0;
+    if (result == 0 && version == 0)
+        result = error_set(&err, ERROR_INPUT, "there is no version before the current one");
     if (result == 0)
         result = store_rules(control->rollout.store, version, &text, &err);
     if (change->note.len == 0)

@@ -17,7 +17,9 @@
 #include "gateway/access_log.h"
 #include "gateway/admin.h"
 #include "gateway/follow.h"
+#include "gateway/peer_counts.h"
 #include "gateway/probes.h"
+#include "gateway/tls.h"
 #include "gateway/workers.h"
 
 #define TICK_US  1000000
@@ -203,7 +205,8 @@ static int start(struct control *control, struct error *err)
     if ((control->admin = admin_create(control, err)) == NULL)
         return -1;
     introduce(control);
-    if (rollout_open(&control->rollout, gateway, &control->stats, err) == -1 || workers_start(gateway, err) == -1)
+    if (tls_create(gateway, err) == -1 || rollout_open(&control->rollout, gateway, &control->stats, err) == -1 ||
+        workers_start(gateway, err) == -1)
         return -1;
     control->follow = follow_create(control->loop, gateway->registry, control->agents_token);
     control->probes = probes_create(control->loop, &gateway->config, &control->stats);
@@ -225,6 +228,8 @@ static void stop(struct control *control)
     sd_event_source_disable_unref(control->drain_tick);
     sd_event_unref(control->loop);
     registry_destroy(&gateway->registry);
+    tls_destroy(&gateway->tls);
+    peer_counts_destroy(&gateway->peer_counts);
     free(gateway->workers);
     free(gateway->trusted_peers.items);
     free(gateway->broker_password);

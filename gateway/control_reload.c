@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "gateway/access_log.h"
 #include "gateway/control.h"
+#include "gateway/tls.h"
 #include "gateway/workers.h"
 
 /* What comes into force while all workers stand still. */
@@ -71,6 +72,10 @@ static int reload_config(struct control *control, struct change *change, struct 
         peer_networks_load(&change->peers, &change->config.ingress.trusted_peers, err) == -1)
         return -1;
     workers_pause(gateway, put_in_force, change);
+    if (tls_reload(gateway, err) == -1) {
+        workers_pause(gateway, put_in_force, change); /* back again */
+        return -1;
+    }
     if (!same_text(gateway->config.log.access, change->config.log.access))
         workers_call(gateway, change_access_log, NULL);
     enum log_level level;

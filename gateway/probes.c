@@ -27,7 +27,27 @@ struct probes {
     struct view *view;
     sd_event_source *tick;
     struct probe *under_way;
+    bool *told; /* by node id: that it is out stands in the log */
+    size_t told_count;
 };
+
+/* Once for each time that it goes out, and once when it is back. */
+static void tell(struct probes *probes, const struct node *node, bool out)
+{
+    if (node->id >= probes->told_count) {
+        size_t count = (size_t)node->id * 2 + 16;
+        probes->told = mem_realloc(probes->told, count * sizeof(*probes->told));
+        memset(probes->told + probes->told_count, 0, (count - probes->told_count) * sizeof(*probes->told));
+        probes->told_count = count;
+    }
+    if (probes->told[node->id] == out)
+        return;
+    probes->told[node->id] = out;
+    if (out)
+        log_warning("node.out", "%s: a connection to it failed", node->url);
+    else
+        log_info("node.back", "%s takes connections again", node->url);
+}
 
 static void end(struct probe *probe, bool connected)
 {
@@ -35,8 +55,10 @@ static void end(struct probe *probe, bool connected)
     while (*at != probe)
         at = &(*at)->next;
     *at = probe->next;
-    if (connected && atomic_exchange_explicit(&probe->node->refused, false, memory_order_relaxed))
-        log_info("node.back", "%s takes connections again", probe->node->url);
+    if (connected) {
+        atomic_store_explicit(&probe->node->refused, false, memory_order_relaxed);
+        tell(probe->probes, probe->node, false);
+    }
     sd_event_source_disable_unref(probe->answer);
     sd_event_source_disable_unref(probe->deadline);
     close(probe->fd);
@@ -65,6 +87,7 @@ static void start(struct probes *probes, struct node *node)
     int fd = socket(node->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return;
+    tell(probes, node, true);
     stat_add(&probes->stats->node_probes_total, 1);
     struct probe *probe = mem_calloc(1, sizeof(*probe));
     *probe = (struct probe){.next = probes->under_way, .probes = probes, .node = node, .fd = fd};
@@ -132,6 +155,7 @@ void probes_destroy(struct probes **probes)
         end((*probes)->under_way, false);
     sd_event_source_disable_unref((*probes)->tick);
     view_unref(&(*probes)->view);
+    free((*probes)->told);
     free(*probes);
     *probes = NULL;
 }
