@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/rules.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "rules/facets.h"
+
+/* A prime, so that the probe users hit the slots of any sharding evenly. */
+#define PROBES      100003
+#define FIRST_PROBE 1000000
+
+struct comparison {
+    const struct table *before, *after;
+    struct rules_diff *diff;
+    uint32_t *twins; /* [before->unit_count] -> the unit of the same name in `after`, or NO_UNIT */
+};
+
+/* What arrives at one unit of `after`, absolute. */
+struct arrivals {
+    double slots, users, requests;
+};
+
+/* The unit of `after` to which USER moves; NO_UNIT where it stays, or has no unit at all. *MOVES says which. */
+static uint32_t destination(const struct comparison *comparison, struct str user, bool *moves)
+{
+    struct decision from, to;
+    bool had = table_owner(comparison->before, user, &from) == VERDICT_OK;
+    bool has = table_owner(comparison->after, user, &to) == VERDICT_OK;
+    *moves = had != has || (has && comparison->twins[from.unit] != to.unit);
+    return *moves && has ? to.unit : NO_UNIT;
+}
+
+/* Adds WEIGHT to the gain of where USER moves, OFFSET bytes into struct arrivals; returns what moved. */
+static double move(const struct comparison *comparison, struct str user, double weight, struct arrivals *arrivals,
+                   size_t offset)
+{
+    bool moves;
+    uint32_t unit = destination(comparison, user, &moves);
+    if (unit != NO_UNIT)
+        *(double *)((char *)&arrivals[unit] + offset) += weight;
+    return moves ? weight : 0;
+}
+
+static void add_move(struct rules_diff *diff, uint32_t slot, uint32_t from, uint32_t to)
+{
+    struct rules_move *last = diff->move_count > 0 ? &diff->moves[diff->move_count - 1] : NULL;
+    if (last != NULL && last->slot_last + 1 == slot && last->from == from && last->to == to) {
+        last->slot_last = slot;
+        return;
+    }
+    diff->moves = mem_realloc(diff->moves, (diff->move_count + 1) * sizeof(*diff->moves));
+    diff->moves[diff->move_count++] = (struct rules_move){slot, slot, from, to};
+}
+
+/* Both return the number of what moved. */
+static double compare_slots(const struct comparison *comparison, struct arrivals *arrivals)
+{
+    double moved = 0;
+    for (uint32_t slot = 0; slot < comparison->after->hash.slots; slot++) {
+        uint32_t from = comparison->before->slots[ZONE_A].units[slot];
+        uint32_t to = comparison->after->slots[ZONE_A].units[slot];
+        if (comparison->twins[from] == to)
+            continue;
+        add_move(comparison->diff, slot, from, to);
+        arrivals[to].slots += 1;
+        moved += 1;
+    }
+    return moved;
+}
+
+static double compare_probes(const struct comparison *comparison, struct arrivals *arrivals)
+{
+    double moved = 0;
+    for (unsigned i = 0; i < PROBES; i++) {
+        char user[16];
+        int len = snprintf(user, sizeof(user), "%u", FIRST_PROBE + i);
+        moved += move(comparison, (struct str){user, (size_t)len}, 1, arrivals, offsetof(struct arrivals, slots));
+    }
+    return moved;
+}
+
+/* The share of SAMPLES that moves, or -1; *TOTAL is what it is a share of. */
+static double compare_sample(const struct comparison *comparison, const struct rules_sample *samples, size_t count,
+                             bool by_request, struct arrivals *arrivals, double *total)
+{
+    size_t offset = by_request ? offsetof(struct arrivals, requests) : offsetof(struct arrivals, users);
+    double moved = 0;
+    *total = 0;
+    for (size_t i = 0; i < count; i++) {
+        double weight = by_request ? (double)samples[i].requests : 1;
+        *total += weight;
+        moved += move(comparison, samples[i].user, weight, arrivals, offset);
+    }
+    return *total > 0 ? moved / *total : -1;
+}
+
+/* TOTALS: what the arrivals are shares of. */
+static void add_gains(const struct comparison *comparison, const struct arrivals *arrivals,
+                      const struct arrivals *totals)
+{
+    struct rules_diff *diff = comparison->diff;
+    diff->gains = mem_calloc(comparison->after->unit_count, sizeof(*diff->gains));
+    for (uint32_t i = 0; i < comparison->after->unit_count; i++) {
+        const struct arrivals *here = &arrivals[i];
+        if (here->slots == 0 && here->users == 0 && here->requests == 0)
+            continue;
+        diff->gains[diff->gain_count].unit = i;
+        diff->gains[diff->gain_count].slot_gain = here->slots / totals->slots;
+        diff->gains[diff->gain_count].user_gain = totals->users > 0 ? here->users / totals->users : -1;
+        diff->gains[diff->gain_count++].request_gain = totals->requests > 0 ? here->requests / totals->requests : -1;
+    }
+}
+
+static uint32_t *find_twins(const struct table *before, const struct table *after)
+{
+    uint32_t *twins = mem_calloc(before->unit_count, sizeof(*twins));
+    for (uint32_t i = 0; i < before->unit_count; i++)
+        twins[i] = table_unit_index(after, before->units[i].name);
+    return twins;
+}
+
+static bool same_hash(const struct hash *a, const struct hash *b)
+{
+    return a->kind == b->kind && a->slots == b->slots && a->seed == b->seed &&
+           a->non_numeric_xxh3 == b->non_numeric_xxh3;
+}
+
+void rules_compare(const struct table *before, const struct table *after, const struct rules_sample *users,
+                   size_t user_count, const struct rules_sample *requests, size_t request_count,
+                   struct rules_diff *diff)
+{
+    *diff = (struct rules_diff){.resharded = !same_hash(&before->hash, &after->hash)};
+    struct comparison comparison = {before, after, diff, find_twins(before, after)};
+    struct arrivals *arrivals = mem_calloc(after->unit_count, sizeof(*arrivals));
+    struct arrivals totals = {.slots = diff->resharded ? PROBES : after->hash.slots};
+    diff->slot_share =
+        (diff->resharded ? compare_probes(&comparison, arrivals) : compare_slots(&comparison, arrivals)) / totals.slots;
+    diff->user_share = compare_sample(&comparison, users, user_count, false, arrivals, &totals.users);
+    diff->request_share = compare_sample(&comparison, requests, request_count, true, arrivals, &totals.requests);
+    add_gains(&comparison, arrivals, &totals);
+    facets_compare(before, after, &diff->text);
+    free(arrivals);
+    free(comparison.twins);
+}
+
+void rules_diff_free(struct rules_diff *diff)
+{
+    free(diff->moves);
+    free(diff->gains);
+    buf_free(&diff->text);
+    *diff = (struct rules_diff){.moves = NULL};
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/facets.h"
+
+#include "router/table_index.h"
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* One aspect of an item; two items differ where their texts do. */
+struct facet {
+    const char *name;
+    void (*print)(const struct table *table, const void *item, struct buf *out);
+};
+
+/* Items of a table that are found again in another table by what `same` says. */
+struct family {
+    const char *noun;
+    uint32_t (*count)(const struct table *table);
+    const void *(*item)(const struct table *table, uint32_t i);
+    bool (*same)(const void *a, const void *b);
+    void (*print_key)(const void *item, struct buf *out);
+    const struct facet *facets;
+    size_t facet_count;
+};
+
+static void print_list(const struct str *items, uint32_t count, struct buf *out)
+{
+    for (uint32_t i = 0; i < count; i++)
+        buf_printf(out, "%s%.*s", i > 0 ? " " : "", STR_ARG(items[i]));
+}
+
+static void print_sources(const struct source *sources, uint32_t count, struct buf *out)
+{
+    for (uint32_t i = 0; i < count; i++)
+        buf_printf(out, "%s%.*s", i > 0 ? " " : "", STR_ARG(sources[i].text));
+}
+
+#define PRINTER(name, type, ...)                                                                                       \
+    static void print_##name(const struct table *table, const void *item, struct buf *out)                             \
+    {                                                                                                                  \
+        const struct type *it = item;                                                                                  \
+        (void)table;                                                                                                   \
+        __VA_ARGS__;                                                                                                   \
+    }
+
+static void print_count(uint64_t value, const char *noun, struct buf *out)
+{
+    if (value > 0)
+        buf_printf(out, "%llu%s", (unsigned long long)value, noun);
+}
+
+/* --- units --- */
+
+PRINTER(kind, table_unit, buf_printf(out, "%s", zone_name(it->kind)))
+PRINTER(datacenter, table_unit, buf_append_str(out, it->datacenter))
+PRINTER(standby, table_unit, if (it->standby != NO_UNIT) buf_append_str(out, table->units[it->standby].name))
+PRINTER(brokers, table_unit, print_list(it->brokers, it->broker_count, out))
+PRINTER(agents, table_unit, print_list(it->agents, it->agent_count, out))
+PRINTER(blue, table_unit, print_list(it->nodes[COLOR_BLUE].urls, it->nodes[COLOR_BLUE].count, out))
+PRINTER(green, table_unit, print_list(it->nodes[COLOR_GREEN].urls, it->nodes[COLOR_GREEN].count, out))
+PRINTER(weights, table_unit, buf_printf(out, "blue %u, green %u", it->weights[COLOR_BLUE], it->weights[COLOR_GREEN]))
+PRINTER(in_flight, table_unit, print_count(it->max_in_flight, "", out))
+PRINTER(capacity, table_unit, print_count((uint64_t)it->capacity_rps, "", out))
+
+static const struct facet unit_facets[] = {
+    {"kind", print_kind},
+    {"datacenter", print_datacenter},
+    {"standby", print_standby},
+    {"brokers", print_brokers},
+    {"agents", print_agents},
+    {"blue nodes", print_blue},
+    {"green nodes", print_green},
+    {"weights", print_weights},
+    {"max_in_flight", print_in_flight},
+    {"capacity_rps", print_capacity},
+};
+
+static uint32_t unit_count(const struct table *table)
+{
+    return table->unit_count;
+}
+
+static const void *unit_item(const struct table *table, uint32_t i)
+{
+    return &table->units[i];
+}
+
+static bool unit_same(const void *a, const void *b)
+{
+    return str_equal(((const struct table_unit *)a)->name, ((const struct table_unit *)b)->name);
+}
+
+static void unit_key(const void *item, struct buf *out)
+{
+    buf_append_str(out, ((const struct table_unit *)item)->name);
+}
+
+/* --- topics --- */
+
+PRINTER(partitions, table_topic, print_count(it->partitions, "", out))
+PRINTER(retention, table_topic, buf_printf(out, "%lldms", (long long)it->retention_ms))
+
+static const struct facet topic_facets[] = {{"partitions", print_partitions}, {"retention", print_retention}};
+
+static uint32_t topic_count(const struct table *table)
+{
+    return table->topic_count;
+}
+
+static const void *topic_item(const struct table *table, uint32_t i)
+{
+    return &table->topics[i];
+}
+
+static bool topic_same(const void *a, const void *b)
+{
+    return str_equal(((const struct table_topic *)a)->name, ((const struct table_topic *)b)->name);
+}
+
+static void topic_key(const void *item, struct buf *out)
+{
+    buf_append_str(out, ((const struct table_topic *)item)->name);
+}
+
+/* --- routes --- */
+
+PRINTER(zone, table_route, buf_printf(out, "%s", zone_name(it->zone)))
+PRINTER(action, table_route, buf_printf(out, "%s", action_name(it->action)))
+PRINTER(topic, table_route, if (it->action == ACTION_QUEUE) buf_append_str(out, table->topics[it->topic].name))
+PRINTER(participants, table_route, print_sources(it->participants, it->participant_count, out))
+PRINTER(cross_unit, table_route, buf_printf(out, it->cross_unit == CROSS_CORE ? "core" : "reject"))
+PRINTER(timeout, table_route, print_count((uint64_t)it->timeout_ms, "ms", out))
+PRINTER(retries, table_route, buf_printf(out, "%u", it->retries))
+PRINTER(max_body, table_route, print_count(it->max_body, "", out))
+
+static const struct facet route_facets[] = {
+    {"zone", print_zone},
+    {"action", print_action},
+    {"topic", print_topic},
+    {"participants", print_participants},
+    {"cross_unit", print_cross_unit},
+    {"timeout", print_timeout},
+    {"retries", print_retries},
+    {"max_body", print_max_body},
+};
+
+static uint32_t route_count(const struct table *table)
+{
+    return table->route_count;
+}
+
+static const void *route_item(const struct table *table, uint32_t i)
+{
+    return &table->routes[i];
+}
+
+static bool route_same(const void *a, const void *b)
+{
+    const struct table_route *left = a, *right = b;
+    return left->methods == right->methods && str_equal(left->path, right->path);
+}
+
+static void route_key(const void *item, struct buf *out)
+{
+    const struct table_route *route = item;
+    uint32_t bit = 1;
+#define PRINT_METHOD(name)                                                                                             \
+    if ((route->methods & bit) != 0)                                                                                   \
+        buf_printf(out, "%s ", #name);                                                                                 \
+    bit <<= 1;
+    TABLE_METHODS(PRINT_METHOD)
+#undef PRINT_METHOD
+    buf_append_str(out, route->path);
+}
+
+/* --- the whole --- */
+
+static void print_hash(const struct table *table, const void *item, struct buf *out)
+{
+    static const char *const names[] = {[HASH_MODULO] = "modulo", [HASH_CRC16] = "crc16", [HASH_XXH3] = "xxh3"};
+    (void)item;
+    buf_printf(out, "%s, %u slots%s%s", names[table->hash.kind], table->hash.slots,
+               table->hash.seed != 0 ? ", salted" : "", table->hash.non_numeric_xxh3 ? ", non_numeric: xxh3" : "");
+}
+
+static void print_identity(const struct table *table, const void *item, struct buf *out)
+{
+    (void)item;
+    print_sources(table->sources, table->source_count, out);
+}
+
+static void print_missing(const struct table *table, const void *item, struct buf *out)
+{
+    static const char *const names[] = {
+        [MISSING_REJECT] = "reject", [MISSING_CORE] = "core", [MISSING_LOCAL] = "local"};
+    (void)item;
+    buf_printf(out, "%s", names[table->on_missing]);
+}
+
+static void print_jwt(const struct table *table, const void *item, struct buf *out)
+{
+    static const char *const names[] = {
+        [JWT_NONE] = "", [JWT_HS256] = "HS256", [JWT_RS256] = "RS256", [JWT_ES256] = "ES256"};
+    (void)item;
+    if (table->jwt.algorithm != JWT_NONE)
+        buf_printf(out, "%s key_file %.*s issuer \"%.*s\" audience \"%.*s\" leeway %llds", names[table->jwt.algorithm],
+                   STR_ARG(table->jwt.key_file), STR_ARG(table->jwt.issuer), STR_ARG(table->jwt.audience),
+                   (long long)table->jwt.leeway_s);
+}
+
+static const struct facet table_facets[] = {
+    {"hash", print_hash}, {"sources", print_identity}, {"on_missing", print_missing}, {"jwt", print_jwt}};
+
+static const struct family families[] = {
+    {"unit", unit_count, unit_item, unit_same, unit_key, unit_facets, COUNT_OF(unit_facets)},
+    {"topic", topic_count, topic_item, topic_same, topic_key, topic_facets, COUNT_OF(topic_facets)},
+    {"route", route_count, route_item, route_same, route_key, route_facets, COUNT_OF(route_facets)},
+};
+
+/* An item of both tables. */
+struct pair {
+    const struct table *before, *after;
+    const void *old, *new;
+    struct str label;
+};
+
+static void compare_facets(const struct pair *pair, const struct facet *facets, size_t count, struct buf *out)
+{
+    struct buf old = {NULL, 0, 0}, new = {NULL, 0, 0};
+    for (size_t i = 0; i < count; i++) {
+        old.len = new.len = 0;
+        facets[i].print(pair->before, pair->old, &old);
+        facets[i].print(pair->after, pair->new, &new);
+        if (!str_equal(buf_str(&old), buf_str(&new)))
+            buf_printf(out, "%.*s: %s %.*s -> %.*s\n", STR_ARG(pair->label), facets[i].name,
+                       old.len > 0 ? (int)old.len : 4, old.len > 0 ? old.base : "none", new.len > 0 ? (int)new.len : 4,
+                       new.len > 0 ? new.base : "none");
+    }
+    buf_free(&old);
+    buf_free(&new);
+}
+
+static const void *find(const struct family *family, const struct table *table, const void *item)
+{
+    for (uint32_t i = 0; i < family->count(table); i++)
+        if (family->same(family->item(table, i), item))
+            return family->item(table, i);
+    return NULL;
+}
+
+static void print_label(const struct family *family, const void *item, struct buf *label)
+{
+    label->len = 0;
+    buf_printf(label, "%s ", family->noun);
+    family->print_key(item, label);
+}
+
+static void compare_family(const struct family *family, const struct table *before, const struct table *after,
+                           struct buf *out)
+{
+    struct buf label = {NULL, 0, 0};
+    for (uint32_t i = 0; i < family->count(before); i++) {
+        struct pair pair = {before, after, family->item(before, i), NULL, {NULL, 0}};
+        print_label(family, pair.old, &label);
+        pair.label = buf_str(&label);
+        if ((pair.new = find(family, after, pair.old)) != NULL)
+            compare_facets(&pair, family->facets, family->facet_count, out);
+        else
+            buf_printf(out, "%s: gone\n", label.base);
+    }
+    for (uint32_t i = 0; i < family->count(after); i++) {
+        const void *item = family->item(after, i);
+        print_label(family, item, &label);
+        if (find(family, before, item) == NULL)
+            buf_printf(out, "%s: added\n", label.base);
+    }
+    buf_free(&label);
+}
+
+/* Routes are tried in order, so the order of those that stayed is a difference too. */
+static bool order_changed(const struct table *before, const struct table *after)
+{
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < after->route_count; i++) {
+        const struct table_route *old = find(&families[2], before, &after->routes[i]);
+        if (old == NULL)
+            continue;
+        if ((uint32_t)(old - before->routes) < next)
+            return true;
+        next = (uint32_t)(old - before->routes);
+    }
+    return false;
+}
+
+static bool leads_to_same(const struct table *a, const struct name_record *left, const struct table *b,
+                          const struct name_record *right)
+{
+    return str_equal(a->units[left->unit].name, b->units[right->unit].name);
+}
+
+static void compare_overrides(const char *noun, const struct table *before, const struct name_map *old,
+                              const struct table *after, const struct name_map *new, struct buf *out)
+{
+    uint32_t kept = 0, elsewhere = 0;
+    for (const struct name_record *record = NULL; (record = name_map_next(new, record)) != NULL;) {
+        const struct name_record *twin = name_map_find(old, (struct str){record->text, record->len});
+        kept += twin != NULL;
+        elsewhere += twin != NULL && !leads_to_same(before, twin, after, record);
+    }
+    if (kept < new->count || kept < old->count || elsewhere > 0)
+        buf_printf(out, "overrides of %s: %u added, %u gone, %u lead elsewhere\n", noun, new->count - kept,
+                   old->count - kept, elsewhere);
+}
+
+static void compare_zone_b(const struct table *before, const struct table *after, struct buf *out)
+{
+    const uint16_t *old = before->slots[ZONE_B].units, *new = after->slots[ZONE_B].units;
+    uint32_t moved = 0;
+    if (old == NULL || new == NULL || before->hash.slots != after->hash.slots)
+        return;
+    for (uint32_t slot = 0; slot < after->hash.slots; slot++)
+        moved += !str_equal(before->units[old[slot]].name, after->units[new[slot]].name);
+    if (moved > 0)
+        buf_printf(out, "zone B: %u of %u slots move\n", moved, after->hash.slots);
+}
+
+void facets_compare(const struct table *before, const struct table *after, struct buf *out)
+{
+    struct pair whole = {before, after, before, after, STR_LIT("rules")};
+    compare_facets(&whole, table_facets, COUNT_OF(table_facets), out);
+    for (size_t i = 0; i < COUNT_OF(families); i++)
+        compare_family(&families[i], before, after, out);
+    if (order_changed(before, after))
+        buf_printf(out, "routes: their order changed\n");
+    compare_overrides("users", before, &before->index->users, after, &after->index->users, out);
+    compare_overrides("prefixes", before, &before->index->prefixes, after, &after->index->prefixes, out);
+    compare_zone_b(before, after, out);
+}
