@@ -18,7 +18,14 @@ void queue_adopt(struct queue *queue, struct view *view);
 /* Called at the end of each loop turn: what the turn has published leaves in one write a broker. */
 void queue_flush(struct queue *queue);
 
-/* Answers GET /-/messages/ID. */
+/* From any thread: whether this worker's connection to the broker of UNIT takes messages; if not, why not, as a
+ * sentence in FAULT of SIZE bytes. */
+bool queue_broker_ready(struct queue *queue, const struct unit *unit, char *fault, size_t size);
+
+/* Answers GET /-/messages/ID (message_status.c). */
 void queue_message_status(struct exchange *exchange, struct str id);
+
+/* The connection to the broker of UNIT, or NULL where there is none. */
+struct broker *queue_broker(struct queue *queue, const struct unit *unit);
 
 #endif

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/queue.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/protocol.h"
+#include "gateway/broker_h2o.h"
+#include "gateway/gateway.h"
+
+/* What may wait for one broker in one thread: beyond, the broker is slower than its clients, who must hear of it. */
+#define MOST_MESSAGES 20000
+#define MOST_BYTES    (64u << 20)
+
+/* The way to one unit's broker. A line whose broker the rules no longer name is retired: it takes no more messages
+ * and goes when its last one is answered. */
+struct line {
+    struct queue *queue;
+    char *url, *unit;
+    struct broker *broker;
+    size_t bytes;
+    bool retired;
+    struct line *next_retired;
+    char fault[160]; /* for other threads, under the queue's lock; "": ready */
+};
+
+struct queue {
+    struct worker *worker;
+    struct broker_h2o brokers;
+    struct broker_loop loop;
+    struct line **lines; /* by unit id; NULL where the unit has no broker */
+    uint32_t line_count;
+    struct line *retired;
+    struct message *spare;
+    pthread_mutex_t lock; /* of `lines` against readers in other threads, and of the faults */
+};
+
+/* A message between its write and the broker's word on it. Outlives its exchange when the client goes away. */
+struct message {
+    struct line *line;
+    struct exchange *exchange;
+    size_t bytes;
+    struct message *next_spare;
+};
+
+/* --- lines ------------------------------------------------------------------------------------------------------- */
+
+static void on_state(void *arg, struct broker *broker, enum broker_state state)
+{
+    struct line *line = arg;
+    char fault[160];
+    snprintf(fault, sizeof(fault), "%s", state == BROKER_READY ? "" : broker_fault(broker));
+    pthread_mutex_lock(&line->queue->lock);
+    bool news = strcmp(fault, line->fault) != 0;
+    memcpy(line->fault, fault, sizeof(fault));
+    pthread_mutex_unlock(&line->queue->lock);
+    if (news && state == BROKER_READY)
+        log_info("broker.ready", "unit %s: broker %s takes messages", line->unit, line->url);
+    else if (news && state == BROKER_DOWN)
+        log_warning("broker.away", "unit %s: broker %s: %s", line->unit, line->url, fault);
+}
+
+static struct line *create_line(struct queue *queue, struct str unit, struct str url)
+{
+    const struct gateway *gateway = queue->worker->gateway;
+    struct line *line = mem_calloc(1, sizeof(*line));
+    line->queue = queue;
+    line->url = str_dup(url);
+    line->unit = str_dup(unit);
+    snprintf(line->fault, sizeof(line->fault), "not connected yet");
+    struct broker_config config = {.url = line->url,
+                                   .user = gateway->config.broker.user,
+                                   .password = gateway->broker_password,
+                                   .command_timeout_ms = gateway->config.broker.timeout,
+                                   .must_be_durable = gateway->config.broker.must_be_durable,
+                                   .must_be_primary = true};
+    line->broker = broker_create(&queue->loop, &config, on_state, line);
+    return line;
+}
+
+static void destroy_line(struct line *line)
+{
+    broker_destroy(&line->broker);
+    free(line->url);
+    free(line->unit);
+    free(line);
+}
+
+static void retire(struct queue *queue, struct line *line)
+{
+    line->retired = true;
+    line->next_retired = queue->retired;
+    queue->retired = line;
+}
+
+/* Not from a broker's callback: a line must not go while its broker is calling. */
+static void sweep_retired(struct queue *queue)
+{
+    for (struct line **slot = &queue->retired, *line; (line = *slot) != NULL;) {
+        if (broker_in_flight(line->broker) == 0 || broker_state(line->broker) != BROKER_READY) {
+            *slot = line->next_retired;
+            destroy_line(line);
+        } else {
+            slot = &line->next_retired;
+        }
+    }
+}
+
+static void make_room(struct queue *queue, uint32_t id)
+{
+    if (id < queue->line_count)
+        return;
+    queue->lines = mem_realloc(queue->lines, (id + 1) * sizeof(struct line *));
+    while (queue->line_count <= id)
+        queue->lines[queue->line_count++] = NULL;
+}
+
+static void adopt_unit(struct queue *queue, const struct unit *unit, const struct table_unit *rules)
+{
+    make_room(queue, unit->id);
+    struct line *line = queue->lines[unit->id];
+    if (line != NULL && rules->broker_count > 0 && str_equal(str_of(line->url), rules->brokers[0]))
+        return;
+    if (line != NULL)
+        retire(queue, line);
+    queue->lines[unit->id] = rules->broker_count > 0 ? create_line(queue, rules->name, rules->brokers[0]) : NULL;
+}
+
+static bool named_by(const struct view *view, uint32_t unit_id)
+{
+    for (uint32_t i = 0; i < view->table->unit_count; i++)
+        if (view->units[i].unit->id == unit_id)
+            return true;
+    return false;
+}
+
+void queue_adopt(struct queue *queue, struct view *view)
+{
+    pthread_mutex_lock(&queue->lock);
+    for (uint32_t i = 0; i < view->table->unit_count; i++)
+        adopt_unit(queue, view->units[i].unit, &view->table->units[i]);
+    for (uint32_t id = 0; id < queue->line_count; id++)
+        if (queue->lines[id] != NULL && !named_by(view, id)) {
+            retire(queue, queue->lines[id]);
+            queue->lines[id] = NULL;
+        }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+bool queue_broker_ready(struct queue *queue, const struct unit *unit, char *fault, size_t size)
+{
+    pthread_mutex_lock(&queue->lock);
+    const struct line *line = unit->id < queue->line_count ? queue->lines[unit->id] : NULL;
+    snprintf(fault, size, "%s", line == NULL ? "the rules give the unit no broker" : line->fault);
+    pthread_mutex_unlock(&queue->lock);
+    return fault[0] == '\0';
+}
+
+struct broker *queue_broker(struct queue *queue, const struct unit *unit)
+{
+    return unit->id < queue->line_count && queue->lines[unit->id] != NULL ? queue->lines[unit->id]->broker : NULL;
+}
+
+/* --- what the broker says ---------------------------------------------------------------------------------------- */
+
+static void send_accepted(struct exchange *exchange)
+{
+    static const char prefix[] = "/-/messages/";
+    h2o_req_t *req = exchange->req;
+    struct str id = exchange->message_id;
+    struct protocol_id parts;
+    char body[4 * PROTOCOL_ID_MAX];
+    h2o_iovec_t location =
+        h2o_concat(&req->pool, h2o_iovec_init(prefix, sizeof(prefix) - 1), h2o_iovec_init(id.base, id.len));
+    protocol_id_parse(id, &parts);
+    int len = snprintf(body, sizeof(body), "{\"id\":\"%.*s\",\"unit\":\"%.*s\",\"topic\":\"%.*s\",\"partition\":%u}\n",
+                       STR_ARG(id), STR_ARG(parts.unit), STR_ARG(parts.topic), parts.partition);
+    req->res.status = 202;
+    req->res.reason = "Accepted";
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/json"));
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_LOCATION, NULL, location.base, location.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-message-id"), 0, NULL, id.base, id.len);
+    exchange_add_headers(exchange);
+    stat_add(&exchange->worker->stats.verdicts[VERDICT_OK], 1);
+    h2o_send_inline(req, body, (size_t)len);
+}
+
+/* The broker's own words go to the log; the client hears what they mean. */
+static void send_refused(struct exchange *exchange, const char *text)
+{
+    bool full = strncmp(text, "OOM", 3) == 0 || strncmp(text, "MISCONF", 7) == 0;
+    log_warning("broker.refused", "unit %.*s: %s", STR_ARG(exchange->rules->name), text);
+    stat_add(&exchange->worker->stats.queue_refused_total, 1);
+    exchange_fail(exchange, full ? VERDICT_BROKER_FULL : VERDICT_BROKER_AWAY,
+                  full ? "The message was not stored: the broker is out of memory or disk"
+                       : "The message was not stored: the broker takes no writes now");
+}
+
+static void free_message(struct queue *queue, struct message *message)
+{
+    message->line->bytes -= message->bytes;
+    message->next_spare = queue->spare;
+    queue->spare = message;
+}
+
+static void on_stored(void *arg, const redisReply *reply)
+{
+    struct message *message = arg;
+    struct exchange *exchange = message->exchange;
+    struct queue *queue = message->line->queue;
+    struct gateway_stats *stats = &queue->worker->stats;
+    free_message(queue, message);
+    bool stored = reply != NULL && reply->type == REDIS_REPLY_STRING;
+    if (stored)
+        stat_add(&stats->queue_accepted_total, 1);
+    else if (reply == NULL)
+        stat_add(&stats->queue_unknown_total, 1);
+    if (exchange == NULL)
+        return;
+    exchange->detach = NULL;
+    if (reply == NULL) {
+        exchange_fail(exchange, VERDICT_OUTCOME_UNKNOWN, "Send it again with the same Idempotency-Key, or look it up");
+    } else if (stored) {
+        stat_observe(&stats->queue_latency, clock_monotonic_us() - exchange->received_mono_us);
+        send_accepted(exchange);
+    } else {
+        send_refused(exchange, reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type");
+    }
+}
+
+static void detach(struct exchange *exchange)
+{
+    struct message *message = exchange->carrier;
+    message->exchange = NULL;
+}
+
+/* --- what the broker is told ------------------------------------------------------------------------------------- */
+
+/* Fields of the connection, of the gateway and of the client's secrets stay here; the app gets the rest. */
+static bool field_is_kept(const h2o_header_t *field)
+{
+    static const h2o_iovec_t dropped[] = {{H2O_STRLIT("traceparent")}, {H2O_STRLIT("prefer")},
+                                          {H2O_STRLIT("forwarded")},   {H2O_STRLIT("keep-alive")},
+                                          {H2O_STRLIT("connection")},  {H2O_STRLIT("trailer")}};
+    if (h2o_iovec_is_token(field->name)) {
+        const h2o_token_t *token = H2O_STRUCT_FROM_MEMBER(h2o_token_t, buf, field->name);
+        return !token->proxy_should_drop_for_req && !token->is_init_header_special && token != H2O_TOKEN_COOKIE &&
+               token != H2O_TOKEN_AUTHORIZATION && token != H2O_TOKEN_CONTENT_LENGTH &&
+               token != H2O_TOKEN_X_FORWARDED_FOR;
+    }
+    struct str name = {field->name->base, field->name->len};
+    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+        if (str_equal(name, (struct str){dropped[i].base, dropped[i].len}))
+            return false;
+    return !str_starts(name, STR_LIT("ldc-")) && !str_starts(name, STR_LIT("proxy-")) &&
+           !str_starts(name, STR_LIT("x-forwarded-"));
+}
+
+static char *put(char *at, const char *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+    return at + len;
+}
+
+/* "name: value" lines; the trace context always among them. */
+static struct str stored_headers(struct exchange *exchange)
+{
+    h2o_req_t *req = exchange->req;
+    size_t room = sizeof("traceparent: ") + exchange->traceparent.len;
+    for (size_t i = 0; i < req->headers.size; i++)
+        room += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 3;
+    char *text = h2o_mem_alloc_pool(&req->pool, room), *at = text;
+    for (size_t i = 0; i < req->headers.size; i++) {
+        const h2o_header_t *field = &req->headers.entries[i];
+        if (!field_is_kept(field))
+            continue;
+        at = put(put(at, field->name->base, field->name->len), ": ", 2);
+        at = put(put(at, field->value.base, field->value.len), "\n", 1);
+    }
+    at = put(at, "traceparent: ", 13);
+    at = put(at, exchange->traceparent.base, exchange->traceparent.len);
+    return (struct str){text, (size_t)(at - text)};
+}
+
+static struct str number(h2o_mem_pool_t *pool, uint64_t value)
+{
+    char *text = h2o_mem_alloc_pool(pool, 21);
+    return (struct str){text, (size_t)snprintf(text, 21, "%" PRIu64, value)};
+}
+
+static void fill_envelope(struct exchange *exchange, struct envelope *envelope)
+{
+    h2o_req_t *req = exchange->req;
+    struct str *fields = envelope->fields;
+    uint32_t slot = exchange->decision.slot;
+    fields[ENVELOPE_ID] = exchange->message_id;
+    fields[ENVELOPE_USER] = exchange->user;
+    fields[ENVELOPE_SLOT] = slot == UINT32_MAX ? STR_LIT("") : number(&req->pool, slot);
+    fields[ENVELOPE_EPOCH] = number(&req->pool, exchange->view->table->epoch);
+    fields[ENVELOPE_INGRESS] = number(&req->pool, exchange->received_us);
+    fields[ENVELOPE_COLOR] = str_of(color_name(exchange->decision.color));
+    fields[ENVELOPE_METHOD] = (struct str){req->method.base, req->method.len};
+    fields[ENVELOPE_PATH] = (struct str){req->path.base, req->path.len};
+    fields[ENVELOPE_HEADERS] = stored_headers(exchange);
+    fields[ENVELOPE_BODY] = (struct str){req->entity.base, req->entity.len};
+}
+
+static struct message *take_message(struct queue *queue, struct line *line, struct exchange *exchange, size_t bytes)
+{
+    struct message *message = queue->spare;
+    if (message != NULL)
+        queue->spare = message->next_spare;
+    else
+        message = mem_alloc(sizeof(*message));
+    *message = (struct message){.line = line, .exchange = exchange, .bytes = bytes};
+    line->bytes += bytes;
+    return message;
+}
+
+#define XADD_WORDS 3 /* before the fields: XADD key id */
+
+static bool send_envelope(struct line *line, struct exchange *exchange, const char *key, size_t key_len)
+{
+    struct envelope envelope;
+    const char *words[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {"XADD", key, "*"};
+    size_t lengths[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {4, key_len, 1}, bytes = 0;
+    fill_envelope(exchange, &envelope);
+    for (int i = 0; i < ENVELOPE_FIELDS; i++) {
+        int at = XADD_WORDS + 2 * i;
+        words[at] = envelope_names[i];
+        lengths[at] = strlen(envelope_names[i]);
+        words[at + 1] = envelope.fields[i].base ? envelope.fields[i].base : "";
+        bytes += lengths[at + 1] = envelope.fields[i].len;
+    }
+    int64_t timeout_ms =
+        exchange->route->timeout_ms ? exchange->route->timeout_ms : exchange->worker->gateway->config.broker.timeout;
+    struct message *message = take_message(line->queue, line, exchange, bytes);
+    if (!broker_command_for(line->broker, timeout_ms, on_stored, message, XADD_WORDS + 2 * ENVELOPE_FIELDS, words,
+                            lengths)) {
+        free_message(line->queue, message);
+        return false;
+    }
+    exchange->carrier = message;
+    exchange->detach = detach;
+    return true;
+}
+
+static void name_message(struct exchange *exchange, const struct table_topic *topic, uint32_t partition)
+{
+    char *id = h2o_mem_alloc_pool(&exchange->req->pool, PROTOCOL_ID_MAX);
+    size_t len = protocol_id_format(id, exchange->rules->name, topic->name, partition, exchange->received_us,
+                                    worker_random(exchange->worker) >> 16);
+    exchange->message_id = (struct str){id, len};
+}
+
+static void refuse(struct exchange *exchange, enum verdict verdict, const char *detail)
+{
+    stat_add(&exchange->worker->stats.queue_refused_total, 1);
+    exchange->message_id = (struct str){NULL, 0};
+    exchange_fail(exchange, verdict, detail);
+}
+
+void queue_publish(struct exchange *exchange)
+{
+    struct queue *queue = exchange->worker->queue;
+    struct line *line = exchange->unit->id < queue->line_count ? queue->lines[exchange->unit->id] : NULL;
+    const struct table_topic *topic = &exchange->view->table->topics[exchange->route->topic];
+    uint32_t partition = table_partition(topic, exchange->decision.slot, exchange->user);
+    char key[PROTOCOL_KEY_MAX];
+    if (line == NULL || broker_state(line->broker) != BROKER_READY) {
+        refuse(exchange, VERDICT_BROKER_AWAY, NULL);
+    } else if (broker_in_flight(line->broker) >= MOST_MESSAGES || line->bytes >= MOST_BYTES) {
+        refuse(exchange, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
+    } else {
+        name_message(exchange, topic, partition);
+        size_t key_len = protocol_key(key, exchange->rules->name, topic->name, partition, "stream");
+        if (!send_envelope(line, exchange, key, key_len))
+            refuse(exchange, VERDICT_BROKER_AWAY, NULL);
+    }
+}
+
+void queue_flush(struct queue *queue)
+{
+    broker_h2o_flush(&queue->brokers);
+    if (queue->retired != NULL)
+        sweep_retired(queue);
+}
+
+struct queue *queue_create(struct worker *worker)
+{
+    struct queue *queue = mem_calloc(1, sizeof(*queue));
+    queue->worker = worker;
+    broker_h2o_init(&queue->brokers, worker->h2o.loop);
+    queue->loop = broker_h2o_loop(&queue->brokers);
+    pthread_mutex_init(&queue->lock, NULL);
+    return queue;
+}
+
+void queue_destroy(struct queue **slot)
+{
+    struct queue *queue = *slot;
+    *slot = NULL;
+    if (queue == NULL)
+        return;
+    for (uint32_t id = 0; id < queue->line_count; id++)
+        if (queue->lines[id] != NULL)
+            retire(queue, queue->lines[id]);
+    for (struct line *line; (line = queue->retired) != NULL;) {
+        queue->retired = line->next_retired;
+        destroy_line(line);
+    }
+    for (struct message *message; (message = queue->spare) != NULL;) {
+        queue->spare = message->next_spare;
+        free(message);
+    }
+    timers_dispose(&queue->brokers.timers);
+    pthread_mutex_destroy(&queue->lock);
+    free(queue->lines);
+    free(queue);
+}
