@@ -12,6 +12,7 @@
 
 #define BUFFER_SIZE RESPONSE_HEAD_MAX
 #define SPARE_MAX   16
+#define SMALL_BODY  4096
 
 struct proxy {
     struct worker *worker;
@@ -332,6 +333,15 @@ static void begin_answer(struct forwarding *forwarding, const struct response *r
     forward_response_head(exchange, response, forwarding->proxy->via);
 }
 
+/* Small answers leave the buffer at once, so that all answers of a turn are read into the same one, in cache. */
+static char *move_to_pool(struct forwarding *forwarding, const char *bytes, size_t len)
+{
+    char *copy = h2o_mem_alloc_pool(&forwarding->exchange->req->pool, len);
+    memcpy(copy, bytes, len);
+    give_buffer(forwarding);
+    return copy;
+}
+
 /* The head is whole. What came of the body is decoded first: an answer that is whole gets its length, and one that is
  * malformed already can still become a 502. */
 static void answer(struct forwarding *forwarding, const struct response *response)
@@ -349,6 +359,8 @@ static void answer(struct forwarding *forwarding, const struct response *respons
     if (verdict == RESPONSE_COMPLETE && response->framing == RESPONSE_CHUNKED)
         exchange->req->res.content_length = len;
     h2o_start_response(exchange->req, &forwarding->generator);
+    if (verdict == RESPONSE_COMPLETE && len <= SMALL_BODY)
+        bytes = move_to_pool(forwarding, bytes, len);
     if (verdict == RESPONSE_COMPLETE)
         finish(forwarding, bytes, len, surplus);
     else
@@ -443,6 +455,8 @@ static void on_expired(struct upstream *upstream)
     struct forwarding *forwarding = upstream->holder;
     if (!h2o_socket_is_reading(upstream->socket))
         on_refused(forwarding);
+    else if (upstream_progresses(upstream))
+        upstream_wait(upstream, timeout_of(forwarding));
     else
         fail_or_break_off(forwarding, VERDICT_NODE_TIMEOUT, NULL);
 }

@@ -2,12 +2,13 @@
 #include "gateway/upstream.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "common/str.h"
 
-#define SLICE (256 * 1024)
+#define LARGE (64 * 1024) /* bytes of a request that may take longer to send than to answer */
 
 static void on_timer(h2o_timeout_entry_t *timer)
 {
@@ -75,7 +76,6 @@ h2o_socket_t *upstream_give_socket(struct upstream **upstream)
 
 void upstream_wait(struct upstream *upstream, uint64_t delay_ms)
 {
-    upstream->patience_ms = delay_ms;
     timers_arm(upstream->timers, &upstream->timer, delay_ms);
 }
 
@@ -84,59 +84,59 @@ void upstream_rest(struct upstream *upstream)
     timers_disarm(&upstream->timer);
 }
 
-static void on_written(h2o_socket_t *socket, const char *err);
-
-/* In slices, so that a node that takes a large body slowly is not taken for one that takes nothing. */
-static void send_rest(struct upstream *upstream)
-{
-    h2o_iovec_t *rest = upstream->unsent[0].len > 0 ? &upstream->unsent[0] : &upstream->unsent[1];
-    h2o_iovec_t slice = h2o_iovec_init(rest->base, rest->len < SLICE ? rest->len : SLICE);
-    rest->base += slice.len;
-    rest->len -= slice.len;
-    h2o_socket_write(upstream->socket, &slice, 1, on_written);
-}
-
+/* What fails makes the socket readable, with an answer that came early or with its end. */
 static void on_written(h2o_socket_t *socket, const char *err)
 {
-    struct upstream *upstream = socket->data;
-    if (err != NULL)
-        return; /* the socket is readable now, with an answer that came early or with its end */
-    if (h2o_timeout_is_linked(&upstream->timer))
-        upstream_wait(upstream, upstream->patience_ms);
-    if (upstream->unsent[0].len + upstream->unsent[1].len > 0)
-        send_rest(upstream);
+    (void)socket, (void)err;
 }
 
-static void advance(h2o_iovec_t parts[2], size_t sent)
+static uint64_t bytes_acknowledged(const struct upstream *upstream)
 {
-    for (size_t i = 0; i < 2; i++) {
-        size_t step = sent < parts[i].len ? sent : parts[i].len;
-        parts[i].base += step;
-        parts[i].len -= step;
-        sent -= step;
-    }
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    if (getsockopt(h2o_socket_get_fd(upstream->socket), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return 0;
+    return info.tcpi_bytes_acked;
 }
 
 bool upstream_send(struct upstream *upstream, const h2o_iovec_t parts[2])
 {
-    struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = parts[1].len > 0 ? 2 : 1};
+    size_t total = parts[0].len + parts[1].len;
+    h2o_iovec_t rest[2] = {parts[0], parts[1]};
+    struct msghdr message = {.msg_iov = (struct iovec *)rest, .msg_iovlen = rest[1].len > 0 ? 2 : 1};
+    upstream->unacknowledged = total >= LARGE ? total : 0;
+    upstream->acknowledged_at_end = total >= LARGE ? bytes_acknowledged(upstream) + total : 0;
     ssize_t sent;
     do
         sent = sendmsg(h2o_socket_get_fd(upstream->socket), &message, MSG_NOSIGNAL);
     while (sent == -1 && errno == EINTR);
     if (sent == -1 && errno != EAGAIN)
         return false;
-    upstream->unsent[0] = parts[0];
-    upstream->unsent[1] = parts[1];
-    advance(upstream->unsent, sent > 0 ? (size_t)sent : 0);
-    if (upstream->unsent[0].len + upstream->unsent[1].len > 0)
-        send_rest(upstream);
+    for (size_t i = 0, left = sent > 0 ? (size_t)sent : 0; i < 2; i++) {
+        size_t step = left < rest[i].len ? left : rest[i].len;
+        rest[i].base += step;
+        rest[i].len -= step;
+        left -= step;
+    }
+    if (rest[1].len > 0)
+        h2o_socket_write(upstream->socket, rest[0].len > 0 ? rest : rest + 1, rest[0].len > 0 ? 2 : 1, on_written);
+    else if (rest[0].len > 0)
+        h2o_socket_write(upstream->socket, rest, 1, on_written);
     return true;
 }
 
 bool upstream_sending(const struct upstream *upstream)
 {
-    return h2o_socket_is_writing(upstream->socket) || upstream->unsent[0].len + upstream->unsent[1].len > 0;
+    return h2o_socket_is_writing(upstream->socket);
+}
+
+bool upstream_progresses(struct upstream *upstream)
+{
+    if (upstream->unacknowledged == 0)
+        return false;
+    uint64_t now = upstream->acknowledged_at_end - bytes_acknowledged(upstream), before = upstream->unacknowledged;
+    upstream->unacknowledged = now;
+    return now < before;
 }
 
 ssize_t upstream_read(struct upstream *upstream, char *to, size_t size)

@@ -28,8 +28,7 @@ struct upstream {
     struct node *node;
     struct timers *timers;
     h2o_timeout_entry_t timer;
-    uint64_t patience_ms;
-    h2o_iovec_t unsent[2];
+    uint64_t unacknowledged, acknowledged_at_end; /* of a large request; 0: small, or the node has it */
     const struct upstream_events *events;
     void *holder;
     struct upstream *newer, *older; /* while idle: the pool's */
@@ -48,11 +47,12 @@ void upstream_wait(struct upstream *upstream, uint64_t delay_ms);
 void upstream_rest(struct upstream *upstream);
 
 /* Sends two PARTS, which stay where they are until they are sent. False: the connection is dead, and of these bytes it
- * has taken none. What fails later shows as the connection's end. Each quarter of a megabyte that the node takes
- * begins the wait again. */
+ * has taken none. What fails later shows as the connection's end. */
 bool upstream_send(struct upstream *upstream, const h2o_iovec_t parts[2]);
 /* Whether bytes of upstream_send() still wait. */
 bool upstream_sending(const struct upstream *upstream);
+/* Whether, of a large request, the node has taken more since the last look: it is slow, not dead. */
+bool upstream_progresses(struct upstream *upstream);
 
 #define UPSTREAM_READ_NOTHING (-1) /* woken in vain */
 #define UPSTREAM_READ_BROKEN  (-2)
