@@ -35,5 +35,6 @@ bool percent_query(struct str query, const char *name, struct buf *out)
             return percent_decode(value, true, out);
     }
     out->len = 0;
+    buf_reserve(out, 0); /* the keys were decoded there, and callers read it as zero-terminated text too */
     return false;
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "common/http_status.h"
 #include "gateway/gateway.h"
 
 #define RETRY_AFTER "1" /* seconds: failover and reconnects are faster than HTTP can say */
@@ -53,7 +54,7 @@ static void send_document(struct worker *worker, h2o_req_t *req, enum verdict ve
     const struct verdict_info *info = verdict_info(verdict);
     stat_add(&worker->stats.verdicts[verdict], 1);
     req->res.status = info->status;
-    req->res.reason = info->title;
+    req->res.reason = http_status_reason(info->status);
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/problem+json"));
     if (info->retry_after)
         h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_RETRY_AFTER, NULL, H2O_STRLIT(RETRY_AFTER));
@@ -77,7 +78,7 @@ void problem_format_http1(struct worker *worker, enum verdict verdict, const cha
     stat_add(&worker->stats.verdicts[verdict], 1);
     append_problem(&document, verdict, detail, NULL);
     buf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n", info->status,
-               info->title, document.len);
+               http_status_reason(info->status), document.len);
     if (info->retry_after)
         buf_append_str(out, STR_LIT("Retry-After: " RETRY_AFTER "\r\n"));
     buf_append_str(out, STR_LIT("Connection: close\r\n\r\n"));
