@@ -1,0 +1,594 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The control plane of ldc-gateway, on real processes: rules, store, reload, drain, admin API.
+
+Run from the root of the tree; LDC_BUILD names the build folder (build by default).
+"""
+import hashlib
+import http.client
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import urllib.parse
+
+BUILD = os.environ.get("LDC_BUILD", "build")
+GATEWAY = os.path.join(BUILD, "ldc-gateway")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=15):
+    """The value of CONDITION once it is true."""
+    until = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise AssertionError("not in time: " + what)
+        threading.Event().wait(0.01)
+
+
+class Node(http.server.ThreadingHTTPServer):
+    """An HTTP node: answers with its name; holds requests to /echo/slow until `release` is set."""
+
+    daemon_threads = True
+
+    def __init__(self, name, port=0):
+        self.name = name
+        self.arrived, self.release = threading.Event(), threading.Event()
+        super().__init__(("127.0.0.1", port), NodeHandler)
+        self.url = "http://127.0.0.1:%d" % self.server_address[1]
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass  # a gateway that was ended hangs up
+
+    def end(self):
+        self.release.set()
+        self.shutdown()
+        self.server_close()
+
+
+class NodeHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.path.startswith("/echo/slow"):
+            self.server.arrived.set()
+            self.server.release.wait(30)
+        body = self.server.name.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+class Gateway:
+    """One ldc-gateway process; ends with the test."""
+
+    def __init__(self, case, name, ready=True, env=None, **options):
+        self.folder = os.path.join(case.folder, name)
+        os.makedirs(self.folder, exist_ok=True)
+        self.port, self.admin_port = free_port(), free_port()
+        self.token = options.pop("token", None)
+        self.config = os.path.join(self.folder, "gateway.yaml")
+        self.access_log = os.path.join(self.folder, "access.log")
+        self.log = os.path.join(self.folder, "log")
+        self.cache = os.path.join(self.folder, "cache.yaml")
+        values = {
+            "name": name,
+            "threads": 2,
+            "ingress.listen": "127.0.0.1:%d" % self.port,
+            "admin.listen": "127.0.0.1:%d" % self.admin_port,
+            "store.location": "dir:" + case.store,
+            "store.cache": self.cache,
+            "log.access": self.access_log,
+        }
+        values.update({key.replace("__", "."): value for key, value in options.items()})
+        if not os.path.exists(self.config):
+            with open(self.config, "w") as config:
+                config.write("# empty\n")
+        command = [GATEWAY, "--config", self.config]
+        for key, value in values.items():
+            command += ["--set", "%s=%s" % (key, value)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, env=dict(os.environ, **(env or {})))
+        case.addCleanup(self.end)
+        if ready:
+            wait_for(self.alive, "the admin listener of " + name)
+
+    def alive(self):
+        if self.process.poll() is not None:
+            raise AssertionError("the gateway ended: " + self.logged())
+        try:
+            return self.call("GET", "/healthz")[0] == 200
+        except OSError:
+            return False
+
+    def logged(self):
+        with open(self.log) as log:
+            return log.read()
+
+    def end(self):
+        """Stops it as an operator would, and looks at how it went."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError("SIGTERM did not end the gateway")
+        for mark in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "broken invariant"):
+            if mark in self.logged():
+                raise AssertionError(self.logged())
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def call(self, method, path, body=None, token=None, timeout=20):
+        """(status, JSON or text)"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=timeout)
+        token = token or self.token
+        headers = {"Authorization": "Bearer " + token} if token else {}
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        if "json" in answer.getheader("Content-Type", ""):
+            return answer.status, json.loads(text)
+        return answer.status, text
+
+    def get(self, path):
+        status, answer = self.call("GET", path)
+        assert status == 200, (status, answer)
+        return answer
+
+    def status(self):
+        return self.get("/v1/status")
+
+    def epoch(self):
+        return self.status()["epoch"]
+
+    def metric(self, name):
+        for line in self.get("/metrics").splitlines():
+            if line.startswith("ldcgate_" + name + " "):
+                return float(line.split()[-1])
+        raise AssertionError("no metric " + name)
+
+    def put(self, expected, rules, **query):
+        query = urllib.parse.urlencode(dict(query, expected_epoch=expected))
+        return self.call("POST", "/v1/rules?" + query, rules)
+
+    def request(self, user, path="/echo/x"):
+        """(status, headers, body) of a request through the ingress."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path, headers={"X-User-Id": str(user)})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read().decode()
+        finally:
+            connection.close()
+
+
+class ControlTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="ldc-test-control-")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.store = os.path.join(self.folder, "store")
+        self.nodes = [Node("one"), Node("two")]
+        for node in self.nodes:
+            self.addCleanup(node.end)
+
+    def rules(self, border=50, first=None, agents=(), extra=""):
+        """Users 0 to border-1 of a hundred live in RZ01."""
+        return """version: 1
+identity: {sources: ["header:X-User-Id"], on_missing: reject}
+sharding: {hash: modulo, slots: 100}
+units:
+  RZ01: {kind: A, datacenter: hz1, slots: ["0-%d"], brokers: ["redis://127.0.0.1:1"],%s
+         nodes: {blue: ["%s"]}}
+  RZ02: {kind: A, datacenter: hz1, slots: ["%d-99"], brokers: ["redis://127.0.0.1:2"],
+         nodes: {blue: ["%s"]}}
+routes:
+  - {match: {path: "/echo/*"}, zone: A, action: proxy}
+%s""" % (border - 1, " agents: %s," % json.dumps(agents) if agents else "", first or self.nodes[0].url, border, self.nodes[1].url, extra)
+
+    def assert_put(self, gateway, expected, rules, **query):
+        status, record = gateway.put(expected, rules, **query)
+        self.assertEqual(status, 200, record)
+        self.assertEqual(record["epoch"], expected + 1)
+        return record
+
+    # --- rules ---
+
+    def test_a_gateway_without_rules_is_not_ready_until_the_first_are_applied(self):
+        gateway = Gateway(self, "gw")
+        status, ready = gateway.call("GET", "/readyz")
+        self.assertEqual((status, ready["ready"], ready["store"]["state"]), (503, False, "up"))
+        self.assertEqual(gateway.request(1)[0], 503)
+        self.assertEqual(gateway.call("GET", "/v1/rules")[0], 404)
+        record = self.assert_put(gateway, 0, self.rules(), by="ann", note="the first")
+        self.assertEqual((record["version"], record["by"], record["note"]), (1, "ann", "the first"))
+        wait_for(lambda: gateway.call("GET", "/readyz")[0] == 200, "ready")
+        status, headers, body = gateway.request(1)
+        self.assertEqual((status, body), (200, "one"))
+        lowered = {key.lower(): value for key, value in headers.items()}
+        self.assertEqual((lowered["ldc-unit"], lowered["ldc-epoch"]), ("RZ01", "1"))
+        self.assertEqual(gateway.request(50)[2], "two")
+
+    def test_all_gateways_follow_one_store(self):
+        first, second = Gateway(self, "gw1"), Gateway(self, "gw2")
+        self.assert_put(first, 0, self.rules())
+        wait_for(lambda: second.epoch() == 1, "the second gateway's epoch")
+        self.assert_put(second, 1, self.rules(border=40))
+        begin = time.monotonic()
+        wait_for(lambda: first.epoch() == 2, "the first gateway's epoch")
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertEqual(first.request(45)[2], "two")
+        members = first.get("/v1/members")["members"]
+        self.assertEqual([member["name"] for member in members], ["gw1", "gw2"])
+        self.assertEqual(members[1]["admin"], "http://127.0.0.1:%d" % second.admin_port)
+        second.kill()
+        self.assertEqual([m["name"] for m in first.get("/v1/members")["members"]], ["gw1"])
+
+    def test_faulty_rules_change_nothing_and_are_told_by_line(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        for rules in (self.rules(border=60).replace("60-99", "61-99"), "version: [", "", "\xff", "x" * 100):
+            status, problem = gateway.put(1, rules.encode("latin-1"))
+            self.assertEqual(status, 422, problem)
+            self.assertEqual(problem["type"], "urn:ldcgate:problem:rules-invalid")
+            self.assertTrue(problem["diagnostics"])
+            self.assertGreater(problem["diagnostics"][0]["line"], 0)
+        unresolvable = self.rules(first="http://no-such-host.invalid:1")
+        status, problem = gateway.put(1, unresolvable)
+        self.assertEqual(status, 422, problem)
+        self.assertIn("no-such-host.invalid", problem["diagnostics"][0]["message"])
+        self.assertEqual(gateway.epoch(), 1)
+        self.assertEqual(gateway.get("/v1/rules")["rules"], self.rules())
+        self.assertEqual(len(gateway.get("/v1/rules/history")["history"]), 1)
+
+    def test_one_of_two_changes_at_once_wins(self):
+        gateways = [Gateway(self, "gw1"), Gateway(self, "gw2")]
+        for epoch in range(10):
+            answers = [None, None]
+
+            def put(index):
+                answers[index] = gateways[index].put(epoch, self.rules(border=10 + epoch + 20 * index))
+
+            threads = [threading.Thread(target=put, args=(i,)) for i in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(sorted(answer[0] for answer in answers), [200, 409], answers)
+            lost = next(answer[1] for answer in answers if answer[0] == 409)
+            self.assertEqual(lost["epoch"], epoch + 1)
+        for gateway in gateways:
+            wait_for(lambda: gateway.epoch() == 10, "the last epoch")
+        self.assertEqual(gateways[0].get("/v1/rules"), gateways[1].get("/v1/rules"))
+
+    def test_rollback_puts_an_older_text_as_a_new_version(self):
+        gateway = Gateway(self, "gw")
+        texts = [self.rules(border=border) for border in (50, 40, 30)]
+        status, problem = gateway.call("POST", "/v1/rules/rollback?expected_epoch=0")
+        self.assertEqual(status, 400, problem)
+        for epoch, text in enumerate(texts):
+            self.assert_put(gateway, epoch, text)
+        status, record = gateway.call("POST", "/v1/rules/rollback?expected_epoch=3&by=bob")
+        self.assertEqual((status, record["epoch"], record["version"]), (200, 4, 4))
+        self.assertEqual(record["note"], "rollback to version 2")
+        self.assertEqual(gateway.get("/v1/rules")["rules"], texts[1])
+        status, record = gateway.call("POST", "/v1/rules/rollback?expected_epoch=4&version=1&note=why")
+        self.assertEqual((status, record["note"]), (200, "why"))
+        self.assertEqual(gateway.get("/v1/rules")["rules"], texts[0])
+        self.assertEqual(gateway.get("/v1/rules?version=3")["rules"], texts[2])
+        self.assertEqual(gateway.get("/v1/rules?version=3")["record"]["epoch"], 3)
+        status, problem = gateway.call("POST", "/v1/rules/rollback?expected_epoch=4")
+        self.assertEqual((status, problem["epoch"]), (409, 5))
+        self.assertEqual(gateway.call("POST", "/v1/rules/rollback?expected_epoch=5&version=9")[0], 400)
+        self.assertEqual(gateway.call("POST", "/v1/rules/rollback")[0], 400)
+        self.assertEqual([r["epoch"] for r in gateway.get("/v1/rules/history?most=2")["history"]], [5, 4])
+
+    def write_to_store(self, epoch, version, text):
+        """What a program that checks nothing would put."""
+        record = {"epoch": epoch, "version": version, "at_us": 1, "by": "somebody", "note": "",
+                  "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for name, content in (("rules/%010d.yaml" % version, text), ("history/%010d.json" % epoch, json.dumps(record)),
+                              ("current", json.dumps(record))):
+            with open(os.path.join(self.store, name + ".new"), "w") as out:
+                out.write(content)
+            os.rename(os.path.join(self.store, name + ".new"), os.path.join(self.store, name))
+
+    def test_a_bad_version_in_the_store_is_refused_and_the_old_one_stays(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        self.write_to_store(2, 2, self.rules(border=50).replace("50-99", "55-99"))
+        refused = wait_for(lambda: gateway.status()["refused"], "the refusal")
+        self.assertEqual(refused["record"]["epoch"], 2)
+        self.assertTrue(refused["diagnostics"])
+        self.assertEqual(gateway.epoch(), 1)
+        self.assertEqual(gateway.request(1)[0], 200)
+        self.assertEqual(gateway.metric("rules_refused_total"), 1)
+        self.assertEqual(gateway.metric("store_epoch"), 2)
+        self.assertIn("rules.refused", gateway.logged())
+        self.assertEqual(gateway.call("GET", "/readyz")[0], 200)
+        self.assert_put(gateway, 2, self.rules(border=45))
+        wait_for(lambda: gateway.epoch() == 3, "the good version")
+        self.assertIsNone(gateway.status()["refused"])
+        self.assertEqual(gateway.metric("rules_refused_total"), 1)
+
+    # --- the store ---
+
+    def test_a_store_that_is_away_does_not_stop_routing(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        away = self.store + ".away"
+        os.rename(self.store, away)
+        store = wait_for(lambda: gateway.status()["store"]["state"] == "away" and gateway.status()["store"], "away")
+        self.assertIn(self.store, store["fault"])
+        self.assertEqual(gateway.metric("store_up"), 0)
+        self.assertEqual(gateway.request(1)[0], 200)
+        status, ready = gateway.call("GET", "/readyz")
+        self.assertEqual((status, ready["store"]["state"]), (200, "away"))
+        self.assertEqual(gateway.put(1, self.rules())[0], 503)
+        self.assertEqual(gateway.get("/v1/rules")["rules"], self.rules())  # of the cache
+        self.assertFalse(os.path.exists(self.store))
+        os.rename(away, self.store)
+        wait_for(lambda: gateway.status()["store"]["state"] == "up", "back")
+        self.assert_put(gateway, 1, self.rules(border=40))
+        wait_for(lambda: gateway.epoch() == 2, "the next epoch")
+        self.assertEqual(gateway.metric("store_faults_total"), 1)
+
+    def test_a_gateway_starts_from_its_cache_while_the_store_is_away(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        gateway.end()
+        os.rename(self.store, self.store + ".away")
+        with open(self.store, "w") as out:  # so that no folder can be made there
+            out.write("in the way\n")
+        gateway = Gateway(self, "gw")
+        status, ready = gateway.call("GET", "/readyz")
+        self.assertEqual((status, ready["rules"]["from_cache"], ready["epoch"]), (200, True, 1))
+        self.assertEqual(ready["store"]["state"], "away")
+        self.assertEqual(gateway.metric("rules_from_cache"), 1)
+        self.assertEqual(gateway.request(1)[2], "one")
+        os.unlink(self.store)
+        os.rename(self.store + ".away", self.store)
+        wait_for(lambda: not gateway.status()["rules"]["from_cache"], "the store's word")
+        wait_for(lambda: gateway.get("/v1/members")["members"], "the gateway among the members")
+
+    def test_a_damaged_cache_is_passed_over(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        gateway.end()
+        with open(gateway.cache, "a") as cache:
+            cache.write("# one byte too many")
+        gateway = Gateway(self, "gw")
+        wait_for(lambda: gateway.call("GET", "/readyz")[0] == 200, "ready from the store")
+        self.assertIn("passed over", gateway.logged())
+        with open(gateway.cache) as cache:
+            self.assertNotIn("too many", cache.read())
+
+    def test_epochs_never_fall(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        self.assert_put(gateway, 1, self.rules(border=40))
+        shutil.rmtree(self.store)
+        os.makedirs(self.store)
+        wait_for(lambda: gateway.status()["store"]["state"] == "behind", "behind")
+        self.assertEqual((gateway.epoch(), gateway.request(45)[2]), (2, "two"))
+        for folder in ("rules", "history"):
+            os.makedirs(os.path.join(self.store, folder))
+        self.write_to_store(2, 2, self.rules(border=60))
+        status = wait_for(lambda: gateway.status()["store"]["epoch"] == 2 and gateway.status(), "the other epoch 2")
+        self.assertEqual((status["store"]["state"], gateway.request(45)[2]), ("behind", "two"))
+        self.write_to_store(3, 3, self.rules(border=60))
+        wait_for(lambda: gateway.epoch() == 3, "an epoch above")
+        self.assertEqual(gateway.request(45)[2], "one")
+
+    def test_a_cache_that_cannot_be_written_is_told_and_holds_up_nothing(self):
+        gateway = Gateway(self, "gw", store__cache="/proc/no-such-folder/cache.yaml")
+        self.assert_put(gateway, 0, self.rules())
+        wait_for(lambda: gateway.epoch() == 1, "the epoch")
+        self.assertIn("/proc/no-such-folder", gateway.status()["rules"]["cache_fault"])
+        self.assertEqual(gateway.metric("rules_cache_faults_total"), 1)
+
+    # --- signals ---
+
+    def test_sighup_takes_what_can_be_reloaded_and_refuses_the_rest_by_name(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+
+        def reload(text):
+            before = gateway.metric("reloads_total") + gateway.metric("reloads_refused_total")
+            with open(gateway.config, "w") as config:
+                config.write(text)
+            gateway.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: gateway.metric("reloads_total") + gateway.metric("reloads_refused_total") > before, "reload")
+            return gateway.status()["reload_fault"]
+
+        def value(name):
+            return next(o["value"] for o in gateway.get("/v1/config")["options"] if o["name"] == name)
+
+        self.assertEqual(reload("limits: {uri: 200}\ndrain_timeout: 3s\n"), "")
+        self.assertEqual((value("limits.uri"), value("drain_timeout")), ("200B", "3s"))
+        self.assertEqual(gateway.request(1, "/echo/" + "x" * 300)[0], 414)
+        self.assertEqual(gateway.request(1)[0], 200)
+        fault = reload("datacenter: elsewhere\nlimits: {uri: 8KiB}\nbroker: {user: me}\n")
+        self.assertIn("datacenter, broker.user", fault)
+        self.assertEqual(value("limits.uri"), "200B")
+        self.assertIn("gateway.yaml:1:9: limits: a mapping is expected", reload("limits: 7\n"))
+        self.assertIn('"nonsense" is no network', reload("ingress: {trusted_peers: [nonsense]}\n"))
+        self.assertEqual(reload("ingress: {trusted_peers: [10.0.0.0/8]}\n"), "")
+        self.assertEqual(value("limits.uri"), "8KiB")
+        self.assertEqual(gateway.request(1, "/echo/" + "x" * 300)[0], 200)
+        self.assertEqual(gateway.metric("reloads_total"), 2)
+
+    def test_sigusr1_reopens_the_access_log(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+
+        def lines(path):
+            if not os.path.exists(path):
+                return []
+            with open(path) as log:
+                return [json.loads(line) for line in log]
+
+        self.assertEqual(gateway.request(1)[0], 200)
+        wait_for(lambda: len(lines(gateway.access_log)) == 1, "the first line")
+        os.rename(gateway.access_log, gateway.access_log + ".1")
+        gateway.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: os.path.exists(gateway.access_log), "the new file")
+        self.assertEqual(gateway.request(77, "/echo/y?secret=1")[0], 200)
+        line = wait_for(lambda: lines(gateway.access_log), "the second line")[0]
+        self.assertEqual((line["user"], line["unit"], line["epoch"], line["status"], line["verdict"], line["path"]),
+                         ("77", "RZ02", 1, 200, "ok", "/echo/y"))
+        self.assertEqual(len(lines(gateway.access_log + ".1")), 1)
+
+    def test_sigterm_lets_requests_in_flight_finish(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(gateway.request(1, "/echo/slow")))
+        thread.start()
+        self.assertTrue(self.nodes[0].arrived.wait(10))
+        gateway.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: gateway.call("GET", "/readyz")[0] == 503, "not ready")
+        self.assertTrue(gateway.status()["draining"])
+
+        def refuses():
+            try:
+                gateway.request(2)
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                pass
+            return False
+
+        wait_for(refuses, "no new connections")
+        self.assertIsNone(gateway.process.poll())
+        self.nodes[0].release.set()
+        thread.join()
+        self.assertEqual((answers[0][0], answers[0][2]), (200, "one"))
+        self.assertEqual(gateway.process.wait(10), 0)
+
+    def test_drain_timeout_ends_the_wait(self):
+        gateway = Gateway(self, "gw", drain_timeout="300ms")
+        self.assert_put(gateway, 0, self.rules())
+
+        def ask():
+            try:
+                gateway.request(1, "/echo/slow")
+            except (OSError, http.client.HTTPException):
+                pass
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        self.assertTrue(self.nodes[0].arrived.wait(10))
+        gateway.process.send_signal(signal.SIGTERM)
+        self.assertEqual(gateway.process.wait(10), 0)
+        thread.join()
+
+    def test_a_supervisor_hears_of_ready_reloading_and_stopping(self):
+        path = os.path.join(self.folder, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(path)
+            notify.settimeout(10)
+            gateway = Gateway(self, "gw", env={"NOTIFY_SOCKET": path})
+            self.assertEqual(notify.recv(1000), b"READY=1")
+            gateway.process.send_signal(signal.SIGHUP)
+            self.assertTrue(notify.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC="))
+            self.assertEqual(notify.recv(1000), b"READY=1")
+            gateway.process.send_signal(signal.SIGTERM)
+            self.assertEqual(notify.recv(1000), b"STOPPING=1")
+            self.assertEqual(gateway.process.wait(10), 0)
+
+    # --- the admin listener ---
+
+    def test_the_token_is_asked_for_but_by_health_checks(self):
+        token_file = os.path.join(self.folder, "token")
+        with open(token_file, "w") as out:
+            out.write("s3cret-token\n")
+        gateway = Gateway(self, "gw", admin__token_file=token_file)
+        for path in ("/v1/status", "/metrics", "/v1/rules/history", "/v1/config", "/v1/traffic"):
+            self.assertEqual(gateway.call("GET", path)[0], 401, path)
+            self.assertEqual(gateway.call("GET", path, token="wrong")[0], 401, path)
+            self.assertEqual(gateway.call("GET", path, token="s3cret-token")[0], 200, path)
+        self.assertEqual(gateway.put(0, self.rules())[0], 401)
+        self.assertEqual(gateway.call("GET", "/healthz")[0], 200)
+        self.assertEqual(gateway.call("GET", "/readyz")[0], 503)
+        gateway.token = "s3cret-token"
+        self.assertNotIn("s3cret-token", json.dumps(gateway.get("/v1/config")) + gateway.logged())
+
+    def test_an_admin_listener_beyond_loopback_wants_a_token(self):
+        gateway = Gateway(self, "gw", ready=False, admin__listen="0.0.0.0:0")
+        self.assertEqual(gateway.process.wait(10), 1)
+        self.assertIn("token", gateway.logged())
+
+    def test_figures_in_status_stand_in_metrics_too(self):
+        gateway = Gateway(self, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        for user in range(20):
+            self.assertEqual(gateway.request(user * 5)[0], 200)
+        self.assertEqual(gateway.request("not-a-number")[0], 400)
+        status = wait_for(lambda: gateway.status()["requests"]["in_flight"] == 0 and gateway.status(), "rest")
+        self.assertEqual(status["requests"]["total"], 21)
+        self.assertEqual(status["requests"]["verdicts"], {"ok": 20, "bad-user-id": 1})
+        metrics = gateway.get("/metrics")
+        self.assertIn("\nldcgate_requests_total 21\n", metrics)
+        self.assertIn('\nldcgate_responses_total{verdict="ok"} 20\n', metrics)
+        self.assertEqual([unit["requests"] for unit in status["units"]], [10, 10])
+        self.assertIn('\nldcgate_unit_requests_total{unit="RZ01"} 10\n', metrics)
+        names = [line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE ")]
+        self.assertEqual(len(names), len(set(names)))
+        traffic = gateway.get("/v1/traffic")
+        self.assertEqual((traffic["requests"], traffic["distinct_users"]), (20, 20))
+        self.assertEqual(sum(user["requests"] for user in traffic["sample"]), 20)
+
+    def test_explain_tells_where_a_user_lives(self):
+        gateway = Gateway(self, "gw")
+        self.assertEqual(gateway.call("GET", "/v1/explain?user=1")[0], 503)
+        self.assert_put(gateway, 0, self.rules())
+        answer = gateway.get("/v1/explain?user=%37%37&path=/echo/x&method=GET")
+        self.assertEqual((answer["user"], answer["slot"], answer["unit"], answer["epoch"]), ("77", 77, "RZ02", 1))
+
+    def test_a_node_that_comes_back_is_probed_and_used(self):
+        port = free_port()
+        gateway = Gateway(self, "gw", proxy__probe_interval="50ms")
+        self.assert_put(gateway, 0, self.rules(first="http://127.0.0.1:%d" % port))
+        self.assertEqual(gateway.request(1)[0], 503)
+        node = gateway.status()["units"][0]["nodes"][0]
+        self.assertEqual((node["usable"], node["why"]), (False, "a connection to it failed"))
+        wait_for(lambda: gateway.metric("node_probes_total") >= 2, "probes")
+        self.assertFalse(gateway.status()["units"][0]["nodes"][0]["usable"])
+        server = Node("late", port)
+        self.addCleanup(server.end)
+        wait_for(lambda: gateway.status()["units"][0]["nodes"][0]["usable"], "the node's return")
+        self.assertEqual(gateway.request(1)[2], "late")
+        self.assertEqual(gateway.logged().count('"node.out"'), 1)
+        self.assertEqual(gateway.logged().count('"node.back"'), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
