@@ -2,6 +2,7 @@
 #include "gateway/worker.h"
 
 #include <openssl/rand.h>
+#include <semaphore.h>
 #include <stdlib.h>
 
 #include "common/invariant.h"
@@ -96,16 +97,6 @@ static void end_turn(struct worker *worker)
     access_log_flush(worker->access_log);
 }
 
-static void *run(void *arg)
-{
-    struct worker *worker = arg;
-    while (!worker->stopping) {
-        h2o_evloop_run(worker->h2o.loop, INT32_MAX);
-        end_turn(worker);
-    }
-    return NULL;
-}
-
 static void configure_h2o(struct worker *worker)
 {
     const struct gateway_config *config = &worker->gateway->config;
@@ -147,24 +138,61 @@ static void destroy_parts(struct worker *worker)
     view_unref(&worker->view);
 }
 
+/* The start of one thread; lent to it by worker_start(), which waits. */
+struct start {
+    struct worker *worker;
+    sem_t over;
+    int result;
+    struct error *err;
+};
+
+static int begin(struct worker *worker, struct error *err)
+{
+    create_parts(worker);
+    if (worker->gateway->view != NULL) {
+        view_ref(worker->gateway->view);
+        adopt(worker, worker->gateway->view);
+    }
+    return listener_create(worker, &worker->listener, err);
+}
+
+/* All parts are made and released here: libh2o keeps its spare buffers a thread, and each socket stays tied to those
+ * of the thread that made it. */
+static void *run(void *arg)
+{
+    struct start *start = arg;
+    struct worker *worker = start->worker;
+    int result = start->result = begin(worker, start->err);
+    sem_post(&start->over); /* `start` is gone from here on */
+    while (result == 0 && !worker->stopping) {
+        h2o_evloop_run(worker->h2o.loop, INT32_MAX);
+        end_turn(worker);
+    }
+    destroy_parts(worker);
+    return NULL;
+}
+
 int worker_start(struct worker *worker, struct gateway *gateway, unsigned index, struct error *err)
 {
+    struct start start = {.worker = worker, .err = err};
     worker->gateway = gateway;
     worker->index = index;
-    create_parts(worker);
-    if (gateway->view != NULL) {
-        view_ref(gateway->view);
-        adopt(worker, gateway->view);
+    INVARIANT(sem_init(&start.over, 0, 0) == 0);
+    int failed = pthread_create(&worker->thread, NULL, run, &start);
+    if (failed != 0) {
+        sem_destroy(&start.over);
+        return error_set_errno(err, failed, "cannot start ingress thread %u", index);
     }
-    if (listener_create(worker, &worker->listener, err) != 0)
-        return -1;
-    int failed = pthread_create(&worker->thread, NULL, run, worker);
-    return failed ? error_set_errno(err, failed, "cannot start ingress thread %u", index) : 0;
+    while (sem_wait(&start.over) == -1)
+        ;
+    sem_destroy(&start.over);
+    if (start.result != 0)
+        pthread_join(worker->thread, NULL);
+    return start.result;
 }
 
 void worker_stop(struct worker *worker)
 {
     worker_post(worker, stop, NULL);
     pthread_join(worker->thread, NULL);
-    destroy_parts(worker);
 }
