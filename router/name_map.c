@@ -103,8 +103,10 @@ const struct name_record *name_map_find(const struct name_map *map, struct str t
 
 const struct name_record *name_map_next(const struct name_map *map, const struct name_record *record)
 {
+    if (map->count == 0)
+        return NULL;
     const char *next = record ? (const char *)record + record_size(record->len) : map->records + STEP;
-    return map->records != NULL && next < map->records + map->records_len ? (const struct name_record *)next : NULL;
+    return next < map->records + map->records_len ? (const struct name_record *)next : NULL;
 }
 
 size_t name_map_bytes(const struct name_map *map)

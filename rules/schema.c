@@ -154,10 +154,10 @@ static void read_scalar(const struct reading *reading, const struct yaml_node *n
 /* Faulty items stay in the list: who goes through it passes over what is no text. */
 static void check_texts(const struct reading *reading, const struct yaml_node *list)
 {
-    for (const struct yaml_node *item = list->items; item < list->items + list->count; item++)
-        if (!schema_is_text(item))
-            FAULT(reading->diags, *item, NULL, "%s: a value is expected here, not %s", reading->key->name,
-                  item->kind == YAML_SCALAR ? "nothing" : yaml_kind_name(item->kind));
+    for (size_t i = 0; i < list->count; i++)
+        if (!schema_is_text(&list->items[i]))
+            FAULT(reading->diags, list->items[i], NULL, "%s: a value is expected here, not %s", reading->key->name,
+                  list->items[i].kind == YAML_SCALAR ? "nothing" : yaml_kind_name(list->items[i].kind));
 }
 
 static void read_container(const struct reading *reading, const struct yaml_node *node, const struct yaml_node **field)
