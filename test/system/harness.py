@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the system tests stand on: real processes on free loopback ports, ended by pid however the test ends.
+
+    class Spine(harness.StackTest):
+        def test_something(self):
+            stack = self.stack                      # a folder, and a guard over all that is started
+            broker = stack.broker("b1")             # redis-server, append-only file, fsync always
+            app = stack.app("RZ01", "blue")         # ldc-sample-app; app.records() reads what it processed
+            stack.write_rules(harness.rules({"RZ01": harness.unit("00-99", brokers=[broker], blue=[app])}))
+            gateway = stack.gateway("gw1")          # gateway.port, gateway.admin_port
+            agent = stack.agent("RZ01")
+            answer = harness.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "42"}, b"{}")
+            harness.wait_until(lambda: app.records(), what="the delivery")
+
+Every wait is for a condition, with a bound. What a sanitizer writes fails the test. Where a test fails, the ends of all
+logs are shown.
+"""
+import ctypes
+import glob
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("LDC_BUILD", ROOT / "build")).resolve()
+SLOW = 5 if os.environ.get("LDC_SLOW") else 1  # sanitizers take their time
+TOKEN = "test-token-0123456789"
+_libc = ctypes.CDLL("libc.so.6", use_errno=True)
+
+
+def free_port():
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, timeout=20.0, what="the condition", every=0.01):
+    """The first true value of CONDITION(), or an AssertionError that names what was waited for."""
+    end = time.monotonic() + timeout * SLOW
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout * SLOW:.0f} s for {what}")
+        threading.Event().wait(every)
+
+
+def _child_setup():
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives the test
+
+
+class Process:
+    """A started program: name, pid, log."""
+
+    def __init__(self, name, argv, log, env=None):
+        self.name, self.argv, self.log = name, [str(word) for word in argv], log
+        self.env = env
+        self.start()
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env,
+                                          preexec_fn=_child_setup, start_new_session=True)
+        self.pid = self.popen.pid
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def signal(self, number):
+        if self.alive():
+            os.kill(self.pid, number)
+
+    def kill(self):
+        """kill -9, and wait until it is gone."""
+        if self.alive():
+            os.kill(self.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def terminate(self, timeout=20.0):
+        """SIGTERM; returns the exit code."""
+        if self.alive():
+            os.kill(self.pid, signal.SIGTERM)
+        try:
+            return self.popen.wait(timeout * SLOW)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not end within {timeout * SLOW:.0f} s of SIGTERM")
+
+    def log_text(self):
+        with open(self.log, "rb") as log:
+            return log.read().decode(errors="replace")
+
+    def rss_kib(self):
+        with open(f"/proc/{self.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Broker(Process):
+    """redis-server; `.port`, `.url`, `.call(words...)`."""
+
+    def __init__(self, name, folder, log, port=None, fsync="always", extra=()):
+        self.port, self.folder = port or free_port(), folder
+        os.makedirs(folder, exist_ok=True)
+        super().__init__(name, ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+                                "--appendonly", "yes", "--appendfsync", fsync, "--daemonize", "no", *extra], log)
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.wait_ready()
+
+    def start(self):
+        super().start()
+
+    def wait_ready(self):
+        wait_until(self._answers, what=f"broker {self.name}")
+
+    def restart(self):
+        self.start()
+        self.wait_ready()
+
+    def _answers(self):
+        try:
+            return self.call("PING") == b"PONG"
+        except (OSError, RuntimeError, ConnectionError):
+            return False
+
+    def call(self, *words):
+        """One command on a connection of its own; bytes, int, None or lists come back, errors as RuntimeError."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10 * SLOW) as sock:
+            parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+            sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+            with sock.makefile("rb") as stream:
+                return _read_reply(stream)
+
+
+def _read_reply(stream):
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise ConnectionError("the broker closed the connection")
+    kind, rest = line[:1], line[1:-2]
+    if kind == b"+":
+        return rest
+    if kind == b"-":
+        raise RuntimeError(rest.decode())
+    if kind == b":":
+        return int(rest)
+    if kind == b"$":
+        length = int(rest)
+        return None if length < 0 else stream.read(length + 2)[:-2]
+    length = int(rest)
+    return None if length < 0 else [_read_reply(stream) for _ in range(length)]
+
+
+class App(Process):
+    """ldc-sample-app; `.url`, `.records()`."""
+
+    def __init__(self, name, unit, color, record, log, port=None):
+        self.port, self.unit, self.color, self.record = port or free_port(), unit, color, record
+        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(name, [BUILD / "ldc-sample-app", "--listen", f"127.0.0.1:{self.port}", "--unit", unit,
+                                "--color", color, "--record", record], log, env=_sanitizer_env(log))
+        wait_until(lambda: listening(self.port), what=f"app {name}")
+
+    def restart(self):
+        self.start()
+        wait_until(lambda: listening(self.port), what=f"app {self.name}")
+
+    def records(self):
+        """What it processed: one dict a request, in order."""
+        try:
+            with open(self.record, "rb") as record:
+                return [json.loads(line) for line in record.read().split(b"\n")[:-1]]
+        except FileNotFoundError:
+            return []
+
+
+class Daemon(Process):
+    """ldc-gateway or ldc-agent: `.admin_port`, `.get(path)`, `.status()`."""
+
+    def __init__(self, name, argv, log, admin_port, port=None):
+        self.admin_port, self.port = admin_port, port
+        super().__init__(name, argv, log, env=_sanitizer_env(log))
+
+    def restart(self):
+        self.start()
+
+    def get(self, path, method="GET", body=b"", timeout=10.0):
+        return request(self.admin_port, method, path, {"Authorization": f"Bearer {TOKEN}"}, body, timeout)
+
+    def status(self):
+        return json.loads(self.get("/v1/status").body)
+
+    def epoch(self):
+        try:
+            return self.status().get("epoch", 0)
+        except (OSError, http.client.HTTPException, ValueError):
+            return -1
+
+    def ready(self):
+        try:
+            return self.get("/readyz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def _sanitizer_env(log):
+    prefix = str(log) + ".sanitizer"
+    common = f"log_path={prefix}:abort_on_error=0"
+    return dict(os.environ, ASAN_OPTIONS=f"{common}:detect_leaks=0", UBSAN_OPTIONS=f"{common}:print_stacktrace=1",
+                TSAN_OPTIONS=f"{common}:suppressions={ROOT}/test/tsan.supp:exitcode=66")
+
+
+def listening(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Stack:
+    """Everything that one test starts. Use StackTest.stack, or as a context manager."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ldc-test-"))
+        self.store = self.folder / "store"
+        self.store.mkdir()
+        (self.folder / "token").write_text(TOKEN + "\n")
+        (self.folder / "token").chmod(0o600)
+        self.processes = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    def keep(self, process):
+        self.processes.append(process)
+        return process
+
+    def log(self, name):
+        return self.folder / f"{name}.log"
+
+    def broker(self, name="broker", **options):
+        return self.keep(Broker(name, self.folder / f"{name}.data", self.log(name), **options))
+
+    def app(self, unit="RZ01", color="blue", name=None, **options):
+        name = name or f"app-{unit}-{color}"
+        return self.keep(App(name, unit, color, self.folder / f"{name}.jsonl", self.log(name), **options))
+
+    def gateway(self, name="gw1", wait=True, port=None, admin_port=None, threads=1, **options):
+        """OPTIONS: rows of the gateway's configuration, with two underscores for a dot: limits__body="1KiB"."""
+        port, admin_port = port or free_port(), admin_port or free_port()
+        settings = {"name": name, "threads": threads, "ingress.listen": f"127.0.0.1:{port}",
+                    "admin.listen": f"127.0.0.1:{admin_port}", "admin.token_file": self.folder / "token",
+                    "store.location": f"dir:{self.store}", "store.cache": self.folder / f"{name}.cache",
+                    "datacenter": "dc1"}
+        return self._daemon("ldc-gateway", name, settings, options, admin_port, port, wait)
+
+    def agent(self, unit="RZ01", name=None, wait=True, admin_port=None, **options):
+        name, admin_port = name or f"agent-{unit}", admin_port or free_port()
+        settings = {"name": name, "unit": unit, "admin.listen": f"127.0.0.1:{admin_port}",
+                    "admin.token_file": self.folder / "token", "store.location": f"dir:{self.store}",
+                    "datacenter": "dc1"}
+        return self._daemon("ldc-agent", name, settings, options, admin_port, None, wait)
+
+    def _daemon(self, program, name, settings, options, admin_port, port, wait):
+        settings.update({key.replace("__", "."): value for key, value in options.items()})
+        argv = [BUILD / program]
+        for key, value in settings.items():
+            argv += ["--set", f"{key}={value}"]
+        daemon = self.keep(Daemon(name, argv, self.log(name), admin_port, port))
+        if wait:
+            wait_until(lambda: daemon.ready() or not daemon.alive(), what=f"{name} to be ready")
+            if not daemon.alive():
+                raise AssertionError(f"{name} ended:\n{daemon.log_text()}")
+        return daemon
+
+    def ctl(self, *words, gateway=None, stdin=None, timeout=60):
+        """ldcctl WORDS; returns the finished process with text output."""
+        where = []
+        if gateway is not None:
+            where = ["--gateway", f"http://127.0.0.1:{gateway.admin_port}", "--token-file", str(self.folder / "token")]
+        return subprocess.run([str(BUILD / "ldcctl"), *map(str, words), *where], input=stdin or "", text=True,
+                              capture_output=True, timeout=timeout * SLOW, env=_sanitizer_env(self.log("ldcctl")))
+
+    def put_rules(self, gateway, text, expected_epoch=None):
+        """Puts TEXT in force by GATEWAY's admin API and waits until it serves them; returns the record."""
+        if expected_epoch is None:
+            expected_epoch = json.loads(gateway.get("/v1/rules").body)["record"]["epoch"] if gateway.epoch() > 0 else 0
+        answer = gateway.get(f"/v1/rules?expected_epoch={expected_epoch}&by=test&note=test", "POST", text.encode())
+        if answer.status != 200:
+            raise AssertionError(f"rules refused: {answer.status} {answer.body.decode(errors='replace')}")
+        record = json.loads(answer.body)
+        wait_until(lambda: gateway.epoch() >= record["epoch"], what=f"epoch {record['epoch']} at {gateway.name}")
+        return record
+
+    def write_rules(self, text):
+        """Puts TEXT in force before any gateway runs, with a gateway that lives for that moment."""
+        gateway = self.gateway("seed", wait=False)
+        wait_until(lambda: gateway.epoch() >= 0, what="the seeding gateway")
+        self.put_rules(gateway, text)
+        gateway.terminate()
+
+    def end(self):
+        for process in reversed(self.processes):
+            process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def sanitizer_reports(self):
+        return "\n".join(pathlib.Path(path).read_text(errors="replace")
+                         for path in glob.glob(str(self.folder / "**" / "*.sanitizer*"), recursive=True))
+
+    def logs(self, lines=30):
+        tails = []
+        for path in sorted(self.folder.glob("*.log")):
+            tails.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+        return "\n".join(tails)
+
+
+class StackTest(unittest.TestCase):
+    """A test with a Stack of its own."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self.stack = Stack()
+
+    def tearDown(self):
+        outcome = getattr(self, "_outcome", None)
+        failed = outcome is not None and any(error for _, error in getattr(outcome, "errors", []) or []) or \
+            outcome is not None and getattr(outcome, "success", True) is False
+        for process in reversed(self.stack.processes):
+            process.kill()
+        reports = self.stack.sanitizer_reports()
+        if failed:
+            print(self.stack.logs())
+        self.stack.end()
+        if reports:
+            self.fail("a sanitizer reports:\n" + reports[:20000])
+
+
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+def unit(slots=None, kind="A", datacenter="dc1", brokers=(), blue=(), green=(), weights=None, **more):
+    """One unit of a rule file. BROKERS are Broker objects or URLs; BLUE and GREEN are App objects or URLs."""
+    fields = {"kind": kind, "datacenter": datacenter}
+    if slots is not None:
+        fields["slots"] = [slots] if isinstance(slots, str) else list(slots)
+    if brokers:
+        fields["brokers"] = [getattr(broker, "url", broker) for broker in brokers]
+    nodes = {}
+    if blue:
+        nodes["blue"] = [getattr(app, "url", app) for app in blue]
+    if green:
+        nodes["green"] = [getattr(app, "url", app) for app in green]
+    if nodes:
+        fields["nodes"] = nodes
+        fields["weights"] = weights or {"blue": 100 if blue else 0, "green": 0 if blue else 100}
+    fields.update(more)
+    return fields
+
+
+QUEUE_ROUTE = {"match": {"path": "/pay/*", "methods": ["POST"]}, "zone": "A", "action": "queue", "topic": "payments"}
+PROXY_ROUTE = {"match": {"path": "/echo/*"}, "zone": "A", "action": "proxy"}
+
+
+def rules(units, routes=(QUEUE_ROUTE, PROXY_ROUTE), sharding=None, identity=None, overrides=None, topics=None):
+    """The text of a rule file. JSON is YAML: each argument is a plain structure."""
+    document = {"version": 1, "identity": identity or {"sources": ["header:X-User-Id"], "on_missing": "reject"},
+                "sharding": sharding or {"hash": "modulo", "slots": 100}, "units": units}
+    if topics:
+        document["topics"] = topics
+    if overrides:
+        document["overrides"] = overrides
+    document["routes"] = list(routes)
+    return "".join(f"{json.dumps(key)}: {json.dumps(value)}\n" for key, value in document.items())
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+
+def request(port, method, path, headers=None, body=b"", timeout=10.0):
+    """One request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
+    try:
+        connection.request(method, path, body=body or None, headers=headers or {})
+        answer = connection.getresponse()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
+
+
+class Client:
+    """A keep-alive connection that reconnects when it was closed between two requests."""
+
+    def __init__(self, port, timeout=10.0):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
+
+    def request(self, method, path, headers=None, body=b""):
+        self.connection.request(method, path, body=body or None, headers=headers or {})
+        answer = self.connection.getresponse()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+    def close(self):
+        self.connection.close()
+
+
+def raw(port, data, timeout=5.0, shut=False):
+    """Sends bytes as they are, and returns all that comes back until the peer closes or TIMEOUT passes in silence."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout * SLOW) as sock:
+        try:
+            sock.sendall(data)
+            if shut:
+                sock.shutdown(socket.SHUT_WR)
+            while True:
+                piece = sock.recv(65536)
+                if not piece:
+                    break
+                received += piece
+        except (TimeoutError, ConnectionResetError, BrokenPipeError):
+            pass
+    return received
