@@ -34,6 +34,9 @@ $(B)/%.o: %.c
 	$(if $(Q),@echo "  cc   $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# libh2o's internal header wants klib's, which no package brings.
+$(B)/gateway/h2_%.o: ALL_CFLAGS += -Igateway/klib
+
 $(B)/lib%.a:
 	@rm -f $@
 	$(Q)ar rcs $@ $^
