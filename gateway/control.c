@@ -231,8 +231,6 @@ static void stop(struct control *control)
     tls_destroy(&gateway->tls);
     peer_counts_destroy(&gateway->peer_counts);
     free(gateway->workers);
-    peer_counts_destroy(&gateway->peer_counts);
-    tls_destroy(&gateway->tls);
     free(gateway->trusted_peers.items);
     free(gateway->broker_password);
     free(control->admin_token);

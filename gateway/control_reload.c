@@ -73,10 +73,6 @@ static int reload_config(struct control *control, struct change *change, struct 
         tls_reload(gateway->tls, &change->config, err) == -1)
         return -1;
     workers_pause(gateway, put_in_force, change);
-    if (tls_reload(gateway, err) == -1) {
-        workers_pause(gateway, put_in_force, change); /* back again */
-        return -1;
-    }
     if (!same_text(gateway->config.log.access, change->config.log.access))
         workers_call(gateway, change_access_log, NULL);
     enum log_level level;
