@@ -60,6 +60,8 @@ $(B)/ldc-sample-app: $(B)/ops/sample/main.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
+TESTS ?= unit,fuzz,system
+
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 UNIT_TESTS := $(patsubst test/unit/%.c,$(B)/test/%,$(wildcard test/unit/test_*.c))
@@ -87,7 +89,7 @@ test: programs ## unit, golden, system and fuzz-replay tests
 	@$(MAKE) --no-print-directory test-run
 .PHONY: test-run
 test-run: $(UNIT_TESTS) $(FUZZERS) $(PROGRAMS)
-	@python3 test/run.py --build $(B)
+	@python3 test/run.py --build $(B) --only $(TESTS)
 
 .PHONY: unit
 unit: $(UNIT_TESTS) $(FUZZERS) ## unit, golden and fuzz-replay tests only
@@ -102,8 +104,12 @@ bench: programs ## side by side with nginx, HAProxy and webdis, on loopback
 	@python3 test/bench/bench.py --build $(B)
 
 .PHONY: check
-check: deps ## layers, format, static analysis, documentation against the code
+check: programs ## layers, format, static analysis, documentation against the code
 	@python3 test/check.py --build $(B)
+
+.PHONY: docs
+docs: programs ## format the code, and write the generated parts of docs/ anew
+	@python3 test/check.py --build $(B) --fix
 
 .PHONY: format
 format: ## clang-format over the tree
