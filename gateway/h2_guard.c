@@ -436,10 +436,22 @@ struct h2_guards *h2_guards_create(struct worker *worker)
     return guards;
 }
 
+/* The loop runs no more, so libh2o cannot close the connections; their requests must let go of the carriers. */
+static void drop_requests(h2o_http2_conn_t *conn)
+{
+    conn->state = H2O_HTTP2_CONN_STATE_IS_CLOSING;
+    for (khiter_t at = 0; at < kh_end(conn->streams); at++)
+        if (kh_exist(conn->streams, at))
+            h2o_http2_stream_close(conn, kh_val(conn->streams, at));
+}
+
 void h2_guards_destroy(struct h2_guards **guards)
 {
     if (*guards == NULL)
         return;
+    h2o_context_t *ctx = &(*guards)->worker->h2o;
+    for (h2o_linklist_t *node = ctx->http2._conns.next; node != &ctx->http2._conns; node = node->next)
+        drop_requests(H2O_STRUCT_FROM_MEMBER(h2o_http2_conn_t, _conns, node));
     h2o_timeout_unlink(&(*guards)->sweep);
     free(*guards);
     *guards = NULL;

@@ -253,6 +253,22 @@ static void a_client_that_goes_away_takes_its_request_with_it(void **state)
     assert_true(wait_for(&disposed, 1));
 }
 
+static void a_client_that_ends_its_side_gets_its_answers(void **state)
+{
+    (void)state;
+    struct buf text = {NULL, 0, 0};
+    int fd = dial();
+    say(fd, "GET /stream HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
+            "GET /large HTTP/1.1\r\nHost: h\r\n\r\nGET /half");
+    shutdown(fd, SHUT_WR);
+    assert_true(hear(fd, &text, NULL));
+    assert_non_null(strstr(text.base, "POST /b host=h body=2:hi"));
+    assert_true(text.len > 256 * 64 * 1024);
+    assert_memory_equal(text.base + text.len - 5, "0\r\n\r\n", 5);
+    buf_free(&text);
+    close(fd);
+}
+
 static void an_upgraded_socket_is_handed_over_with_what_came_early(void **state)
 {
     (void)state;
@@ -321,6 +337,7 @@ int main(void)
         TEST(slow_heads_and_bodies_are_cut),
         TEST(an_idle_connection_is_closed_without_a_word),
         TEST(a_client_that_goes_away_takes_its_request_with_it),
+        TEST(a_client_that_ends_its_side_gets_its_answers),
         TEST(an_upgraded_socket_is_handed_over_with_what_came_early),
         TEST(draining_closes_what_is_idle_and_finishes_what_is_not),
         TEST(connections_beyond_the_limit_wait_for_a_place),
