@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file of `store.cache`: the last rules in force and their record, so that a gateway starts and routes while its
+ * store is away. It is a rule file whose first line, a comment, holds the record.
+ */
+#ifndef GATEWAY_RULES_CACHE_H
+#define GATEWAY_RULES_CACHE_H
+
+#include "common/store.h"
+
+int rules_cache_write(const char *path, const struct store_record *record, struct str text,
+                      struct error *err) MUST_CHECK;
+
+/* Fills *RECORD and appends the rules to TEXT, if the file is whole: the record tells their hash. */
+int rules_cache_read(const char *path, struct store_record *record, struct buf *text, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/ctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum ctl_exit ctl_fail(const struct error *err)
+{
+    fprintf(stderr, "ldcctl: %s\n", err->text);
+    return err->code == ERROR_UNREACHABLE || err->code == ERROR_TIMEOUT ? CTL_UNREACHABLE : CTL_FAILED;
+}
+
+enum ctl_exit ctl_misused(const struct error *err)
+{
+    fprintf(stderr, "ldcctl: %s\n", err->text);
+    return CTL_USAGE;
+}
+
+void ctl_print_json(json_t *document)
+{
+    char *text = json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    puts(text);
+    free(text);
+    json_decref(document);
+}
+
+const char *ctl_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What every verb of ldcctl gets and gives: its command line, the form of its output, and an exit code. One row of
+ * main.c's table is one verb; --help and docs/LDCCTL.md come from that table.
+ */
+#ifndef OPS_CTL_H
+#define OPS_CTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "common/error.h"
+#include "ops/args.h"
+
+enum ctl_exit {
+    CTL_DONE = 0,
+    CTL_FAILED,        /* refused or failed */
+    CTL_USAGE,         /* the command line is wrong */
+    CTL_UNREACHABLE,   /* nothing answers */
+    CTL_NOT_CONVERGED, /* not everybody followed in time */
+};
+
+/* Borrowed by the verb for its one call. */
+struct ctl {
+    struct args args;
+    bool json; /* -o json */
+};
+
+typedef enum ctl_exit (*ctl_verb_fn)(const struct ctl *ctl);
+
+struct ctl_verb {
+    const char *name;  /* "rules apply" */
+    const char *usage; /* its grammar: args.h */
+    const char *doc;   /* a sentence or a few */
+    ctl_verb_fn run;
+};
+
+/* Prints ERR to standard error; returns the exit code that fits it. */
+enum ctl_exit ctl_fail(const struct error *err);
+/* The same for a command line that makes no sense. */
+enum ctl_exit ctl_misused(const struct error *err);
+
+/* Prints DOCUMENT, with its keys in the order in which they were added, and releases it. */
+void ctl_print_json(json_t *document);
+
+/* The text at KEY of the object OBJECT, "" where there is none; borrowed. */
+const char *ctl_text(const json_t *object, const char *key);
+
+enum ctl_exit verb_rules_validate(const struct ctl *ctl);
+enum ctl_exit verb_rules_diff(const struct ctl *ctl);
+enum ctl_exit verb_rules_apply(const struct ctl *ctl);
+enum ctl_exit verb_rules_show(const struct ctl *ctl);
+enum ctl_exit verb_rules_history(const struct ctl *ctl);
+enum ctl_exit verb_rules_rollback(const struct ctl *ctl);
+enum ctl_exit verb_explain(const struct ctl *ctl);
+enum ctl_exit verb_status(const struct ctl *ctl);
+enum ctl_exit verb_top(const struct ctl *ctl);
+enum ctl_exit verb_queue_lag(const struct ctl *ctl);
+enum ctl_exit verb_config_show(const struct ctl *ctl);
+enum ctl_exit verb_config_options(const struct ctl *ctl);
+enum ctl_exit verb_playground_up(const struct ctl *ctl);
+enum ctl_exit verb_playground_down(const struct ctl *ctl);
+enum ctl_exit verb_playground_status(const struct ctl *ctl);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ldcctl: what operators do to a deployment, from one table of verbs.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/version.h"
+#include "ops/ctl.h"
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+static const char global_usage[] =
+    "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [--version] [--document]";
+
+static const struct ctl_verb verbs[] = {
+    {"rules validate", "FILE",
+     "Checks a rule file without any deployment; prints every fault as file:line:col: message.", verb_rules_validate},
+    {"rules diff", "FILE [--against FILE]",
+     "Shows what FILE would change against the rules in force (or against another file, offline): the slots that move, "
+     "the share of slots, of observed users and of live requests, and the headroom of where they would go.",
+     verb_rules_diff},
+    {"rules apply", "FILE [--note TEXT] [--max-move PERCENT] [--timeout SECONDS]",
+     "Validates FILE, shows the difference, puts it in force, and waits until every gateway and agent serves the new "
+     "epoch, with a line for each. Refuses to move more than --max-move (10) percent of the slots or of the live "
+     "requests. Who has not followed after --timeout (10) seconds is named, and the change is undone.",
+     verb_rules_apply},
+    {"rules show", "[--version N]", "Prints the rules in force, or those of an earlier version.", verb_rules_show},
+    {"rules history", "", "Lists the changes, newest first: epoch, version, when, by whom and why.",
+     verb_rules_history},
+    {"rules rollback", "[--to N] [--note TEXT] [--timeout SECONDS]",
+     "Puts an earlier version in force again (the one before the current, or version N) and waits as apply does.",
+     verb_rules_rollback},
+    {"explain", "--user ID [--path PATH] [--method METHOD] [--rules FILE]",
+     "Says where a user's request goes and why: source, hash, slot, rule line, override, epoch, target. Asks a "
+     "gateway, or with --rules a file, offline. With `--user -` users come from standard input, one a line, and one "
+     "JSON line is printed for each.",
+     verb_explain},
+    {"status", "", "Shows each gateway and agent: epoch, store, brokers, nodes, lag; and who is unreachable.",
+     verb_status},
+    {"top", "", "The same with rates, refreshed each second on a terminal; once where there is none.", verb_top},
+    {"queue lag", "", "Shows how far each unit's agent is behind, by topic and partition.", verb_queue_lag},
+    {"config show", "[GATEWAY]", "Shows the configuration that a gateway runs with.", verb_config_show},
+    {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
+     verb_config_options},
+    {"playground up", "[--gateways N] [--units N] [--port-base PORT] [--store file] [--supervise] [--detach]",
+     "Starts a whole deployment on loopback: N (3) A units over two datacentres, a B unit, a core unit, each with a "
+     "broker, its replica, an agent and blue and green applications, and N (2) gateways. It runs until Ctrl-C, or "
+     "until `playground down` with --detach. --supervise starts again what dies, a second later.",
+     verb_playground_up},
+    {"playground down", "", "Ends exactly the processes that `playground up` started in --dir.", verb_playground_down},
+    {"playground status", "", "Lists the processes of the playground in --dir.", verb_playground_status},
+};
+
+static void print_wrapped(FILE *out, const char *indent, const char *text)
+{
+    for (size_t most = 100; *text;) {
+        size_t len = strlen(text);
+        if (len > most)
+            for (len = most; len > 0 && text[len] != ' '; len--)
+                ;
+        fprintf(out, "%s%.*s\n", indent, (int)len, text);
+        text += len + (text[len] == ' ');
+    }
+}
+
+static void print_usage(FILE *out, const struct ctl_verb *verb)
+{
+    fprintf(out, "usage: ldcctl %s %s\n", verb->name, verb->usage);
+    print_wrapped(out, "  ", verb->doc);
+}
+
+static void print_help(FILE *out)
+{
+    fputs("usage: ldcctl VERB [ARGUMENTS]\n\n", out);
+    for (size_t i = 0; i < COUNT_OF(verbs); i++)
+        fprintf(out, "  %s%s%s\n", verbs[i].name, *verbs[i].usage ? " " : "", verbs[i].usage);
+    fputs("\nEverywhere:\n"
+          "  --dir DIR          a playground's folder; ~/.ldcgate/playground where nothing else is said\n"
+          "  --gateway URL      admin URLs of one or more gateways, with commas; or LDC_GATEWAY\n"
+          "  --token-file FILE  the admin listeners' token; or LDC_TOKEN_FILE\n"
+          "  -o table|json      for people, or for scripts\n"
+          "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 not converged in time.\n"
+          "`ldcctl VERB --help` says what a verb does.\n",
+          out);
+}
+
+/* Markdown, for docs/LDCCTL.md. */
+static void print_document(void)
+{
+    puts("| verb | what it does |\n|---|---|");
+    for (size_t i = 0; i < COUNT_OF(verbs); i++) {
+        printf("| `%s%s", verbs[i].name, *verbs[i].usage ? " " : "");
+        for (const char *c = verbs[i].usage; *c; c++)
+            printf(*c == '|' ? "\\|" : "%c", *c);
+        printf("` | %s |\n", verbs[i].doc);
+    }
+}
+
+/* How many words of ARGV are NAME; 0 where it does not begin with it. */
+static int match_words(const char *name, int argc, char *const *argv)
+{
+    struct str rest = str_of(name), word;
+    int words = 0;
+    for (; str_next(&rest, ' ', &word); words++)
+        if (words == argc || !str_equal(word, str_of(argv[words])))
+            return 0;
+    return words;
+}
+
+static const struct ctl_verb *find_verb(int argc, char *const *argv, int *words)
+{
+    for (size_t i = 0; i < COUNT_OF(verbs); i++)
+        if ((*words = match_words(verbs[i].name, argc, argv)) > 0)
+            return &verbs[i];
+    return NULL;
+}
+
+static enum ctl_exit unknown_verb(int argc, char *const *argv)
+{
+    struct str names[COUNT_OF(verbs)];
+    char given[80];
+    for (size_t i = 0; i < COUNT_OF(verbs); i++)
+        names[i] = str_of(verbs[i].name);
+    bool second = argc > 1 && argv[1][0] != '-';
+    snprintf(given, sizeof(given), "%s%s%s", argv[0], second ? " " : "", second ? argv[1] : "");
+    struct str nearest = args_nearest(str_of(given), names, COUNT_OF(verbs));
+    if (nearest.base == NULL)
+        nearest = args_nearest(str_of(argv[0]), names, COUNT_OF(verbs));
+    fprintf(stderr, "ldcctl: there is no verb '%s'", given);
+    if (nearest.base != NULL)
+        fprintf(stderr, "; did you mean '%.*s'?", STR_ARG(nearest));
+    fputs("\n", stderr);
+    for (size_t i = 0; i < COUNT_OF(verbs); i++)
+        if (str_starts(names[i], str_of(argv[0])))
+            fprintf(stderr, "  %s %s\n", verbs[i].name, verbs[i].usage);
+    fputs("`ldcctl --help` lists all verbs.\n", stderr);
+    return CTL_USAGE;
+}
+
+static enum ctl_exit without_verb(const struct ctl *ctl)
+{
+    if (args_value(&ctl->args, "--version") != NULL) {
+        puts("ldcctl " LDCGATE_VERSION);
+        return CTL_DONE;
+    }
+    if (args_value(&ctl->args, "--document") != NULL) {
+        print_document();
+        return CTL_DONE;
+    }
+    bool asked = args_value(&ctl->args, "--help") != NULL;
+    print_help(asked ? stdout : stderr);
+    return asked ? CTL_DONE : CTL_USAGE;
+}
+
+static int take_output(struct ctl *ctl, struct error *err)
+{
+    const char *form = args_value(&ctl->args, "-o");
+    if (form != NULL && strcmp(form, "table") != 0 && strcmp(form, "json") != 0)
+        return error_set(err, ERROR_INPUT, "-o wants table or json, not '%s'", form);
+    ctl->json = form != NULL && strcmp(form, "json") == 0;
+    return 0;
+}
+
+static enum ctl_exit run_verb(struct ctl *ctl, const struct ctl_verb *verb, int argc, char *const *argv)
+{
+    struct error err = {0};
+    if (args_take(&ctl->args, verb->usage, global_usage, argc, argv, false, &err) < 0) {
+        print_usage(stderr, verb);
+        return ctl_misused(&err);
+    }
+    if (args_value(&ctl->args, "--help") != NULL) {
+        print_usage(stdout, verb);
+        return CTL_DONE;
+    }
+    if (args_check(&ctl->args, verb->usage, &err) != 0 || take_output(ctl, &err) != 0) {
+        print_usage(stderr, verb);
+        return ctl_misused(&err);
+    }
+    return verb->run(ctl);
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl ctl = {0};
+    struct error err = {0};
+    int leading = args_take(&ctl.args, "", global_usage, argc - 1, argv + 1, true, &err), words = 0;
+    if (leading < 0)
+        return ctl_misused(&err);
+    argc -= 1 + leading;
+    argv += 1 + leading;
+    if (argc == 0)
+        return without_verb(&ctl);
+    const struct ctl_verb *verb = find_verb(argc, argv, &words);
+    if (verb == NULL)
+        return unknown_verb(argc, argv);
+    return run_verb(&ctl, verb, argc - words, argv + words);
+}

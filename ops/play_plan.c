@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/play_plan.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/json_text.h"
+
+/* Ports, from the base: ten of ingresses, ten of the gateways' admin listeners, then five of each unit. */
+#define ADMIN_PORTS PLAY_GATEWAYS_MOST
+#define UNIT_PORTS  (2 * PLAY_GATEWAYS_MOST)
+
+enum unit_port {
+    PRIMARY_PORT = 0,
+    REPLICA_PORT,
+    AGENT_PORT,
+    BLUE_PORT,
+    GREEN_PORT,
+    UNIT_PORT_COUNT,
+};
+
+const char *play_role_name(enum play_role role)
+{
+    static const char *const names[PLAY_ROLES] = {"broker", "app", "agent", "gateway"};
+    return names[role];
+}
+
+char *play_path(const char *dir, const char *format, ...)
+{
+    char rest[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(rest, sizeof(rest), format, args);
+    va_end(args);
+    struct buf path = {0};
+    buf_printf(&path, "%s/%s", dir, rest);
+    return path.base;
+}
+
+/* --- units -------------------------------------------------------------------------------------------------------- */
+
+/* A units come first, then the B unit and the core. */
+static size_t unit_count(const struct play_plan *plan)
+{
+    return (size_t)plan->units + 2;
+}
+
+static void unit_name(const struct play_plan *plan, size_t unit, char name[16])
+{
+    if (unit == (size_t)plan->units)
+        snprintf(name, 16, "BZ01");
+    else if (unit > (size_t)plan->units)
+        snprintf(name, 16, "CORE");
+    else
+        snprintf(name, 16, "RZ%02zu", unit + 1);
+}
+
+/* Neighbours stand apart, and so do a broker and its replica. */
+static const char *datacenter_of(size_t i)
+{
+    return i % 2 == 0 ? "dc1" : "dc2";
+}
+
+static unsigned unit_port(const struct play_plan *plan, size_t unit, enum unit_port port)
+{
+    return plan->port_base + UNIT_PORTS + (unsigned)unit * UNIT_PORT_COUNT + port;
+}
+
+unsigned play_plan_ports(const struct play_plan *plan)
+{
+    return UNIT_PORTS + (unsigned)unit_count(plan) * UNIT_PORT_COUNT;
+}
+
+/* --- processes ---------------------------------------------------------------------------------------------------- */
+
+static struct play_process *add_process(struct play_plan *plan, enum play_role role, const char *unit, size_t site,
+                                        const char *name)
+{
+    struct play_process *process = &plan->processes[plan->count++];
+    *process = (struct play_process){.role = role};
+    snprintf(process->name, sizeof(process->name), "%s", name);
+    snprintf(process->unit, sizeof(process->unit), "%s", unit);
+    snprintf(process->datacenter, sizeof(process->datacenter), "%s", datacenter_of(site));
+    process->log = play_path(plan->dir, "logs/%s.log", name);
+    return process;
+}
+
+/* TEXTS: NULL-terminated; each is handed over. */
+static void set_command(struct play_process *process, char *const *texts)
+{
+    for (size_t i = 0; texts[i] != NULL; i++)
+        process->argv[i] = texts[i];
+}
+
+static char *text_of(const char *text)
+{
+    return str_dup(str_of(text));
+}
+
+static char *program(const struct play_plan *plan, const char *name)
+{
+    return play_path(plan->programs, "%s", name);
+}
+
+/* In quotes, for YAML and for redis.conf, which both read JSON's escapes. */
+static void append_quoted_path(struct buf *out, const char *dir, const char *rest)
+{
+    char *path = play_path(dir, "%s", rest);
+    json_append_text(out, str_of(path));
+    free(path);
+}
+
+static void set_config(struct play_process *process, const struct play_plan *plan, const char *ending, struct buf *text)
+{
+    process->config = play_path(plan->dir, "conf/%s.%s", process->name, ending);
+    process->config_text = text->base;
+}
+
+static void add_broker(struct play_plan *plan, size_t unit, bool primary)
+{
+    char owner[16], name[32], folder[48];
+    unit_name(plan, unit, owner);
+    snprintf(name, sizeof(name), "%s-%s", owner, primary ? "broker" : "replica");
+    snprintf(folder, sizeof(folder), "brokers/%s", name);
+    struct play_process *process = add_process(plan, PLAY_BROKER, owner, primary ? unit : unit + 1, name);
+    struct buf text = {0};
+    process->primary = primary;
+    process->ports[0] = (struct play_port){"redis", unit_port(plan, unit, primary ? PRIMARY_PORT : REPLICA_PORT)};
+    buf_printf(&text, "port %u\nbind 127.0.0.1\ndaemonize no\ndir ", process->ports[0].number);
+    append_quoted_path(&text, plan->dir, folder);
+    buf_printf(&text, "\nappendonly yes\nappendfsync always\nsave \"\"\nmaxmemory-policy noeviction\n"
+                      "repl-diskless-sync yes\nrepl-diskless-sync-delay 0\n");
+    if (!primary)
+        buf_printf(&text, "replicaof 127.0.0.1 %u\n", unit_port(plan, unit, PRIMARY_PORT));
+    set_config(process, plan, "conf", &text);
+    set_command(process, (char *[]){text_of("redis-server"), text_of(process->config), NULL});
+}
+
+static void add_app(struct play_plan *plan, size_t unit, bool blue)
+{
+    char owner[16], name[32];
+    const char *color = blue ? "blue" : "green";
+    unit_name(plan, unit, owner);
+    snprintf(name, sizeof(name), "%s-%s", owner, color);
+    struct play_process *process = add_process(plan, PLAY_APP, owner, unit, name);
+    struct buf listen = {0};
+    process->ports[0] = (struct play_port){"http", unit_port(plan, unit, blue ? BLUE_PORT : GREEN_PORT)};
+    buf_printf(&listen, "127.0.0.1:%u", process->ports[0].number);
+    set_command(process,
+                (char *[]){program(plan, "ldc-sample-app"), text_of("--listen"), listen.base, text_of("--unit"),
+                           text_of(owner), text_of("--color"), text_of(color), text_of("--name"), text_of(name),
+                           text_of("--record"), play_path(plan->dir, "apps/%s.jsonl", name), NULL});
+}
+
+/* What the configurations of agents and gateways have in common. */
+static void append_common(const struct play_plan *plan, const struct play_process *process, unsigned admin,
+                          struct buf *out)
+{
+    char cache[48];
+    snprintf(cache, sizeof(cache), "cache/%s.rules", process->name);
+    buf_printf(out, "name: %s\ndatacenter: %s\nadmin:\n  listen: 127.0.0.1:%u\n  token_file: ", process->name,
+               process->datacenter, admin);
+    append_quoted_path(out, plan->dir, "token");
+    buf_printf(out, "\nstore:\n  location: ");
+    append_quoted_path(out, plan->dir, "store");
+    buf_printf(out, "\n  cache: ");
+    append_quoted_path(out, plan->dir, cache);
+    buf_printf(out, "\n");
+}
+
+static void add_agent(struct play_plan *plan, size_t unit)
+{
+    char owner[16], name[32];
+    unit_name(plan, unit, owner);
+    snprintf(name, sizeof(name), "%s-agent", owner);
+    struct play_process *process = add_process(plan, PLAY_AGENT, owner, unit, name);
+    struct buf text = {0};
+    process->ports[0] = (struct play_port){"admin", unit_port(plan, unit, AGENT_PORT)};
+    append_common(plan, process, process->ports[0].number, &text);
+    buf_printf(&text, "unit: %s\n", owner);
+    set_config(process, plan, "yaml", &text);
+    set_command(process, (char *[]){program(plan, "ldc-agent"), text_of("--config"), text_of(process->config), NULL});
+}
+
+static void add_gateway(struct play_plan *plan, size_t i)
+{
+    char name[32], log[48];
+    snprintf(name, sizeof(name), "gateway-%zu", i + 1);
+    snprintf(log, sizeof(log), "logs/%s.access.log", name);
+    struct play_process *process = add_process(plan, PLAY_GATEWAY, "", i, name);
+    struct buf text = {0};
+    process->ports[0] = (struct play_port){"ingress", plan->port_base + (unsigned)i};
+    process->ports[1] = (struct play_port){"admin", plan->port_base + ADMIN_PORTS + (unsigned)i};
+    append_common(plan, process, process->ports[1].number, &text);
+    buf_printf(&text, "threads: 1\ndrain_timeout: 3s\ningress:\n  listen: [\"127.0.0.1:%u\"]\nlog:\n  access: ",
+               process->ports[0].number);
+    append_quoted_path(&text, plan->dir, log);
+    buf_printf(&text, "\n");
+    set_config(process, plan, "yaml", &text);
+    set_command(process, (char *[]){program(plan, "ldc-gateway"), text_of("--config"), text_of(process->config), NULL});
+}
+
+void play_plan_make(struct play_plan *plan)
+{
+    size_t units = unit_count(plan);
+    plan->processes = mem_calloc(units * UNIT_PORT_COUNT + (size_t)plan->gateways, sizeof(*plan->processes));
+    for (size_t unit = 0; unit < units; unit++) {
+        add_broker(plan, unit, true);
+        add_broker(plan, unit, false);
+    }
+    for (size_t unit = 0; unit < units; unit++) {
+        add_app(plan, unit, true);
+        add_app(plan, unit, false);
+    }
+    for (size_t unit = 0; unit < units; unit++)
+        add_agent(plan, unit);
+    for (size_t i = 0; i < (size_t)plan->gateways; i++)
+        add_gateway(plan, i);
+}
+
+void play_plan_free(struct play_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        struct play_process *process = &plan->processes[i];
+        for (size_t j = 0; process->argv[j] != NULL; j++)
+            free(process->argv[j]);
+        free(process->config);
+        free(process->config_text);
+        free(process->log);
+    }
+    free(plan->processes);
+    plan->processes = NULL;
+    plan->count = 0;
+}
+
+/* --- rules -------------------------------------------------------------------------------------------------------- */
+
+static void append_unit(const struct play_plan *plan, size_t unit, struct buf *out)
+{
+    char name[16];
+    size_t units = (size_t)plan->units;
+    unit_name(plan, unit, name);
+    const char *kind = unit < units ? "A" : unit == units ? "B" : "core";
+    buf_printf(out, "  %s:\n    kind: %s\n    datacenter: %s\n", name, kind, datacenter_of(unit));
+    if (unit < units)
+        buf_printf(out, "    slots: [\"%02zu-%02zu\"]\n", (unit * 100 + units - 1) / units,
+                   ((unit + 1) * 100 + units - 1) / units - 1);
+    buf_printf(out, "    brokers: [\"redis://127.0.0.1:%u\", \"redis://127.0.0.1:%u\"]\n",
+               unit_port(plan, unit, PRIMARY_PORT), unit_port(plan, unit, REPLICA_PORT));
+    buf_printf(out, "    agents: [\"http://127.0.0.1:%u\"]\n", unit_port(plan, unit, AGENT_PORT));
+    buf_printf(out, "    nodes: {blue: [\"http://127.0.0.1:%u\"], green: [\"http://127.0.0.1:%u\"]}\n",
+               unit_port(plan, unit, BLUE_PORT), unit_port(plan, unit, GREEN_PORT));
+    buf_printf(out, "    weights: {blue: 100, green: 0}\n");
+}
+
+void play_plan_rules(const struct play_plan *plan, struct buf *out)
+{
+    buf_printf(out, "# The rules that the playground began with. Change a copy and put it in force:\n"
+                    "#   ldcctl rules diff FILE, ldcctl rules apply FILE\n"
+                    "version: 1\n"
+                    "identity:\n  sources: [\"header:X-User-Id\"]\n  on_missing: reject\n"
+                    "sharding: {hash: modulo, slots: 100}\n"
+                    "units:\n");
+    for (size_t unit = 0; unit < unit_count(plan); unit++)
+        append_unit(plan, unit, out);
+    buf_printf(out, "topics:\n  payments: {partitions: 4}\n"
+                    "routes:\n"
+                    "  - match: {path: \"/pay/*\", methods: [POST]}\n    zone: A\n    action: queue\n"
+                    "    topic: payments\n    participants: [\"json:/payee\"]\n    cross_unit: core\n"
+                    "  - {match: {path: \"/echo/*\"}, zone: A, action: proxy}\n"
+                    "  - {match: {path: \"/search/*\"}, zone: B, action: proxy}\n"
+                    "  - {match: {path: \"/core/*\"}, zone: core, action: proxy}\n"
+                    "  - {match: {path: \"/-/c/*\"}, zone: C}\n");
+}

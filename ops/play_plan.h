@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a playground consists of: every process with its ports, its configuration and its command line. All of it
+ * follows from the folder, the numbers of gateways and units, and the first port, so that a playground that is
+ * started again finds its brokers where its rules say. The plan owns its texts.
+ */
+#ifndef OPS_PLAY_PLAN_H
+#define OPS_PLAY_PLAN_H
+
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "common/str.h"
+
+#define PLAY_GATEWAYS_MOST 10
+#define PLAY_UNITS_MOST    100
+#define PLAY_ARGS_MOST     16
+
+/* In the order in which they start; they end the other way round. */
+enum play_role {
+    PLAY_BROKER = 0,
+    PLAY_APP,
+    PLAY_AGENT,
+    PLAY_GATEWAY,
+    PLAY_ROLES,
+};
+
+struct play_port {
+    const char *name; /* "ingress", "admin", "redis", "http"; NULL: none */
+    unsigned number;
+};
+
+struct play_process {
+    char name[32];
+    enum play_role role;
+    char unit[16]; /* "" for gateways */
+    char datacenter[8];
+    bool primary; /* brokers */
+    struct play_port ports[2];
+    char *argv[PLAY_ARGS_MOST]; /* NULL-terminated */
+    char *config, *config_text; /* a file that is written before the start; NULL: none */
+    char *log;
+
+    pid_t pid;            /* 0: does not run */
+    uint64_t start_ticks; /* when PID began, so that a number that was given out again is not taken for it */
+};
+
+struct play_plan {
+    const char *dir;      /* absolute */
+    const char *programs; /* the folder of ldc-gateway and the others */
+    int64_t gateways, units;
+    unsigned port_base;
+    struct play_process *processes;
+    size_t count;
+};
+
+/* Fills in the processes; the other fields are set, and what they point at outlives the plan. */
+void play_plan_make(struct play_plan *plan);
+void play_plan_free(struct play_plan *plan);
+
+/* How many ports from port_base on it takes. */
+unsigned play_plan_ports(const struct play_plan *plan);
+
+/* Appends the rules that the playground begins with. */
+void play_plan_rules(const struct play_plan *plan, struct buf *out);
+
+const char *play_role_name(enum play_role role);
+
+/* DIR and the formatted rest of the path, for free(). */
+char *play_path(const char *dir, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

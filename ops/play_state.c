@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/play_state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "ops/ctl.h"
+#include "ops/play_process.h"
+
+#define MOST_STATE (4 * 1024 * 1024)
+
+/* --- topology.json ------------------------------------------------------------------------------------------------ */
+
+static void add_url(json_t *list, unsigned port)
+{
+    char url[40];
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+    json_array_append_new(list, json_string(url));
+}
+
+static json_t *describe(const struct play_process *process)
+{
+    json_t *ports = json_object();
+    for (size_t i = 0; i < 2; i++)
+        if (process->ports[i].name != NULL)
+            json_object_set_new(ports, process->ports[i].name, json_integer(process->ports[i].number));
+    json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:i,s:o,s:s}", "name", process->name, "role",
+                             play_role_name(process->role), "unit", process->unit, "datacenter", process->datacenter,
+                             "pid", (int)process->pid, "ports", ports, "log", process->log);
+    if (process->role == PLAY_BROKER)
+        json_object_set_new(json, "primary", json_boolean(process->primary));
+    return json;
+}
+
+json_t *play_state_topology(const struct play_plan *plan, const char *token)
+{
+    json_t *ingress = json_array(), *admin = json_array(), *processes = json_array();
+    char *rules = play_path(plan->dir, "rules.yaml");
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct play_process *process = &plan->processes[i];
+        if (process->role == PLAY_GATEWAY) {
+            add_url(ingress, process->ports[0].number);
+            add_url(admin, process->ports[1].number);
+        }
+        json_array_append_new(processes, describe(process));
+    }
+    json_t *topology = json_pack("{s:o,s:o,s:s,s:s,s:o}", "ingress", ingress, "admin", admin, "token", token, "rules",
+                                 rules, "processes", processes);
+    free(rules);
+    return topology;
+}
+
+static int write_json(const char *dir, const char *name, json_t *json, struct error *err)
+{
+    char *text = json_dumps(json, JSON_INDENT(1)), *path = play_path(dir, "%s", name);
+    int result = file_replace(path, str_of(text), 0600, err);
+    json_decref(json);
+    free(text);
+    free(path);
+    return result;
+}
+
+/* --- playground.json ---------------------------------------------------------------------------------------------- */
+
+static json_t *remember(const struct play_process *process)
+{
+    return json_pack("{s:s,s:i,s:s,s:s,s:i,s:I}", "name", process->name, "role", (int)process->role, "unit",
+                     process->unit, "log", process->log ? process->log : "", "pid", (int)process->pid, "start_ticks",
+                     (json_int_t)process->start_ticks);
+}
+
+static int save(int64_t gateways, int64_t units, unsigned port_base, const struct play_process *supervisor,
+                const struct play_process *processes, size_t count, const char *dir, struct error *err)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        if (processes[i].pid > 0)
+            json_array_append_new(list, remember(&processes[i]));
+    return write_json(dir, "playground.json",
+                      json_pack("{s:I,s:I,s:i,s:o,s:o}", "gateways", (json_int_t)gateways, "units", (json_int_t)units,
+                                "port_base", (int)port_base, "supervisor", remember(supervisor), "processes", list),
+                      err);
+}
+
+int play_state_save(const struct play_plan *plan, bool supervised, struct error *err)
+{
+    struct play_process supervisor = {.name = "supervisor"};
+    if (supervised) {
+        supervisor.pid = getpid();
+        supervisor.start_ticks = play_process_start_ticks(supervisor.pid);
+    }
+    return save(plan->gateways, plan->units, plan->port_base, &supervisor, plan->processes, plan->count, plan->dir,
+                err);
+}
+
+int play_state_publish(const struct play_plan *plan, const char *token, bool supervised, struct error *err)
+{
+    if (play_state_save(plan, supervised, err) != 0)
+        return -1;
+    return write_json(plan->dir, "topology.json", play_state_topology(plan, token), err);
+}
+
+int play_state_retire(const struct play_state *state, const char *dir, struct error *err)
+{
+    struct play_process none = {.name = "supervisor"};
+    char *topology = play_path(dir, "topology.json");
+    int result =
+        unlink(topology) == 0 || errno == ENOENT ? 0 : error_set_errno(err, errno, "cannot remove %s", topology);
+    free(topology);
+    return result != 0 ? -1 : save(state->gateways, state->units, state->port_base, &none, NULL, 0, dir, err);
+}
+
+static void recall(struct play_process *process, const json_t *json)
+{
+    *process = (struct play_process){.role = (enum play_role)json_integer_value(json_object_get(json, "role")),
+                                     .log = str_dup(str_of(ctl_text(json, "log"))),
+                                     .pid = (pid_t)json_integer_value(json_object_get(json, "pid")),
+                                     .start_ticks = (uint64_t)json_integer_value(json_object_get(json, "start_ticks"))};
+    snprintf(process->name, sizeof(process->name), "%s", ctl_text(json, "name"));
+    snprintf(process->unit, sizeof(process->unit), "%s", ctl_text(json, "unit"));
+}
+
+static json_t *read_json(const char *dir)
+{
+    char *path = play_path(dir, "playground.json");
+    struct buf text = {0};
+    struct error ignored;
+    json_t *json = file_read(path, MOST_STATE, &text, &ignored) == 0 ? json_loadb(text.base, text.len, 0, NULL) : NULL;
+    buf_free(&text);
+    free(path);
+    return json;
+}
+
+bool play_state_load(struct play_state *state, const char *dir)
+{
+    *state = (struct play_state){0};
+    json_t *json = read_json(dir);
+    if (json == NULL)
+        return false;
+    const json_t *list = json_object_get(json, "processes");
+    state->gateways = json_integer_value(json_object_get(json, "gateways"));
+    state->units = json_integer_value(json_object_get(json, "units"));
+    state->port_base = (unsigned)json_integer_value(json_object_get(json, "port_base"));
+    recall(&state->supervisor, json_object_get(json, "supervisor"));
+    state->processes = mem_calloc(json_array_size(list) + 1, sizeof(*state->processes));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        recall(&state->processes[state->count++], json_array_get(list, i));
+    json_decref(json);
+    return true;
+}
+
+void play_state_free(struct play_state *state)
+{
+    for (size_t i = 0; i < state->count; i++)
+        free(state->processes[i].log);
+    free(state->processes);
+    free(state->supervisor.log);
+    *state = (struct play_state){0};
+}
