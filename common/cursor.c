@@ -70,6 +70,25 @@ bool cursor_covers(const struct cursor *cursor, struct stream_id id)
     return low < cursor->done_count && stream_id_compare(cursor->done[low].first, id) <= 0;
 }
 
+bool cursor_clip(struct cursor *cursor, struct stream_id last)
+{
+    bool beyond = stream_id_compare(cursor->watermark, last) > 0;
+    if (beyond) {
+        cursor_free(cursor);
+        cursor->watermark = last;
+        return true;
+    }
+    while (cursor->done_count > 0 && stream_id_compare(cursor->done[cursor->done_count - 1].last, last) > 0) {
+        struct cursor_range *range = &cursor->done[cursor->done_count - 1];
+        beyond = true;
+        range->last = last;
+        if (stream_id_compare(range->first, last) <= 0)
+            break;
+        cursor->done_count--;
+    }
+    return beyond;
+}
+
 /* buf_printf would format twice; an agent writes some hundred of these for each batch of acknowledgements. */
 static void append_number(struct buf *out, uint64_t value)
 {

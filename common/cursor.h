@@ -36,6 +36,9 @@ void cursor_free(struct cursor *cursor);
 /* Whether entry ID is done. */
 bool cursor_covers(const struct cursor *cursor, struct stream_id id);
 
+/* Forgets what lies beyond LAST. Returns whether there was anything. */
+bool cursor_clip(struct cursor *cursor, struct stream_id last);
+
 /* Appends RANGE to the text of `done` in OUT (empty at first). *BEFORE: the watermark at first, then kept by this. */
 void cursor_append_range(struct buf *out, struct stream_id *before, struct cursor_range range);
 

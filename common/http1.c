@@ -158,7 +158,7 @@ static enum http1_verdict take_request_line(struct cursor *cursor)
 }
 
 /* "[v6]", "name" or "address", and an optional port. */
-static bool host_valid(struct str host)
+bool http1_valid_host(struct str host)
 {
     struct str port = {NULL, 0};
     const char *end = host.base + host.len;
@@ -181,7 +181,7 @@ static enum http1_verdict read_host(struct cursor *cursor, struct str value)
 {
     if (++cursor->hosts > 1)
         return bad(cursor->head, "There is more than one Host field");
-    if (!host_valid(value))
+    if (!http1_valid_host(value))
         return bad(cursor->head, "The Host field is malformed");
     cursor->head->host = value;
     return HTTP1_COMPLETE;
@@ -316,7 +316,7 @@ static enum http1_verdict split_absolute_target(struct http1_head *head)
     struct str host = {rest.base + 2, 0};
     while (host.len < rest.len - 2 && host.base[host.len] != '/' && host.base[host.len] != '?')
         host.len++;
-    if (!host_valid(host))
+    if (!http1_valid_host(host))
         return bad(head, "The authority of the request target is malformed");
     head->host = host;
     head->target = (struct str){host.base + host.len, rest.len - 2 - host.len};
@@ -327,9 +327,23 @@ static enum http1_verdict split_absolute_target(struct http1_head *head)
     return HTTP1_COMPLETE;
 }
 
+bool http1_valid_method(struct str method)
+{
+    return method.len > 0 && skip_class(method.base, method.base + method.len, IN_TOKEN) == method.base + method.len &&
+           !str_equal(method, STR_LIT("CONNECT"));
+}
+
+bool http1_valid_target(struct str method, struct str target)
+{
+    if (str_equal(target, STR_LIT("*")))
+        return str_equal(method, STR_LIT("OPTIONS"));
+    return target.len > 0 && target.base[0] == '/' &&
+           skip_class(target.base, target.base + target.len, IN_TARGET) == target.base + target.len;
+}
+
 static enum http1_verdict check_target(struct http1_head *head)
 {
-    if (str_equal(head->method, STR_LIT("CONNECT")))
+    if (!http1_valid_method(head->method))
         return bad(head, "This gateway makes no tunnels: CONNECT is refused");
     if (head->target.base[0] == '/')
         return HTTP1_COMPLETE;

@@ -44,6 +44,12 @@ struct http1_head {
  * SCANNED: how many of the bytes an earlier PARTIAL call has seen, so that slow heads cost linear time; 0 at first. */
 enum http1_verdict http1_parse_head(struct str bytes, size_t head_limit, size_t scanned, struct http1_head *head);
 
+/* What HTTP/1's request line and Host may hold; HTTP/2's pseudo fields must fit too, since nodes are spoken to in
+ * HTTP/1. CONNECT is no valid method here; the target is a path, or "*" for OPTIONS. */
+bool http1_valid_method(struct str method);
+bool http1_valid_target(struct str method, struct str target);
+bool http1_valid_host(struct str host);
+
 /* A chunked body, strictly: no bare LF, no blanks around sizes, extensions within HTTP1_MAX_CHUNK_EXTENSION, trailers
  * checked, within HTTP1_MAX_TRAILERS, and dropped. Zero-initialise it. */
 struct http1_chunked {

@@ -17,6 +17,7 @@
 #define KEPT_BUFFER     (64 * 1024) /* larger buffers are not kept with a finished transfer */
 #define CONNECT_TIMEOUT 1000
 #define NEVER           UINT64_MAX
+#define BATCH           128
 
 /* One exchange. It is taken from the client's spare list, filled, added to the multi handle, and returns to the
  * spare list after its done_fn; its curl handle and its buffers are reused. */
@@ -39,19 +40,22 @@ struct http_transfer {
 /* One descriptor that curl wants to hear of. For sockets that this file opened the registration outlives curl's wish:
  * keep-alive connections would otherwise cost two epoll_ctl calls a request. */
 struct watch {
-    struct http_client *client;
-    sd_event_source *source; /* NULL: not registered */
-    uint32_t armed;
+    uint32_t armed;      /* events it is registered for; 0: it is not */
+    uint32_t generation; /* tells an event of this descriptor from one of an earlier holder of its number */
     bool ours, wanted;
 };
 
 struct http_client {
     sd_event *loop;
     CURLM *multi;
-    sd_event_source *soon, *timer;
+    /* The sockets stand in an epoll set of their own: sd-event dispatches one source a turn and asks the kernel again
+     * before the next, which costs more than the exchanges themselves where many answers arrive at once. */
+    int sockets;
+    sd_event_source *ready, *soon, *timer;
     uint64_t deadline_us;   /* when curl wants to be called; NEVER: not at all */
     struct watch **watches; /* by descriptor */
     size_t watch_room;
+    uint32_t generation;
     struct http_transfer *under_way, *spare, *doomed;
     bool inside; /* in a call of curl_multi_socket_action */
 };
@@ -214,6 +218,7 @@ static void read_response(struct http_transfer *transfer, CURLcode result, struc
 {
     *response = (struct http_response){.retry_after_ms = -1, .error = ""};
     if (result != CURLE_OK) {
+        response->timed_out = result == CURLE_OPERATION_TIMEDOUT;
         response->error = transfer->too_long      ? "the answer is longer than allowed"
                           : *transfer->fault != 0 ? transfer->fault
                                                   : curl_easy_strerror(result);
@@ -276,19 +281,9 @@ static void drive(struct http_client *client, int fd, int events)
     reap(client);
 }
 
-static int on_socket(sd_event_source *source, int fd, uint32_t events, void *arg)
+static struct watch *watch_find(const struct http_client *client, int fd)
 {
-    struct watch *watch = arg;
-    if (!watch->wanted) { /* an idle connection that its server closed: curl will find out when it wants it again */
-        watch->armed = 0;
-        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    }
-    int mask = 0;
-    mask |= events & EPOLLIN ? CURL_CSELECT_IN : 0;
-    mask |= events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
-    mask |= events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0;
-    drive(watch->client, fd, mask);
-    return 0;
+    return (size_t)fd < client->watch_room ? client->watches[fd] : NULL;
 }
 
 static struct watch *watch_of(struct http_client *client, int fd)
@@ -301,30 +296,57 @@ static struct watch *watch_of(struct http_client *client, int fd)
     }
     if (client->watches[fd] == NULL) {
         client->watches[fd] = mem_calloc(1, sizeof(struct watch));
-        client->watches[fd]->client = client;
+        client->watches[fd]->generation = ++client->generation;
     }
     return client->watches[fd];
 }
 
-static void watch_drop(struct http_client *client, int fd)
+/* EVENTS 0: not at all. */
+static void watch_arm(struct http_client *client, int fd, struct watch *watch, uint32_t events)
 {
-    if ((size_t)fd >= client->watch_room || client->watches[fd] == NULL)
+    if (watch->armed == events)
         return;
-    sd_event_source_disable_unref(client->watches[fd]->source);
-    free(client->watches[fd]);
-    client->watches[fd] = NULL;
+    int how = watch->armed == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)watch->generation << 32 | (uint32_t)fd};
+    INVARIANT(epoll_ctl(client->sockets, how, fd, &event) == 0 || how == EPOLL_CTL_DEL);
+    watch->armed = events;
 }
 
-static void watch_arm(struct watch *watch, int fd, uint32_t events)
+static void watch_drop(struct http_client *client, int fd)
 {
-    if (watch->source == NULL)
-        INVARIANT(sd_event_add_io(watch->client->loop, &watch->source, fd, events, on_socket, watch) >= 0);
-    else if (watch->armed == 0) {
-        INVARIANT(sd_event_source_set_io_events(watch->source, events) >= 0);
-        INVARIANT(sd_event_source_set_enabled(watch->source, SD_EVENT_ON) >= 0);
-    } else if (watch->armed != events)
-        INVARIANT(sd_event_source_set_io_events(watch->source, events) >= 0);
-    watch->armed = events;
+    struct watch *watch = watch_find(client, fd);
+    if (watch == NULL)
+        return;
+    watch_arm(client, fd, watch, 0);
+    client->watches[fd] = NULL;
+    free(watch);
+}
+
+static void take_event(struct http_client *client, const struct epoll_event *event)
+{
+    int fd = (int)(uint32_t)event->data.u64;
+    struct watch *watch = watch_find(client, fd);
+    if (watch == NULL || watch->generation != event->data.u64 >> 32)
+        return;           /* closed while earlier events of the same batch were handled */
+    if (!watch->wanted) { /* an idle connection that its server closed: curl will find out when it wants it again */
+        watch_arm(client, fd, watch, 0);
+        return;
+    }
+    int mask = 0;
+    mask |= event->events & EPOLLIN ? CURL_CSELECT_IN : 0;
+    mask |= event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
+    mask |= event->events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0;
+    drive(client, fd, mask);
+}
+
+static int on_ready(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+    (void)source, (void)events;
+    struct epoll_event batch[BATCH];
+    int count = epoll_wait(fd, batch, BATCH, 0);
+    for (int i = 0; i < count; i++)
+        take_event(arg, &batch[i]);
+    return 0;
 }
 
 static int curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
@@ -334,11 +356,11 @@ static int curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *arg, 
     struct watch *watch = watch_of(client, fd);
     watch->wanted = what != CURL_POLL_REMOVE;
     if (watch->wanted)
-        watch_arm(watch, fd, (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0));
+        watch_arm(client, fd, watch, (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0));
     else if (!watch->ours)
         watch_drop(client, fd);
     else if (watch->armed & EPOLLOUT)
-        watch_arm(watch, fd, EPOLLIN);
+        watch_arm(client, fd, watch, EPOLLIN);
     return 0;
 }
 
@@ -409,6 +431,8 @@ struct http_client *http_client_create(sd_event *loop, long most_connections_a_h
     struct http_client *client = mem_calloc(1, sizeof(*client));
     client->loop = sd_event_ref(loop);
     client->deadline_us = NEVER;
+    client->sockets = epoll_create1(EPOLL_CLOEXEC);
+    INVARIANT(sd_event_add_io(loop, &client->ready, client->sockets, EPOLLIN, on_ready, client) >= 0);
     INVARIANT(sd_event_add_defer(loop, &client->soon, on_soon, client) >= 0);
     INVARIANT(sd_event_source_set_enabled(client->soon, SD_EVENT_OFF) >= 0);
     INVARIANT(sd_event_add_time(loop, &client->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, client) >= 0);
@@ -535,6 +559,8 @@ void http_client_destroy(struct http_client **client_p)
     for (size_t fd = 0; fd < client->watch_room; fd++)
         watch_drop(client, (int)fd);
     free(client->watches);
+    sd_event_source_disable_unref(client->ready);
+    close(client->sockets);
     sd_event_source_disable_unref(client->soon);
     sd_event_source_disable_unref(client->timer);
     sd_event_unref(client->loop);

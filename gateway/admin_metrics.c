@@ -4,6 +4,7 @@
 #include "common/version.h"
 #include "gateway/admin.h"
 #include "gateway/follow.h"
+#include "gateway/queue.h"
 #include "gateway/workers.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -85,6 +86,21 @@ PRINT_UNITS(refused)
 PRINT_UNITS(failed)
 PRINT_UNITS(in_flight)
 
+static void print_brokers(struct printing *printing)
+{
+    const struct gateway *gateway = printing->control->gateway;
+    const struct view *view = printing->control->rollout.view;
+    char labels[160], fault[256];
+    for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++) {
+        uint64_t ready = 0;
+        for (unsigned j = 0; j < gateway->worker_count; j++)
+            ready += queue_broker_ready(gateway->workers[j].queue, view->units[i].unit, fault, sizeof(fault));
+        snprintf(labels, sizeof(labels), "unit=\"%s\"", view->units[i].unit->name);
+        if (view->table->units[i].broker_count > 0)
+            line(printing, labels, ready);
+    }
+}
+
 static void print_nodes(struct printing *printing, uint64_t (*value)(const struct node *node))
 {
     const struct view *view = printing->control->rollout.view;
@@ -135,7 +151,7 @@ static void print_agents(struct printing *printing)
     follow_each(printing->control->follow, print_agent_heard, printing);
 }
 
-static void print_broker_up(const struct follow_agent *agent, void *arg)
+static void print_agent_broker(const struct follow_agent *agent, void *arg)
 {
     char labels[400];
     const json_t *broker = json_object_get(agent->report, "broker");
@@ -144,9 +160,9 @@ static void print_broker_up(const struct follow_agent *agent, void *arg)
         line(arg, labels, json_is_true(json_object_get(broker, "up")));
 }
 
-static void print_brokers(struct printing *printing)
+static void print_agent_brokers(struct printing *printing)
 {
-    follow_each(printing->control->follow, print_broker_up, printing);
+    follow_each(printing->control->follow, print_agent_broker, printing);
 }
 
 /* An agent is another program: what it calls a topic must not break the text. */
@@ -187,10 +203,12 @@ static const struct series all_series[] = {
     {"unit_refused_total", "counter", "unit", "Requests that the unit's bulkhead refused.", print_unit_refused},
     {"unit_failed_total", "counter", "unit", "Requests that the unit's broker or nodes failed.", print_unit_failed},
     {"unit_in_flight", "gauge", "unit", "Requests to the unit that wait for their answer now.", print_unit_in_flight},
+    {"broker_connections", "gauge", "unit", "Threads whose connection to the unit's broker takes messages.",
+     print_brokers},
     {"node_usable", "gauge", "unit, color, node", "1 while the node takes requests.", print_node_usable},
     {"node_in_flight", "gauge", "unit, color, node", "Requests that the node has not answered.", print_node_in_flight},
     {"agent_heard", "gauge", "unit, agent", "1 while the agent's health reports arrive.", print_agents},
-    {"broker_up", "gauge", "unit, agent", "1 while the agent reaches its unit's broker.", print_brokers},
+    {"agent_broker_up", "gauge", "unit, agent", "1 while the agent reaches its unit's broker.", print_agent_brokers},
     {"queue_pending", "gauge", "unit, topic, partition", "Messages that the unit's agent has not delivered.",
      print_lag},
 };

@@ -8,6 +8,7 @@
 #include "gateway/admin.h"
 #include "common/diag_json.h"
 #include "gateway/follow.h"
+#include "gateway/queue.h"
 #include "gateway/workers.h"
 
 #define SUM(control, field) workers_sum((control)->gateway, offsetof(struct gateway_stats, field))
@@ -115,7 +116,7 @@ static bool is_of(const json_t *agent, struct str unit)
 }
 
 /* What a living agent of UNIT says of its broker; null where none does. A new reference. */
-static json_t *broker_of(const json_t *agents, struct str unit)
+static json_t *reported_broker(const json_t *agents, struct str unit)
 {
     size_t i;
     json_t *agent;
@@ -157,7 +158,27 @@ static json_t *node_of(const struct node *node, enum color color, const json_t *
                      "why", why, "in_flight", (int)atomic_load_explicit(&node->in_flight, memory_order_relaxed));
 }
 
-static json_t *unit_of(const struct table_unit *rules, const struct view_unit *joined, const json_t *agents)
+/* As this gateway's own connections find it, one a thread, and as the unit's agent does. */
+static json_t *broker_of(const struct control *control, const struct table_unit *rules, const struct unit *unit,
+                         const json_t *agents)
+{
+    const struct gateway *gateway = control->gateway;
+    char fault[256], first[256] = "";
+    unsigned ready = 0;
+    if (rules->broker_count == 0)
+        return json_null();
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
+        bool up = queue_broker_ready(gateway->workers[i].queue, unit, fault, sizeof(fault));
+        ready += up;
+        if (!up && first[0] == '\0')
+            memcpy(first, fault, sizeof(first));
+    }
+    return json_pack("{s:o,s:b,s:s,s:i,s:o}", "url", text_of(rules->brokers[0]), "up", ready == gateway->worker_count,
+                     "fault", first, "connections", (int)ready, "agent", reported_broker(agents, rules->name));
+}
+
+static json_t *unit_of(const struct control *control, const struct table_unit *rules, const struct view_unit *joined,
+                       const json_t *agents)
 {
     const struct unit *unit = joined->unit;
     json_t *nodes = json_array(), *weights = json_object();
@@ -170,7 +191,7 @@ static json_t *unit_of(const struct table_unit *rules, const struct view_unit *j
                      zone_name(rules->kind), "datacenter", text_of(rules->datacenter), "in_flight",
                      number(atomic_load(&unit->in_flight)), "requests", number(stat_get(&unit->requests)), "refused",
                      number(stat_get(&unit->refused)), "failed", number(stat_get(&unit->failed)), "weights", weights,
-                     "broker", broker_of(agents, rules->name), "nodes", nodes);
+                     "broker", broker_of(control, rules, unit, agents), "nodes", nodes);
 }
 
 static json_t *units_of(const struct control *control, const json_t *agents)
@@ -178,7 +199,7 @@ static json_t *units_of(const struct control *control, const json_t *agents)
     json_t *list = json_array();
     const struct view *view = control->rollout.view;
     for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++)
-        json_array_append_new(list, unit_of(&view->table->units[i], &view->units[i], agents));
+        json_array_append_new(list, unit_of(control, &view->table->units[i], &view->units[i], agents));
     return list;
 }
 

@@ -69,13 +69,10 @@ static int reload_config(struct control *control, struct change *change, struct 
 {
     struct gateway *gateway = control->gateway;
     if (read_config(control, &change->config, err) == -1 || check_access_log(change->config.log.access, err) == -1 ||
-        peer_networks_load(&change->peers, &change->config.ingress.trusted_peers, err) == -1)
+        peer_networks_load(&change->peers, &change->config.ingress.trusted_peers, err) == -1 ||
+        tls_reload(gateway->tls, &change->config, err) == -1)
         return -1;
     workers_pause(gateway, put_in_force, change);
-    if (tls_reload(gateway, err) == -1) {
-        workers_pause(gateway, put_in_force, change); /* back again */
-        return -1;
-    }
     if (!same_text(gateway->config.log.access, change->config.log.access))
         workers_call(gateway, change_access_log, NULL);
     enum log_level level;

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What libh2o lets HTTP/2 clients do and an edge must not: floods of cancelled streams and of frames that cost work
- * and carry nothing, and header fields that HTTP/1 nodes would read otherwise. A guard belongs to its connection.
+ * HTTP/2 client connections: libh2o speaks the protocol, and a guard on each connection looks at every frame before
+ * libh2o does. It ends connections that cancel streams or send empty work in floods, and answers streams whose bodies
+ * are too large or too slow. A worker's listener owns one struct h2_guards; a guard belongs to its socket.
  */
 #ifndef GATEWAY_H2_GUARD_H
 #define GATEWAY_H2_GUARD_H
 
 #include <h2o.h>
-#include <stdbool.h>
 
+struct h2_guards;
 struct worker;
 
-/* Serves SOCK in HTTP/2, guarded; its TLS handshake, if any, is done. */
-void h2_guard_accept(struct worker *worker, h2o_socket_t *sock);
+struct h2_guards *h2_guards_create(struct worker *worker);
+void h2_guards_destroy(struct h2_guards **guards);
 
-/* False, with a sentence in *fault, where the fields of an HTTP/2 request are not those of RFC 9113, section 8. */
-bool request_fields_acceptable(h2o_req_t *req, const char **fault);
+/* Serves SOCK in HTTP/2, guarded; its TLS handshake, if any, is done. */
+void h2_guards_accept(struct h2_guards *guards, h2o_socket_t *sock);
 
 #endif

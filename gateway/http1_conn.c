@@ -8,8 +8,9 @@
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
 #include "gateway/http1_answer.h"
+#include "gateway/http1_request.h"
 
-#define LINGER_MS         2000
+#define LINGER_MS         2000 /* also what a client that has ended its side is given for the answer, or a piece of it */
 #define SMALL_VECTORS     32
 #define BODY_RESERVE_MOST (64 * 1024) /* what is believed of a Content-Length before the bytes are there */
 
@@ -167,15 +168,27 @@ static void on_timeout(h2o_timeout_entry_t *entry)
         refuse(conn, VERDICT_TOO_SLOW, "The body did not arrive in time");
     else if (conn->phase == PHASE_HEAD && conn->scanned > 0)
         refuse(conn, VERDICT_TOO_SLOW, "The head did not arrive in time");
+    else if (conn->phase == PHASE_BUSY && h2o_socket_is_writing(conn->sock))
+        arm(conn, &conn->conns->linger_timeout); /* it takes its answer: the kernel knows when it does not */
     else
         close_now(conn);
+}
+
+/* More bytes are needed. */
+static void wait_for_input(struct http1_conn *conn, h2o_timeout_t *timeout)
+{
+    if (conn->half_closed)
+        close_now(conn);
+    else if (timeout != NULL)
+        arm(conn, timeout);
 }
 
 /* --- answering ------------------------------------------------------------------------------------------------- */
 
 static void finish(struct http1_conn *conn)
 {
-    bool keep_alive = conn->req.http1_is_persistent && !conn->half_closed;
+    bool keep_alive = conn->req.http1_is_persistent;
+    h2o_timeout_unlink(&conn->timer);
     drop_request(conn);
     if (keep_alive) {
         conn->phase = PHASE_HEAD;
@@ -204,8 +217,11 @@ static void on_piece_sent(h2o_socket_t *sock, const char *err)
         close_now(conn);
     else if (conn->answer.ended)
         finish(conn);
-    else
+    else {
+        if (conn->half_closed)
+            arm(conn, &conn->conns->linger_timeout);
         h2o_proceed_response(&conn->req);
+    }
 }
 
 static void on_deferred(h2o_timeout_entry_t *entry)
@@ -256,6 +272,8 @@ static void on_upgrade_sent(h2o_socket_t *sock, const char *err)
 static void process(struct http1_conn *conn)
 {
     h2o_timeout_unlink(&conn->timer);
+    if (conn->half_closed)
+        arm(conn, &conn->conns->linger_timeout);
     conn->phase = PHASE_BUSY;
     conn->req.entity = h2o_iovec_init(conn->body.base, conn->body.len);
     h2o_process_request(&conn->req);
@@ -311,6 +329,8 @@ static void read_body(struct http1_conn *conn)
         refuse(conn, verdict, verdict == VERDICT_BAD_REQUEST ? "The chunked body is malformed" : NULL);
     else if (complete)
         process(conn);
+    else
+        wait_for_input(conn, NULL);
 }
 
 static void on_continue_sent(h2o_socket_t *sock, const char *err)
@@ -346,56 +366,6 @@ static void begin_body(struct http1_conn *conn, const struct http1_head *head)
     }
 }
 
-/* Where TEXT of a head that lay at FROM is in its copy at TO. */
-static h2o_iovec_t moved(struct str text, const char *from, size_t len, char *to)
-{
-    if (text.base < from || text.base > from + len)
-        return h2o_iovec_init(text.base, text.len);
-    return h2o_iovec_init(to + (text.base - from), text.len);
-}
-
-static void add_header(h2o_req_t *req, h2o_iovec_t name, h2o_iovec_t value, h2o_iovec_t *upgrade)
-{
-    h2o_strtolower(name.base, name.len);
-    const h2o_token_t *token = h2o_lookup_token(name.base, name.len);
-    if (token == NULL)
-        h2o_add_header_by_str(&req->pool, &req->headers, name.base, name.len, 0, NULL, value.base, value.len);
-    else if (token == H2O_TOKEN_UPGRADE)
-        *upgrade = value;
-    else if (!token->is_init_header_special) /* Host, Content-Length, Transfer-Encoding, Expect */
-        h2o_add_header(&req->pool, &req->headers, token, NULL, value.base, value.len);
-}
-
-/* An Upgrade field counts where a Connection field names it. */
-static void set_upgrade(h2o_req_t *req, h2o_iovec_t upgrade)
-{
-    ssize_t at = -1;
-    while (upgrade.base != NULL && (at = h2o_find_header(&req->headers, H2O_TOKEN_CONNECTION, at)) >= 0) {
-        h2o_iovec_t value = req->headers.entries[at].value;
-        if (h2o_contains_token(value.base, value.len, H2O_STRLIT("upgrade"), ','))
-            req->upgrade = upgrade;
-    }
-}
-
-/* The head moves from the socket's input, which later reads may move, into the request's pool. */
-static void fill_request(struct http1_conn *conn, const struct http1_head *head)
-{
-    h2o_req_t *req = &conn->req;
-    const char *from = conn->sock->input->bytes;
-    h2o_iovec_t copy = h2o_strdup(&req->pool, from, head->size), upgrade = {NULL, 0};
-    req->input.method = moved(head->method, from, head->size, copy.base);
-    req->input.path = moved(head->target, from, head->size, copy.base);
-    if (head->host.base != NULL)
-        req->input.authority = moved(head->host, from, head->size, copy.base);
-    req->input.scheme = conn->sock->ssl != NULL ? &H2O_URL_SCHEME_HTTPS : &H2O_URL_SCHEME_HTTP;
-    req->version = 0x100 | head->minor_version;
-    h2o_vector_reserve(&req->pool, &req->headers, head->header_count);
-    for (size_t i = 0; i < head->header_count; i++)
-        add_header(req, moved(head->headers[i].name, from, head->size, copy.base),
-                   moved(head->headers[i].value, from, head->size, copy.base), &upgrade);
-    set_upgrade(req, upgrade);
-}
-
 static void begin_request(struct http1_conn *conn, const struct http1_head *head)
 {
     int64_t most = gateway_of(conn)->config.limits.requests_each_connection;
@@ -407,7 +377,7 @@ static void begin_request(struct http1_conn *conn, const struct http1_head *head
     conn->req.timestamps.request_begin_at = *h2o_get_timestamp(conn->super.ctx, NULL, NULL);
     conn->requests++;
     conn->req.http1_is_persistent = head->keep_alive && (most == 0 || conn->requests < (uint64_t)most);
-    fill_request(conn, head);
+    http1_request_fill(&conn->req, head, conn->sock->input->bytes, conn->sock->ssl != NULL);
     h2o_buffer_consume(&conn->sock->input, head->size);
     if (head->chunked || head->content_length > 0)
         begin_body(conn, head);
@@ -451,9 +421,9 @@ static void read_head(struct http1_conn *conn)
     if (verdict == HTTP1_COMPLETE && head.target.len > (size_t)config->limits.uri)
         verdict = HTTP1_URI_TOO_LONG;
     if (verdict == HTTP1_PARTIAL) {
-        if (conn->scanned == 0)
-            arm(conn, &conn->conns->head_timeout);
+        bool first = conn->scanned == 0;
         conn->scanned = input.len;
+        wait_for_input(conn, first ? &conn->conns->head_timeout : NULL);
     } else if (verdict == HTTP1_COMPLETE) {
         begin_request(conn, &head);
     } else if (verdict == HTTP1_BAD_VERSION && is_preface(conn)) {
@@ -469,13 +439,13 @@ static void advance(struct http1_conn *conn)
     if (conn->phase == PHASE_BODY) {
         read_body(conn);
     } else if (conn->phase == PHASE_HEAD) {
-        set_reading(conn, true);
+        set_reading(conn, !conn->half_closed);
         if (conn->sock->input->size > 0)
             read_head(conn);
         else if (conn->conns->worker->draining && conn->requests > 0)
             close_now(conn);
         else
-            arm(conn, &conn->conns->idle_timeout);
+            wait_for_input(conn, &conn->conns->idle_timeout);
     } else if (conn->phase == PHASE_REFUSED) {
         h2o_buffer_consume(&conn->sock->input, conn->sock->input->size);
     } else if (conn->sock->input->size >= (size_t)gateway_of(conn)->config.limits.head) {
@@ -483,22 +453,23 @@ static void advance(struct http1_conn *conn)
     }
 }
 
-/* The client is gone, or says no more. An answer that has left the handler still gets its chance. */
-static void on_end(struct http1_conn *conn)
+/* The client is gone, or says no more: which of the two, only writing to it tells. It gets a moment for its answer. */
+static void on_end(struct http1_conn *conn, bool reset)
 {
-    if (conn->phase == PHASE_BUSY && conn->answer.ended) {
-        conn->half_closed = true;
-        set_reading(conn, false);
-    } else {
+    if (conn->phase != PHASE_BUSY || reset) {
         close_now(conn);
+        return;
     }
+    conn->half_closed = true;
+    set_reading(conn, false);
+    arm(conn, &conn->conns->linger_timeout);
 }
 
 static void on_read(h2o_socket_t *sock, const char *err)
 {
     struct http1_conn *conn = sock->data;
     if (err != NULL)
-        on_end(conn);
+        on_end(conn, err != h2o_socket_error_closed);
     else
         advance(conn);
 }

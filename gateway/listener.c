@@ -30,6 +30,7 @@ struct acceptor {
 struct listener {
     struct worker *worker;
     struct http1_conns *http1;
+    struct h2_guards *http2;
     struct acceptor *acceptors;
     size_t acceptor_count;
     h2o_linklist_t clients;
@@ -253,7 +254,7 @@ static void on_handshake(h2o_socket_t *sock, const char *err)
     }
     h2o_iovec_t protocol = h2o_socket_ssl_get_selected_protocol(sock);
     if (h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2")))
-        h2_guard_accept(worker, sock);
+        h2_guards_accept(client->listener->http2, sock);
     else
         http1_conns_accept(client->listener->http1, sock);
 }
@@ -372,7 +373,7 @@ static void on_accept(h2o_socket_t *sock, const char *err)
 
 static void on_preface(struct worker *worker, h2o_socket_t *sock)
 {
-    h2_guard_accept(worker, sock);
+    h2_guards_accept(worker->listener->http2, sock);
 }
 
 int listener_create(struct worker *worker, struct listener **out, struct error *err)
@@ -385,6 +386,7 @@ int listener_create(struct worker *worker, struct listener **out, struct error *
     h2o_linklist_init_anchor(&listener->clients);
     h2o_timeout_init(worker->h2o.loop, &listener->handshake_timeout, (uint64_t)gateway->config.limits.head_timeout);
     h2o_timeout_init(worker->h2o.loop, &listener->pause_timeout, PAUSE_MS);
+    listener->http2 = h2_guards_create(worker);
     listener->http1 = http1_conns_create(worker, gateway->config.ingress.http2_clear ? on_preface : NULL);
     if (gateway->peer_counts == NULL)
         gateway->peer_counts = peer_counts_create();
@@ -436,6 +438,7 @@ void listener_destroy(struct listener **listener)
     close_acceptors(old);
     close_clients(old);
     http1_conns_destroy(&old->http1);
+    h2_guards_destroy(&old->http2);
     if (old->spare_fd >= 0)
         close(old->spare_fd);
     h2o_timeout_dispose(old->worker->h2o.loop, &old->handshake_timeout);

@@ -8,7 +8,7 @@
 #include "gateway/access_log.h"
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
-#include "gateway/h2_guard.h"
+#include "gateway/h2_fields.h"
 #include "gateway/identity.h"
 #include "gateway/peer.h"
 #include "gateway/queue.h"
@@ -236,12 +236,13 @@ static bool path_plain(const h2o_req_t *req)
     return identity_path_plain((struct str){req->path.base, len});
 }
 
-static bool acceptable(h2o_req_t *req, const char **fault)
+static enum verdict check(h2o_req_t *req, const char **fault)
 {
-    if (req->version >= 0x200 && !request_fields_acceptable(req, fault))
-        return false;
+    enum verdict verdict = req->version >= 0x200 ? h2_fields_check(req, fault) : VERDICT_OK;
+    if (verdict != VERDICT_OK || path_plain(req))
+        return verdict;
     *fault = "The path has dot segments, NUL or malformed escapes";
-    return path_plain(req);
+    return VERDICT_BAD_REQUEST;
 }
 
 int request_on_req(h2o_handler_t *handler, h2o_req_t *req)
@@ -249,8 +250,9 @@ int request_on_req(h2o_handler_t *handler, h2o_req_t *req)
     (void)handler;
     struct exchange *exchange = begin(req);
     const char *fault = NULL;
-    if (!acceptable(req, &fault)) {
-        exchange_fail(exchange, VERDICT_BAD_REQUEST, fault);
+    enum verdict verdict = check(req, &fault);
+    if (verdict != VERDICT_OK) {
+        exchange_fail(exchange, verdict, fault);
         return 0;
     }
     exchange->trusted_peer = peer_trusted(exchange->worker->gateway, req->conn);

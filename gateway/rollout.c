@@ -6,7 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "gateway/rules_cache.h"
+#include "common/rules_cache.h"
 #include "gateway/workers.h"
 #include "rules/rules.h"
 

@@ -92,17 +92,17 @@ int tls_create(struct gateway *gateway, struct error *err)
     return 0;
 }
 
-int tls_reload(struct gateway *gateway, struct error *err)
+int tls_reload(struct tls *tls, const struct gateway_config *config, struct error *err)
 {
-    if (gateway->tls == NULL)
+    if (tls == NULL)
         return 0;
-    SSL_CTX *fresh = load(&gateway->config, err);
+    SSL_CTX *fresh = load(config, err);
     if (fresh == NULL)
         return -1;
-    pthread_mutex_lock(&gateway->tls->lock);
-    SSL_CTX *before = gateway->tls->context;
-    gateway->tls->context = fresh;
-    pthread_mutex_unlock(&gateway->tls->lock);
+    pthread_mutex_lock(&tls->lock);
+    SSL_CTX *before = tls->context;
+    tls->context = fresh;
+    pthread_mutex_unlock(&tls->lock);
     SSL_CTX_free(before);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include "common/error.h"
 
 struct gateway;
+struct gateway_config;
 struct tls;
 
 /* Loads ingress.tls_certificate and ingress.tls_key into gateway->tls, which stays NULL where ingress.tls_listen is
@@ -18,8 +19,9 @@ struct tls;
 int tls_create(struct gateway *gateway, struct error *err) MUST_CHECK;
 void tls_destroy(struct tls **tls);
 
-/* Loads them again; connections that are open keep what they have. On a fault everything stays as it was. */
-int tls_reload(struct gateway *gateway, struct error *err) MUST_CHECK;
+/* Loads the files that CONFIG names in their place; connections that are open keep what they have. On a fault
+ * everything stays as it was. */
+int tls_reload(struct tls *tls, const struct gateway_config *config, struct error *err) MUST_CHECK;
 
 /* A reference to the certificate in force, for SSL_CTX_free(). From any thread. */
 SSL_CTX *tls_acquire(struct tls *tls);

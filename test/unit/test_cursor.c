@@ -92,6 +92,31 @@ static void what_is_out_of_order_or_malformed_is_refused(void **state)
     assert_false(cursor_decode(STR_LIT("1-1"), absent, STR_LIT("-1"), &cursor));
 }
 
+static void what_lies_beyond_the_streams_end_is_forgotten(void **state)
+{
+    (void)state;
+    static const struct {
+        struct stream_id last;
+        bool beyond;
+        size_t ranges;
+        struct stream_id watermark, end;
+    } cases[] = {
+        {{1009, 1}, false, 2, {1000, 3}, {1009, 1}}, {{1009, 0}, true, 1, {1000, 3}, {1002, 0}},
+        {{1001, 7}, true, 1, {1000, 3}, {1001, 7}},  {{1000, 5}, true, 1, {1000, 3}, {1000, 5}},
+        {{1000, 4}, true, 0, {1000, 3}, {0, 0}},     {{500, 0}, true, 0, {500, 0}, {0, 0}},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct cursor cursor;
+        assert_true(cursor_decode(STR_LIT("1000-3"), STR_LIT("0-5:2,7-1"), STR_LIT("44"), &cursor));
+        assert_int_equal(cursor_clip(&cursor, cases[i].last), cases[i].beyond);
+        assert_int_equal(cursor.done_count, cases[i].ranges);
+        assert_int_equal(stream_id_compare(cursor.watermark, cases[i].watermark), 0);
+        if (cursor.done_count > 0)
+            assert_int_equal(stream_id_compare(cursor.done[cursor.done_count - 1].last, cases[i].end), 0);
+        cursor_free(&cursor);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +125,7 @@ int main(void)
         cmocka_unit_test(the_documented_example_means_what_it_says),
         cmocka_unit_test(ranges_survive_the_way_there_and_back),
         cmocka_unit_test(what_is_out_of_order_or_malformed_is_refused),
+        cmocka_unit_test(what_lies_beyond_the_streams_end_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

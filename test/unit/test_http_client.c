@@ -32,6 +32,7 @@ static unsigned seen;
 struct heard {
     int done;
     long status;
+    bool timed_out;
     int64_t retry_after_ms;
     char body[MOST_HEARD], error[256], streamed[MOST_HEARD];
     struct http_transfer *cancel; /* inside its own callback */
@@ -134,6 +135,7 @@ static void on_done(void *arg, const struct http_response *response)
     struct heard *heard = arg;
     heard->done++;
     heard->status = response->status;
+    heard->timed_out = response->timed_out;
     heard->retry_after_ms = response->retry_after_ms;
     snprintf(heard->body, sizeof(heard->body), "%.*s", STR_ARG(response->body));
     snprintf(heard->error, sizeof(heard->error), "%s", response->error);
@@ -267,6 +269,7 @@ static void an_answer_that_does_not_come_times_out(void **state)
     assert_int_equal(heard.status, 0);
     assert_string_not_equal(heard.error, "");
     assert_in_range(clock_monotonic_us() - from_us, 140000, 5000000);
+    assert_true(heard.timed_out);
     assert_non_null(kept);
 }
 

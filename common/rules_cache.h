@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The file of `store.cache`: the last rules in force and their record, so that a gateway starts and routes while its
+ * The file of `store.cache`: the last rules in force and their record, so that a process starts with them while its
  * store is away. It is a rule file whose first line, a comment, holds the record.
  */
-#ifndef GATEWAY_RULES_CACHE_H
-#define GATEWAY_RULES_CACHE_H
+#ifndef COMMON_RULES_CACHE_H
+#define COMMON_RULES_CACHE_H
 
 #include "common/store.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/rules_cache.h"
+#include "common/rules_cache.h"
 
 #include <stdlib.h>
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/version.h"
+#include "unit-agent/admin.h"
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* A metric with a value for each partition, or for each node. */
+struct series {
+    const char *name, *type, *labels, *help;
+    uint64_t (*of_partition)(const struct partition *partition);
+    uint64_t (*of_node)(const struct node *node);
+};
+
+static uint64_t pending(const struct partition *partition)
+{
+    return partition_pending(partition);
+}
+
+static uint64_t held(const struct partition *partition)
+{
+    return partition->undone;
+}
+
+static uint64_t node_up(const struct node *node)
+{
+    return node->up;
+}
+
+static const struct series all_series[] = {
+    {"agent_queue_pending", "gauge", "topic, partition", "Messages that are not acknowledged.", pending, NULL},
+    {"agent_queue_held", "gauge", "topic, partition", "Those of them that are in this agent's memory.", held, NULL},
+    {"agent_node_up", "gauge", "color, node", "1 while the node answers.", NULL, node_up},
+};
+
+#define LATENCY_NAME "agent_delivery_latency_seconds"
+#define LATENCY_HELP "From the whole request at the gateway to the app's 2xx."
+
+static void print_partitions(const struct agent *agent, const struct series *series, struct buf *out)
+{
+    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    for (size_t i = 0; i < partitions->count; i++)
+        buf_printf(out, "ldcgate_%s{topic=\"%s\",partition=\"%u\"} %lu\n", series->name, partitions->items[i]->topic,
+                   partitions->items[i]->number, (unsigned long)series->of_partition(partitions->items[i]));
+}
+
+static void print_nodes(const struct agent *agent, const struct series *series, struct buf *out)
+{
+    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next)
+        if (node->listed)
+            buf_printf(out, "ldcgate_%s{color=\"%s\",node=\"%s\"} %lu\n", series->name, color_name(node->color),
+                       node->url, (unsigned long)series->of_node(node));
+}
+
+static void refresh_held(struct agent *agent)
+{
+    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    uint64_t held_now = 0, bytes = 0;
+    for (size_t i = 0; i < partitions->count; i++) {
+        held_now += partitions->items[i]->undone;
+        bytes += partitions->items[i]->bytes;
+    }
+    stat_set(&agent->stats.agent_messages_held, held_now);
+    stat_set(&agent->stats.agent_message_bytes, bytes);
+}
+
+static void refresh(struct agent *agent)
+{
+    refresh_held(agent);
+    uint64_t nodes = 0, up = 0;
+    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next) {
+        nodes += node->listed;
+        up += node->listed && node->up;
+    }
+    stat_set(&agent->stats.agent_nodes, nodes);
+    stat_set(&agent->stats.agent_nodes_up, up);
+    stat_set(&agent->stats.ready, agent_unready(agent) == NULL);
+}
+
+void admin_get_metrics(struct httpd_request *request, void *context)
+{
+    struct agent *agent = context;
+    struct buf out = {0};
+    const void *block = &agent->stats;
+    const struct stat_histogram *latency = &agent->stats.latency;
+    refresh(agent);
+    stats_print(agent_stat_rows, agent_stat_row_count, &block, 1, "", &out);
+    stats_print_histogram(LATENCY_NAME, LATENCY_HELP, &latency, 1, "", &out);
+    stats_print_head("build_info", "gauge", "1; the label tells which build this is.", &out);
+    buf_printf(&out, "ldcgate_build_info{version=\"" LDCGATE_VERSION "\"} 1\n");
+    for (const struct series *series = all_series; series < all_series + COUNT_OF(all_series); series++) {
+        stats_print_head(series->name, series->type, series->help, &out);
+        if (series->of_partition != NULL)
+            print_partitions(agent, series, &out);
+        else
+            print_nodes(agent, series, &out);
+    }
+    httpd_respond(request, 200, "text/plain; version=0.0.4", buf_str(&out));
+    buf_free(&out);
+}
+
+void admin_document_metrics(struct buf *out)
+{
+    buf_printf(out, "| Metric | Kind | Meaning |\n|---|---|---|\n");
+    stats_document(agent_stat_rows, agent_stat_row_count, out);
+    buf_printf(out, "| `ldcgate_%s` | histogram | %s |\n", LATENCY_NAME, LATENCY_HELP);
+    buf_printf(out, "| `ldcgate_build_info` (version) | gauge | 1; the label tells which build this is. |\n");
+    for (const struct series *series = all_series; series < all_series + COUNT_OF(all_series); series++)
+        buf_printf(out, "| `ldcgate_%s` (%s) | %s | %s |\n", series->name, series->labels, series->type, series->help);
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/agent.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/invariant.h"
+#include "common/log.h"
+#include "unit-agent/admin.h"
+#include "unit-agent/health.h"
+
+#define STORE_TICK_US 1000000
+#define ENDING_US     10000
+
+/* --- the rules --------------------------------------------------------------------------------------------------- */
+
+static void on_rules(void *arg, const struct table *table)
+{
+    struct agent *agent = arg;
+    uint32_t unit = table_unit_index(table, str_of(agent->config.unit));
+    if (unit == NO_UNIT) {
+        snprintf(agent->unit_fault, sizeof(agent->unit_fault), "the rules of epoch %lu name no unit %s",
+                 (unsigned long)table->epoch, agent->config.unit);
+        log_warning("unit.gone", "%s; what is in its streams is delivered as before", agent->unit_fault);
+        return;
+    }
+    agent->unit_fault[0] = '\0';
+    nodes_adopt(agent->nodes, &table->units[unit]);
+    inbox_adopt(agent->inbox, table, &table->units[unit]);
+}
+
+static void enroll(struct agent *agent)
+{
+    struct error err = {ERROR_NONE, ""};
+    int failed = store_register(agent->rules.store, &agent->self, &err);
+    if (failed != 0 && strcmp(err.text, agent->register_fault) != 0)
+        log_warning("store.register", "%s", err.text);
+    snprintf(agent->register_fault, sizeof(agent->register_fault), "%s", err.text);
+}
+
+static void follow_store(struct agent *agent)
+{
+    uint64_t epoch = agent->rules.record.epoch;
+    rules_follow_sync(&agent->rules);
+    if (agent->rules.up)
+        enroll(agent);
+    if (agent->rules.record.epoch != epoch)
+        health_changed(agent->health);
+}
+
+static int on_store(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+    (void)source, (void)fd, (void)events;
+    struct agent *agent = arg;
+    store_drain(agent->rules.store);
+    follow_store(agent);
+    return 0;
+}
+
+static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    follow_store(arg);
+    sd_event_source_set_time_relative(source, STORE_TICK_US);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* --- what happens ------------------------------------------------------------------------------------------------ */
+
+static void on_acknowledged(void *arg, struct partition *partition)
+{
+    (void)partition;
+    inbox_record(((struct agent *)arg)->inbox);
+}
+
+static void on_nodes_changed(void *arg)
+{
+    struct agent *agent = arg;
+    if (agent->delivery != NULL)
+        delivery_wake(agent->delivery);
+    if (agent->health != NULL)
+        health_changed(agent->health);
+}
+
+static void on_broker_changed(void *arg)
+{
+    struct agent *agent = arg;
+    if (agent->health != NULL)
+        health_changed(agent->health);
+}
+
+static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    struct agent *agent = arg;
+    inbox_tick(agent->inbox);
+    health_tell(agent->health);
+    sd_event_source_set_time_relative(source, (uint64_t)agent->config.health.interval * 1000);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+const char *agent_unready(const struct agent *agent)
+{
+    if (agent->end_by_us != 0)
+        return "this agent is ending";
+    if (agent->rules.table == NULL)
+        return "this agent has no rules yet";
+    if (agent->unit_fault[0] != '\0')
+        return agent->unit_fault;
+    return inbox_broker_fault(agent->inbox);
+}
+
+/* --- signals ----------------------------------------------------------------------------------------------------- */
+
+static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    struct agent *agent = arg;
+    bool idle = stat_get(&agent->stats.agent_deliveries_in_flight) == 0 && inbox_idle(agent->inbox);
+    if (idle || clock_monotonic_us() >= agent->end_by_us) {
+        log_info("agent.ended", idle ? "everything that was delivered is recorded" : "delivery.stop_timeout is over");
+        return sd_event_exit(agent->loop, EXIT_SUCCESS);
+    }
+    sd_event_source_set_time_relative(source, ENDING_US);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* A second signal ends it at once. */
+static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *arg)
+{
+    (void)source;
+    struct agent *agent = arg;
+    if (agent->end_by_us != 0)
+        return sd_event_exit(agent->loop, EXIT_SUCCESS);
+    log_info("agent.ending", "signal %u: nothing more is read or begun", info->ssi_signo);
+    sd_notify(0, "STOPPING=1");
+    agent->end_by_us = clock_monotonic_us() + (uint64_t)agent->config.delivery.stop_timeout * 1000;
+    inbox_stop(agent->inbox);
+    delivery_stop(agent->delivery);
+    return sd_event_add_time_relative(agent->loop, &agent->ending, CLOCK_MONOTONIC, 0, 0, on_ending, agent);
+}
+
+static int read_config(const struct agent *agent, struct agent_config *config, struct error *err)
+{
+    struct diag_list diags = {.file = agent->config_path ? agent->config_path : "options"};
+    struct buf text = {0};
+    int result = 0;
+    if (agent_config_load(agent->config_path, agent->overrides, config, &diags) != 0) {
+        diag_print(&diags, &text);
+        result = error_set(err, ERROR_INPUT, "%s", buf_str(&text).base);
+    } else if (options_unreloadable(agent_options, agent_option_count, &agent->config, config, &text) > 0)
+        result = error_set(err, ERROR_REFUSED, "these options take effect at a restart only: %s", text.base);
+    buf_free(&text);
+    diag_free(&diags);
+    return result;
+}
+
+static void set_log_level(const struct agent *agent)
+{
+    enum log_level level = LOG_LEVEL_INFO;
+    log_level_parse(agent->config.log.level, &level);
+    log_setup("ldc-agent", level);
+}
+
+int agent_reload(struct agent *agent, struct error *err)
+{
+    struct agent_config config = {0};
+    int result = read_config(agent, &config, err);
+    if (result == 0) {
+        options_exchange(agent_options, agent_option_count, &agent->config, &config);
+        set_log_level(agent);
+        follow_store(agent);
+        delivery_wake(agent->delivery);
+    }
+    options_free(agent_options, agent_option_count, &config);
+    return result;
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *arg)
+{
+    (void)source, (void)info;
+    struct agent *agent = arg;
+    struct error err;
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lu", (unsigned long)clock_monotonic_us());
+    bool taken = agent_reload(agent, &err) == 0;
+    if (taken)
+        log_info("config.reloaded", "the configuration was read again");
+    else
+        log_error("config.refused", "%s", err.text);
+    stat_add(taken ? &agent->stats.reloads_total : &agent->stats.reloads_refused_total, 1);
+    sd_notify(0, "READY=1");
+    return 0;
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    INVARIANT(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* --- start and stop ---------------------------------------------------------------------------------------------- */
+
+static int read_secrets(struct agent *agent, struct error *err)
+{
+    const char *broker = agent->config.broker.password_file, *admin = agent->config.admin.token_file;
+    if ((broker != NULL && (agent->broker_password = file_read_secret(broker, err)) == NULL) ||
+        (admin != NULL && (agent->admin_token = file_read_secret(admin, err)) == NULL))
+        return -1;
+    return 0;
+}
+
+/* Who this process is, once its admin listener has a port. */
+static void introduce(struct agent *agent)
+{
+    char host[48] = "";
+    gethostname(host, sizeof(host) - 1);
+    snprintf(agent->name, sizeof(agent->name), "%s%s", agent->config.name ? "" : "agent-",
+             agent->config.name ? agent->config.name : agent->config.unit);
+    struct store_member *self = &agent->self;
+    *self = (struct store_member){.role = "agent", .pid = (long)getpid(), .alive = true};
+    snprintf(self->name, sizeof(self->name), "%s", agent->name);
+    snprintf(self->unit, sizeof(self->unit), "%s", agent->config.unit);
+    snprintf(self->datacenter, sizeof(self->datacenter), "%s",
+             agent->config.datacenter ? agent->config.datacenter : "");
+    admin_url(agent->admin, host, self->admin, sizeof(self->admin));
+}
+
+static void create_parts(struct agent *agent)
+{
+    agent->nodes = nodes_create(agent->loop, &agent->config, on_nodes_changed, agent);
+    agent->delivery = delivery_create(agent->loop, &(struct delivery_config){.options = &agent->config,
+                                                                             .unit = str_of(agent->config.unit),
+                                                                             .nodes = agent->nodes,
+                                                                             .stats = &agent->stats,
+                                                                             .acknowledged = on_acknowledged,
+                                                                             .arg = agent});
+    agent->inbox = inbox_create(agent->loop, &(struct inbox_config){
+                                                 .options = &agent->config,
+                                                 .password = agent->broker_password,
+                                                 .stats = &agent->stats,
+                                                 .hooks = {delivery_ready, delivery_withdraw, agent->delivery},
+                                                 .changed = on_broker_changed,
+                                                 .arg = agent,
+                                             });
+    agent->health = health_create(agent);
+}
+
+static int add_sources(struct agent *agent)
+{
+    int fd = store_watch_fd(agent->rules.store);
+    int failed = fd != -1 ? sd_event_add_io(agent->loop, NULL, fd, EPOLLIN, on_store, agent) : 0;
+    failed |= sd_event_add_time_relative(agent->loop, NULL, CLOCK_MONOTONIC, STORE_TICK_US, 0, on_store_tick, agent);
+    failed |= sd_event_add_time_relative(agent->loop, &agent->tick, CLOCK_MONOTONIC,
+                                         (uint64_t)agent->config.health.interval * 1000, 1000, on_tick, agent);
+    failed |= sd_event_add_signal(agent->loop, NULL, SIGTERM, on_end, agent);
+    failed |= sd_event_add_signal(agent->loop, NULL, SIGINT, on_end, agent);
+    failed |= sd_event_add_signal(agent->loop, NULL, SIGHUP, on_reload, agent);
+    return failed;
+}
+
+static int start(struct agent *agent, struct error *err)
+{
+    if (read_secrets(agent, err) != 0)
+        return -1;
+    create_parts(agent);
+    if ((agent->admin = admin_create(agent, err)) == NULL)
+        return -1;
+    introduce(agent);
+    agent->rules = (struct rules_follow){
+        .stats = &agent->stats, .cache = agent->config.store.cache, .adopted = on_rules, .arg = agent};
+    if (rules_follow_open(&agent->rules, agent->config.store.location ? agent->config.store.location : "", err) != 0)
+        return -1;
+    if (add_sources(agent) < 0)
+        return error_set(err, ERROR_SYSTEM, "cannot set up the loop");
+    follow_store(agent);
+    return 0;
+}
+
+static void stop(struct agent *agent)
+{
+    admin_destroy(&agent->admin);
+    inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
+    delivery_destroy(&agent->delivery);
+    nodes_destroy(&agent->nodes);
+    health_destroy(&agent->health);
+    if (agent->rules.store != NULL)
+        rules_follow_close(&agent->rules);
+    sd_event_source_disable_unref(agent->tick);
+    sd_event_source_disable_unref(agent->ending);
+    sd_event_unref(agent->loop);
+    free(agent->admin_token);
+    free(agent->broker_password);
+    options_free(agent_options, agent_option_count, &agent->config);
+}
+
+static int serve(struct agent *agent)
+{
+    struct error err;
+    set_log_level(agent);
+    INVARIANT(sd_event_new(&agent->loop) >= 0);
+    if (start(agent, &err) != 0) {
+        log_error("agent.start", "%s", err.text);
+        return EXIT_FAILURE;
+    }
+    log_info("agent.ready", "%s delivers what is in the streams of %s, by epoch %lu", agent->name, agent->config.unit,
+             (unsigned long)agent->rules.record.epoch);
+    sd_notify(0, "READY=1");
+    return sd_event_loop(agent->loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int load_config(struct agent *agent)
+{
+    struct diag_list diags = {.file = agent->config_path ? agent->config_path : "options"};
+    struct buf faults = {0};
+    int result = agent_config_load(agent->config_path, agent->overrides, &agent->config, &diags);
+    diag_print(&diags, &faults);
+    fputs(buf_str(&faults).base, stderr);
+    buf_free(&faults);
+    diag_free(&diags);
+    return result;
+}
+
+int agent_run(const char *config_path, const char *const *overrides)
+{
+    struct agent agent = {.config_path = config_path, .overrides = overrides, .started_us = clock_wall_us()};
+    stat_set(&agent.stats.start_time_seconds, agent.started_us / 1000000);
+    block_signals();
+    int status = load_config(&agent) == 0 ? serve(&agent) : EXIT_FAILURE;
+    stop(&agent);
+    return status;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The process: one thread, one event loop. It owns everything here.
+ *
+ * Lifecycle: configuration -> rules (cache file, store) -> broker, nodes, deliveries -> READY -> (SIGHUP: reload) ->
+ * SIGTERM or SIGINT: reads and begins nothing more, finishes what is in flight, writes the cursors -> end.
+ */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include "unit-agent/config.h"
+#include "unit-agent/delivery.h"
+#include "unit-agent/inbox.h"
+#include "unit-agent/nodes.h"
+#include "unit-agent/rules_follow.h"
+
+struct admin;
+struct health;
+
+struct agent {
+    const char *config_path;      /* NULL: none */
+    const char *const *overrides; /* NULL-terminated */
+    struct agent_config config;
+    char name[64];
+    char *admin_token, *broker_password; /* NULL: none */
+    sd_event *loop;
+    struct agent_stats stats;
+    struct rules_follow rules;
+    struct nodes *nodes;
+    struct delivery *delivery;
+    struct inbox *inbox;
+    struct health *health;
+    struct admin *admin;
+    struct store_member self;
+    sd_event_source *tick, *ending;
+    char register_fault[480]; /* "" while the store lists this agent */
+    char unit_fault[160];     /* "" while the rules in force name the unit */
+    uint64_t started_us;      /* wall */
+    uint64_t end_by_us;       /* monotonic; 0: not ending */
+};
+
+/* Runs an agent until it is told to end. Returns the exit status. OVERRIDES: "NAME=VALUE", NULL-terminated. */
+int agent_run(const char *config_path, const char *const *overrides);
+
+/* SIGHUP: reads the configuration and the store again. What cannot be taken leaves everything as it is. */
+int agent_reload(struct agent *agent, struct error *err) MUST_CHECK;
+
+/* NULL while /readyz says so; else why not. */
+const char *agent_unready(const struct agent *agent);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent's counters: STAT(name, kind, "help"). One list: struct, Prometheus text and docs/METRICS.md come from it.
+ */
+STAT(agent_messages_read_total, STAT_COUNTER, "Messages read from the unit's streams and not known to be done.")
+STAT(agent_messages_malformed_total, STAT_COUNTER,
+     "Entries that cannot be delivered: no envelope, or control characters.")
+STAT(agent_messages_held, STAT_GAUGE, "Messages in memory: read, and not acknowledged yet.")
+STAT(agent_message_bytes, STAT_GAUGE, "Memory that the messages take.")
+STAT(agent_deliveries_total, STAT_COUNTER, "Exchanges with the app's nodes begun: each one an attempt.")
+STAT(agent_deliveries_in_flight, STAT_GAUGE, "Exchanges with the app's nodes under way.")
+STAT(agent_acknowledged_total, STAT_COUNTER, "Messages that the app answered with 2xx.")
+STAT(agent_retries_total, STAT_COUNTER, "Attempts that failed: the message is delivered again.")
+STAT(agent_deferred_total, STAT_COUNTER,
+     "Attempts answered with 429 or 503: delivered again, and not counted as a failure.")
+STAT(agent_cursor_writes_total, STAT_COUNTER, "Cursors written; each one records all acknowledgements since the last.")
+STAT(agent_cursor_failures_total, STAT_COUNTER, "Cursors that the broker did not confirm; they are written again.")
+STAT(agent_entries_trimmed_total, STAT_COUNTER,
+     "Acknowledged entries removed because they are older than their topic's retention.")
+STAT(agent_stream_regressions_total, STAT_COUNTER,
+     "Streams that ended before what was already read: the broker lost entries.")
+STAT(agent_broker_up, STAT_GAUGE, "1 while the unit's primary broker serves this agent.")
+STAT(agent_nodes_up, STAT_GAUGE, "Nodes of the unit's app that answer.")
+STAT(agent_nodes, STAT_GAUGE, "Nodes of the unit's app that the rules name.")
+STAT(start_time_seconds, STAT_GAUGE, "When this process started, in seconds since 1970.")
+STAT(ready, STAT_GAUGE,
+     "1 while /readyz says so: rules are there that name the unit, its broker serves, and nothing ends.")
+STAT(rules_epoch, STAT_GAUGE, "Epoch of the rules in force.")
+STAT(rules_version, STAT_GAUGE, "Version of the rules in force.")
+STAT(rules_from_cache, STAT_GAUGE,
+     "1 while the rules in force come from the cache file and the store has not confirmed them.")
+STAT(rules_adopted_total, STAT_COUNTER, "Rule versions put in force.")
+STAT(rules_refused_total, STAT_COUNTER, "Rule versions of the store that were refused; the old ones stay in force.")
+STAT(rules_cache_faults_total, STAT_COUNTER, "Times that the cache file of the rules could not be written.")
+STAT(store_up, STAT_GAUGE, "1 while the store answers and is not behind the rules in force.")
+STAT(store_epoch, STAT_GAUGE, "Epoch that the store told last.")
+STAT(store_faults_total, STAT_COUNTER, "Times that the store went away or fell behind.")
+STAT(reloads_total, STAT_COUNTER, "Configurations reloaded at SIGHUP.")
+STAT(reloads_refused_total, STAT_COUNTER, "Configurations refused at SIGHUP; the old one stays.")

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/config.h"
+
+#include <ctype.h>
+
+#include "common/file.h"
+#include "common/log.h"
+#include "common/protocol.h"
+
+#define AT(field)   offsetof(struct agent_config, field)
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define KIB         1024LL
+#define MIB         (1024 * KIB)
+#define GIB         (1024 * MIB)
+#define MINUTE_MS   60000LL
+#define DAY_MS      (1440 * MINUTE_MS)
+#define CONFIG_MOST ((size_t)MIB)
+
+const struct option agent_options[] = {
+    {"name", option_set_string, AT(name), 0, 0, "", false,
+     "This agent's name in logs, events and the store; `agent-` and the unit where empty."},
+    {"unit", option_set_string, AT(unit), 0, 0, NULL, false, "The unit whose streams this agent delivers."},
+    {"datacenter", option_set_string, AT(datacenter), 0, 0, "", false, "The datacentre that this agent stands in."},
+
+    {"admin.listen", option_set_string, AT(admin.listen), 0, 0, "127.0.0.1:9180", false,
+     "Address of the admin listener; anything but loopback wants a token."},
+    {"admin.token_file", option_set_string, AT(admin.token_file), 0, 0, "", false,
+     "File with the bearer token that the admin listener asks for."},
+
+    {"store.location", option_set_string, AT(store.location), 0, 0, "dir:/var/lib/ldcgate/store", false,
+     "The control store: `dir:PATH` is a folder shared by the processes of one machine."},
+    {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
+     "File that keeps the last rules in force, so that an agent starts and delivers while its store is away."},
+
+    {"broker.user", option_set_string, AT(broker.user), 0, 0, "", false, "User name for the brokers."},
+    {"broker.password_file", option_set_string, AT(broker.password_file), 0, 0, "", false,
+     "File with the brokers' password."},
+    {"broker.timeout", option_set_duration, AT(broker.timeout), 10, 10 * MINUTE_MS, "2s", false,
+     "How long the broker may take to answer a command before the connection is given up."},
+    {"broker.must_be_durable", option_set_bool, AT(broker.must_be_durable), 0, 0, "true", false,
+     "Refuse brokers that keep no append-only file."},
+
+    {"delivery.concurrency", option_set_int, AT(delivery.concurrency), 1, 10000, "128", true,
+     "Messages in flight to the app's nodes at once; never more than one of a user and topic."},
+    {"delivery.timeout", option_set_duration, AT(delivery.timeout), 10, DAY_MS, "30s", true,
+     "How long a node may take to answer; the message is then delivered again."},
+    {"delivery.connect_timeout", option_set_duration, AT(delivery.connect_timeout), 1, 10 * MINUTE_MS, "1s", true,
+     "How long connecting to a node may take."},
+    {"delivery.window", option_set_int, AT(delivery.window), 1, 1000000, "1024", true,
+     "Messages of one partition that are read ahead of their acknowledgement."},
+    {"delivery.window_bytes", option_set_size, AT(delivery.window_bytes), 64 * KIB, 64 * GIB, "64MiB", true,
+     "Memory for messages of all partitions; reading stops when it is used."},
+    {"delivery.backoff_min", option_set_duration, AT(delivery.backoff_min), 1, DAY_MS, "10ms", true,
+     "Wait before a failed message is delivered again; doubles with each failure, give or take a fifth."},
+    {"delivery.backoff_max", option_set_duration, AT(delivery.backoff_max), 1, DAY_MS, "10s", true,
+     "Longest wait before a failed message is delivered again; a node's Retry-After wins."},
+    {"delivery.stop_timeout", option_set_duration, AT(delivery.stop_timeout), 0, 60 * MINUTE_MS, "10s", true,
+     "How long SIGTERM lets deliveries in flight finish and be recorded."},
+
+    {"health.interval", option_set_duration, AT(health.interval), 10, DAY_MS, "1s", true,
+     "How often nodes are probed, lag is counted and health is told."},
+    {"health.path", option_set_string, AT(health.path), 0, 0, "/healthz", true,
+     "What is asked of a node; any answer below 500 means that it is up."},
+
+    {"log.level", option_set_string, AT(log.level), 0, 0, "info", true, "error, warning, info or debug."},
+};
+
+const size_t agent_option_count = COUNT_OF(agent_options);
+
+/* Of letters, digits and what MORE holds, fewer than MOST. */
+static bool is_name(const char *text, const char *more, size_t most)
+{
+    for (const char *at = text; text != NULL && *at != '\0'; at++)
+        if (!isalnum((unsigned char)*at) && strchr(more, *at) == NULL)
+            return false;
+    return text == NULL || strlen(text) < most;
+}
+
+static void check(const struct agent_config *config, struct diag_list *diags)
+{
+    enum log_level level;
+    if (config->unit == NULL || !is_name(config->unit, "_-", PROTOCOL_NAME_MAX + 1))
+        diag_add(diags, DIAG_ERROR, 0, 0, "for example `unit: RZ01`", "unit: must be the name of a unit of the rules");
+    if (!is_name(config->name, "._:-", 64) || !is_name(config->datacenter, "._:-", 64))
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL,
+                 "name and datacenter: must be letters, digits and . _ : -, fewer than 64 of them");
+    if (config->admin.listen == NULL)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen: must be given");
+    if (config->delivery.backoff_min > config->delivery.backoff_max)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "delivery.backoff_min: above delivery.backoff_max");
+    if (config->health.path == NULL || config->health.path[0] != '/' || strpbrk(config->health.path, " \r\n") != NULL)
+        diag_add(diags, DIAG_ERROR, 0, 0, "for example /healthz", "health.path: must be an absolute path");
+    if (config->log.level == NULL || !log_level_parse(config->log.level, &level))
+        diag_add(diags, DIAG_ERROR, 0, 0, "error, warning, info or debug", "log.level: no such level");
+}
+
+int agent_config_load(const char *path, const char *const *overrides, struct agent_config *config,
+                      struct diag_list *diags)
+{
+    struct buf text = {0};
+    struct error err;
+    if (path != NULL && file_read(path, CONFIG_MOST, &text, &err) != 0)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
+    else if (options_load(agent_options, agent_option_count, config, buf_str(&text), overrides, diags) == 0)
+        check(config, diags);
+    buf_free(&text);
+    return diags->errors == 0 ? 0 : -1;
+}

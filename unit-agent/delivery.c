@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/delivery.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "common/log.h"
+#include "unit-agent/post.h"
+
+#define LONGEST_RETRY_AFTER_MS 3600000
+#define MOST_ANSWER            (1024 * 1024)
+
+struct delivery {
+    sd_event *loop;
+    struct delivery_config config;
+    struct http_client *client;
+    sd_event_source *pump;                   /* at the end of the turn, when something may be sent */
+    struct message_queue ready[COLOR_COUNT]; /* apart, so that a colour without nodes holds up only itself */
+    size_t in_flight;
+    struct post post;
+    uint64_t random;
+    bool stopped;
+};
+
+static uint64_t next_random(struct delivery *delivery)
+{
+    delivery->random ^= delivery->random << 13;
+    delivery->random ^= delivery->random >> 7;
+    delivery->random ^= delivery->random << 17;
+    return delivery->random;
+}
+
+void delivery_wake(struct delivery *delivery)
+{
+    sd_event_source_set_enabled(delivery->pump, SD_EVENT_ONESHOT);
+}
+
+void delivery_ready(void *arg, struct message *message)
+{
+    struct delivery *delivery = arg;
+    message->state = MESSAGE_READY;
+    message_queue_put(&delivery->ready[message->color], message);
+    delivery_wake(delivery);
+}
+
+/* --- after an attempt -------------------------------------------------------------------------------------------- */
+
+int64_t delivery_backoff_ms(int64_t min_ms, int64_t max_ms, uint32_t fails, uint64_t random)
+{
+    int64_t wait_ms = min_ms;
+    for (uint32_t i = 1; i < fails && wait_ms < max_ms; i++)
+        wait_ms *= 2;
+    wait_ms = wait_ms < max_ms ? wait_ms : max_ms;
+    int64_t spread_ms = wait_ms / 5;
+    return spread_ms > 0 ? wait_ms - spread_ms + (int64_t)(random % (uint64_t)(2 * spread_ms + 1)) : wait_ms;
+}
+
+static struct delivery *delivery_of(const struct message *message)
+{
+    return message->partition->hooks.arg;
+}
+
+static int on_waited(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)source, (void)at_us;
+    struct message *message = arg;
+    message->timer = sd_event_source_disable_unref(message->timer);
+    delivery_ready(delivery_of(message), message);
+    return 0;
+}
+
+static void back_off(struct delivery *delivery, struct message *message, int64_t wait_ms)
+{
+    message->state = MESSAGE_BACKING_OFF;
+    INVARIANT(sd_event_add_time_relative(delivery->loop, &message->timer, CLOCK_MONOTONIC, (uint64_t)wait_ms * 1000,
+                                         1000, on_waited, message) >= 0);
+}
+
+static void acknowledge(struct delivery *delivery, struct message *message)
+{
+    struct partition *partition = message->partition;
+    uint64_t now_us = clock_wall_us();
+    stat_add(&delivery->config.stats->agent_acknowledged_total, 1);
+    stat_observe(&delivery->config.stats->latency, now_us > message->ingress_us ? now_us - message->ingress_us : 0);
+    partition_acknowledge(partition, message);
+    delivery->config.acknowledged(delivery->config.arg, partition);
+}
+
+/* An app that says "later" did not fail, so neither its attempts nor its backoff count up. */
+static void defer(struct delivery *delivery, struct message *message, int64_t retry_after_ms)
+{
+    const struct agent_config *options = delivery->config.options;
+    stat_add(&delivery->config.stats->agent_deferred_total, 1);
+    if (retry_after_ms < options->delivery.backoff_min)
+        retry_after_ms =
+            delivery_backoff_ms(options->delivery.backoff_min, options->delivery.backoff_max, 1, next_random(delivery));
+    back_off(delivery, message, retry_after_ms < LONGEST_RETRY_AFTER_MS ? retry_after_ms : LONGEST_RETRY_AFTER_MS);
+}
+
+static void retry(struct delivery *delivery, struct message *message, const char *url,
+                  const struct http_response *response)
+{
+    const struct agent_config *options = delivery->config.options;
+    stat_add(&delivery->config.stats->agent_retries_total, 1);
+    if (response->status > 0)
+        log_debug("delivery.retry", "%.*s: %s answered %ld to attempt %u",
+                  STR_ARG(message->envelope.fields[ENVELOPE_ID]), url, response->status, message->attempt);
+    else
+        log_debug("delivery.retry", "%.*s: %s: %s, attempt %u", STR_ARG(message->envelope.fields[ENVELOPE_ID]), url,
+                  response->error, message->attempt);
+    message->attempt++;
+    message->fails++;
+    back_off(delivery, message,
+             delivery_backoff_ms(options->delivery.backoff_min, options->delivery.backoff_max, message->fails,
+                                 next_random(delivery)));
+}
+
+static void leave_node(struct delivery *delivery, struct message *message)
+{
+    nodes_release(delivery->config.nodes, message->node);
+    message->node = NULL;
+    message->transfer = NULL;
+    stat_set(&delivery->config.stats->agent_deliveries_in_flight, --delivery->in_flight);
+}
+
+static void on_answered(void *arg, const struct http_response *response)
+{
+    struct message *message = arg;
+    struct delivery *delivery = delivery_of(message);
+    struct node *node = message->node;
+    if (response->status == 0 && !response->timed_out)
+        nodes_report_failure(delivery->config.nodes, node, response->error);
+    if (response->status >= 200 && response->status < 300)
+        acknowledge(delivery, message);
+    else if (response->status == 429 || response->status == 503)
+        defer(delivery, message, response->retry_after_ms);
+    else
+        retry(delivery, message, node->url, response);
+    leave_node(delivery, message);
+    delivery_wake(delivery);
+}
+
+/* --- attempts ---------------------------------------------------------------------------------------------------- */
+
+static void send_to(struct delivery *delivery, struct message *message, struct node *node)
+{
+    const struct agent_config *options = delivery->config.options;
+    const struct partition *partition = message->partition;
+    post_compose(&delivery->post, message, delivery->config.unit, str_of(partition->topic), partition->number);
+    struct http_request request = {.method = "POST",
+                                   .url = node->url,
+                                   .target = message->envelope.fields[ENVELOPE_PATH].base,
+                                   .headers = delivery->post.headers,
+                                   .body = message->envelope.fields[ENVELOPE_BODY],
+                                   .timeout_ms = options->delivery.timeout,
+                                   .connect_timeout_ms = options->delivery.connect_timeout,
+                                   .most_response = MOST_ANSWER};
+    message->state = MESSAGE_IN_FLIGHT;
+    message->node = node;
+    message->transfer = http_client_start(delivery->client, &request, NULL, on_answered, message);
+    stat_add(&delivery->config.stats->agent_deliveries_total, 1);
+    stat_set(&delivery->config.stats->agent_deliveries_in_flight, ++delivery->in_flight);
+}
+
+static bool send_next(struct delivery *delivery, enum color color)
+{
+    size_t most = (size_t)delivery->config.options->delivery.concurrency;
+    if (delivery->ready[color].head == NULL || delivery->in_flight >= most)
+        return false;
+    struct node *node = nodes_take(delivery->config.nodes, color);
+    if (node == NULL)
+        return false;
+    send_to(delivery, message_queue_take(&delivery->ready[color]), node);
+    return true;
+}
+
+static int on_pump(sd_event_source *source, void *arg)
+{
+    (void)source;
+    struct delivery *delivery = arg;
+    for (bool sent = !delivery->stopped; sent;) {
+        sent = false;
+        for (int color = 0; color < COLOR_COUNT; color++)
+            sent |= send_next(delivery, color);
+    }
+    return 0;
+}
+
+void delivery_withdraw(void *arg, struct message *message)
+{
+    struct delivery *delivery = arg;
+    if (message->state == MESSAGE_READY)
+        message_queue_remove(&delivery->ready[message->color], message);
+    if (message->transfer != NULL) {
+        http_transfer_cancel(message->transfer);
+        leave_node(delivery, message);
+    }
+    message->timer = sd_event_source_disable_unref(message->timer);
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+struct delivery *delivery_create(sd_event *loop, const struct delivery_config *config)
+{
+    struct delivery *delivery = mem_calloc(1, sizeof(*delivery));
+    delivery->loop = loop;
+    delivery->config = *config;
+    delivery->random = clock_monotonic_us() | 1;
+    delivery->client = http_client_create(loop, 0);
+    INVARIANT(sd_event_add_defer(loop, &delivery->pump, on_pump, delivery) >= 0);
+    INVARIANT(sd_event_source_set_enabled(delivery->pump, SD_EVENT_OFF) >= 0);
+    return delivery;
+}
+
+void delivery_stop(struct delivery *delivery)
+{
+    delivery->stopped = true;
+}
+
+void delivery_destroy(struct delivery **delivery_p)
+{
+    struct delivery *delivery = *delivery_p;
+    if (delivery == NULL)
+        return;
+    *delivery_p = NULL;
+    INVARIANT(delivery->in_flight == 0);
+    http_client_destroy(&delivery->client);
+    sd_event_source_disable_unref(delivery->pump);
+    post_free(&delivery->post);
+    free(delivery);
+}

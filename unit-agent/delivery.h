@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Brings messages to the app: many at once, each by a POST to a node of its colour, again and again until the app
+ * answers 2xx. Partitions say whose turn it is (partition.h); this knows nothing of order. Owned by the agent.
+ */
+#ifndef AGENT_DELIVERY_H
+#define AGENT_DELIVERY_H
+
+#include "unit-agent/agent_stats.h"
+#include "unit-agent/nodes.h"
+#include "unit-agent/partition.h"
+
+struct delivery;
+
+struct delivery_config {
+    const struct agent_config *options; /* borrowed for life, as all here */
+    struct str unit;
+    struct nodes *nodes;
+    struct agent_stats *stats;
+    /* MESSAGE was acknowledged, and its partition knows: the cursor is to be written. */
+    void (*acknowledged)(void *arg, struct partition *partition);
+    void *arg;
+};
+
+struct delivery *delivery_create(sd_event *loop, const struct delivery_config *config);
+void delivery_destroy(struct delivery **delivery); /* after the partitions, which take back their messages */
+
+/* The hooks for struct partition_hooks; ARG is the delivery. */
+void delivery_ready(void *delivery, struct message *message);
+void delivery_withdraw(void *delivery, struct message *message);
+
+/* There is room again: a node came back, or a limit was raised. */
+void delivery_wake(struct delivery *delivery);
+
+/* Begins nothing any more. What is in flight finishes: see agent_deliveries_in_flight. */
+void delivery_stop(struct delivery *delivery);
+
+/* How long to wait before an attempt that follows FAILS failures (from 1): MIN doubled FAILS - 1 times, at most MAX,
+ * give or take a fifth by RANDOM. */
+int64_t delivery_backoff_ms(int64_t min_ms, int64_t max_ms, uint32_t fails, uint64_t random);
+
+#endif

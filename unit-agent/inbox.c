@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/inbox.h"
+
+#include <stdlib.h>
+
+#include "common/broker_event.h"
+#include "common/log.h"
+#include "unit-agent/ledger.h"
+#include "unit-agent/reader.h"
+
+struct inbox {
+    sd_event *loop;
+    struct inbox_config config;
+    struct broker_loop broker_loop;
+    struct partition_list partitions;
+    char *url;
+    struct broker_config broker;
+    struct ledger *ledger; /* NULL: no broker is known yet */
+    struct reader *reader; /* NULL as well when stopped */
+    bool stopped;
+};
+
+static void on_progress(void *arg)
+{
+    struct inbox *inbox = arg;
+    if (inbox->reader != NULL)
+        reader_wake(inbox->reader);
+}
+
+static void on_changed(void *arg)
+{
+    struct inbox *inbox = arg;
+    inbox->config.changed(inbox->config.arg);
+}
+
+static void disconnect(struct inbox *inbox)
+{
+    reader_destroy(&inbox->reader);
+    ledger_destroy(&inbox->ledger);
+    for (size_t i = 0; i < inbox->partitions.count; i++)
+        partition_reset(inbox->partitions.items[i]);
+    free(inbox->url);
+    inbox->url = NULL;
+}
+
+static void connect_to(struct inbox *inbox, struct str url)
+{
+    const struct agent_config *options = inbox->config.options;
+    inbox->url = str_dup(url);
+    inbox->broker = (struct broker_config){.url = inbox->url,
+                                           .user = options->broker.user,
+                                           .password = inbox->config.password,
+                                           .command_timeout_ms = options->broker.timeout,
+                                           .must_be_durable = options->broker.must_be_durable,
+                                           .must_be_primary = true};
+    inbox->ledger = ledger_create(inbox->loop, &(struct ledger_config){.broker_loop = &inbox->broker_loop,
+                                                                       .broker = &inbox->broker,
+                                                                       .partitions = &inbox->partitions,
+                                                                       .stats = inbox->config.stats,
+                                                                       .progress = on_progress,
+                                                                       .changed = on_changed,
+                                                                       .arg = inbox});
+    if (!inbox->stopped)
+        inbox->reader = reader_create(inbox->loop, &(struct reader_config){.broker_loop = &inbox->broker_loop,
+                                                                           .broker = &inbox->broker,
+                                                                           .partitions = &inbox->partitions,
+                                                                           .options = options,
+                                                                           .stats = inbox->config.stats});
+}
+
+/* --- topics ------------------------------------------------------------------------------------------------------ */
+
+static struct partition *find(const struct inbox *inbox, struct str topic, unsigned number)
+{
+    for (size_t i = 0; i < inbox->partitions.count; i++) {
+        struct partition *partition = inbox->partitions.items[i];
+        if (partition->number == number && str_equal(str_of(partition->topic), topic))
+            return partition;
+    }
+    return NULL;
+}
+
+static struct partition *add(struct inbox *inbox, struct str unit, struct str topic, unsigned number)
+{
+    struct partition_list *list = &inbox->partitions;
+    list->items = mem_realloc(list->items, (list->count + 1) * sizeof(struct partition *));
+    list->items[list->count] = partition_create(unit, topic, number, inbox->config.hooks);
+    return list->items[list->count++];
+}
+
+void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit)
+{
+    for (uint32_t i = 0; i < table->topic_count; i++) {
+        const struct table_topic *topic = &table->topics[i];
+        for (unsigned number = 0; number < topic->partitions; number++) {
+            struct partition *partition = find(inbox, topic->name, number);
+            if (partition == NULL)
+                partition = add(inbox, unit->name, topic->name, number);
+            partition->retention_ms = topic->retention_ms;
+        }
+    }
+    struct str primary = unit->broker_count > 0 ? unit->brokers[0] : (struct str){NULL, 0};
+    if (inbox->url != NULL && str_equal(primary, str_of(inbox->url))) {
+        ledger_tick(inbox->ledger); /* links what was added */
+        return;
+    }
+    if (inbox->url != NULL)
+        log_warning("broker.replaced", "the primary broker is no longer %s", inbox->url);
+    disconnect(inbox);
+    if (primary.len > 0)
+        connect_to(inbox, primary);
+    on_changed(inbox);
+}
+
+/* --- the rest ---------------------------------------------------------------------------------------------------- */
+
+void inbox_record(struct inbox *inbox)
+{
+    if (inbox->ledger != NULL)
+        ledger_wake(inbox->ledger);
+}
+
+void inbox_tick(struct inbox *inbox)
+{
+    if (inbox->ledger != NULL)
+        ledger_tick(inbox->ledger);
+}
+
+void inbox_stop(struct inbox *inbox)
+{
+    inbox->stopped = true;
+    reader_destroy(&inbox->reader);
+}
+
+bool inbox_idle(const struct inbox *inbox)
+{
+    return inbox->ledger == NULL || ledger_idle(inbox->ledger);
+}
+
+const struct partition_list *inbox_partitions(const struct inbox *inbox)
+{
+    return &inbox->partitions;
+}
+
+const char *inbox_broker_url(const struct inbox *inbox)
+{
+    return inbox->url;
+}
+
+const char *inbox_broker_fault(const struct inbox *inbox)
+{
+    return inbox->ledger != NULL ? ledger_fault(inbox->ledger) : "the rules name no broker";
+}
+
+struct inbox *inbox_create(sd_event *loop, const struct inbox_config *config)
+{
+    struct inbox *inbox = mem_calloc(1, sizeof(*inbox));
+    inbox->loop = loop;
+    inbox->config = *config;
+    inbox->broker_loop = broker_loop_of_event(loop);
+    return inbox;
+}
+
+void inbox_destroy(struct inbox **inbox_p)
+{
+    struct inbox *inbox = *inbox_p;
+    if (inbox == NULL)
+        return;
+    *inbox_p = NULL;
+    disconnect(inbox);
+    for (size_t i = 0; i < inbox->partitions.count; i++)
+        partition_destroy(&inbox->partitions.items[i]);
+    free(inbox->partitions.items);
+    free(inbox);
+}

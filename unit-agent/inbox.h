@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * All that comes in: the partitions of the unit, and the reader and the ledger that tie them to the unit's primary
+ * broker. Partitions are only ever added: what stands in the unit's streams is delivered whatever later rules say.
+ * Owned by the agent.
+ */
+#ifndef AGENT_INBOX_H
+#define AGENT_INBOX_H
+
+#include "unit-agent/agent_stats.h"
+#include "unit-agent/config.h"
+#include "unit-agent/partition.h"
+
+struct inbox;
+
+struct inbox_config {
+    const struct agent_config *options; /* borrowed for life, as all here */
+    const char *password;               /* the broker's; NULL: none */
+    struct agent_stats *stats;
+    struct partition_hooks hooks;
+    void (*changed)(void *arg); /* the broker came or went */
+    void *arg;
+};
+
+struct inbox *inbox_create(sd_event *loop, const struct inbox_config *config);
+void inbox_destroy(struct inbox **inbox);
+
+/* The topics that there are, and where the broker is. Another broker means that everything is read anew from its
+ * cursors. */
+void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit);
+
+/* There are acknowledgements to record. */
+void inbox_record(struct inbox *inbox);
+/* To be called at an interval: surveys, trims. */
+void inbox_tick(struct inbox *inbox);
+/* Reads no more. */
+void inbox_stop(struct inbox *inbox);
+/* Everything that was acknowledged is recorded. */
+bool inbox_idle(const struct inbox *inbox);
+
+const struct partition_list *inbox_partitions(const struct inbox *inbox);
+const char *inbox_broker_url(const struct inbox *inbox); /* NULL: the rules name none yet */
+/* NULL while the broker serves; else why not. */
+const char *inbox_broker_fault(const struct inbox *inbox);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the agent keeps in the broker: compares its partitions with the broker's cursors and streams whenever the
+ * connection is made anew, writes the cursors, surveys the streams, and trims what was acknowledged and is old enough.
+ * It has a connection of its own, since the reader's blocks. Owned by the inbox.
+ *
+ * One cursor write is under way for each partition at a time and records everything acknowledged before it, so one
+ * round trip (and one fsync of the broker) serves many messages.
+ */
+#ifndef AGENT_LEDGER_H
+#define AGENT_LEDGER_H
+
+#include "common/broker.h"
+#include "unit-agent/agent_stats.h"
+#include "unit-agent/partition.h"
+
+struct ledger;
+
+struct ledger_config {
+    const struct broker_loop *broker_loop;
+    const struct broker_config *broker;
+    const struct partition_list *partitions; /* borrowed; may grow */
+    struct agent_stats *stats;
+    /* A partition may be read again: it was linked, or there is room in it. */
+    void (*progress)(void *arg);
+    /* The broker came or went. */
+    void (*changed)(void *arg);
+    void *arg;
+};
+
+struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config);
+/* What is under way is not confirmed. Afterwards no partition is linked. */
+void ledger_destroy(struct ledger **ledger);
+
+/* There are acknowledgements to record: at the end of this turn of the loop. */
+void ledger_wake(struct ledger *ledger);
+
+/* Links what is not linked yet, surveys and trims the rest. To be called at an interval, and after partitions were
+ * added. */
+void ledger_tick(struct ledger *ledger);
+
+/* NULL while the broker serves; else why not. */
+const char *ledger_fault(const struct ledger *ledger);
+
+/* Nothing is left to record. */
+bool ledger_idle(const struct ledger *ledger);
+
+#endif

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/partition.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "common/invariant.h"
+
+#define LANES_AT_FIRST 64
+
+/* The messages of one user, in order. Only the head is ever handed out. It exists as long as it has messages. */
+struct lane {
+    struct lane *chain;
+    uint64_t hash;
+    struct message *head, *tail;
+};
+
+/* --- lanes ------------------------------------------------------------------------------------------------------- */
+
+static struct str user_of(const struct message *message)
+{
+    return message->envelope.fields[ENVELOPE_USER];
+}
+
+static struct lane **lane_slot(struct partition *partition, struct str user, uint64_t hash)
+{
+    struct lane **at = &partition->lanes[hash & partition->lane_mask];
+    while (*at != NULL && ((*at)->hash != hash || !str_equal(user_of((*at)->head), user)))
+        at = &(*at)->chain;
+    return at;
+}
+
+static void lanes_grow(struct partition *partition)
+{
+    size_t old = partition->lane_mask + 1;
+    struct lane **lanes = mem_calloc(old * 2, sizeof(struct lane *));
+    for (size_t i = 0; i < old; i++)
+        for (struct lane *lane; (lane = partition->lanes[i]) != NULL;) {
+            partition->lanes[i] = lane->chain;
+            struct lane **slot = &lanes[lane->hash & (old * 2 - 1)];
+            lane->chain = *slot;
+            *slot = lane;
+        }
+    free(partition->lanes);
+    partition->lanes = lanes;
+    partition->lane_mask = old * 2 - 1;
+}
+
+static void hand_out(struct partition *partition, struct message *message)
+{
+    message->state = MESSAGE_READY;
+    partition->hooks.ready(partition->hooks.arg, message);
+}
+
+static void lane_append(struct partition *partition, struct message *message)
+{
+    struct str user = user_of(message);
+    uint64_t hash = XXH3_64bits(user.base, user.len);
+    struct lane *lane = *lane_slot(partition, user, hash);
+    if (lane != NULL) {
+        message->lane = lane;
+        lane->tail->next = message;
+        lane->tail = message;
+        return;
+    }
+    if (++partition->lane_count > partition->lane_mask)
+        lanes_grow(partition);
+    lane = mem_alloc(sizeof(*lane));
+    struct lane **bucket = &partition->lanes[hash & partition->lane_mask];
+    *lane = (struct lane){.chain = *bucket, .hash = hash, .head = message, .tail = message};
+    *bucket = lane;
+    message->lane = lane;
+    hand_out(partition, message);
+}
+
+/* MESSAGE, which is the head of its lane, is recorded: its user goes on. */
+static void lane_advance(struct partition *partition, struct message *message)
+{
+    struct lane *lane = message->lane;
+    INVARIANT(lane->head == message);
+    if (message->next != NULL) {
+        lane->head = message->next;
+        hand_out(partition, lane->head);
+        return;
+    }
+    struct lane **slot = lane_slot(partition, user_of(message), lane->hash);
+    INVARIANT(*slot == lane);
+    *slot = lane->chain;
+    partition->lane_count--;
+    free(lane);
+}
+
+/* --- spans ------------------------------------------------------------------------------------------------------- */
+
+static void span_append(struct partition *partition, struct span *span)
+{
+    span->before = partition->tail;
+    span->after = NULL;
+    if (partition->tail != NULL)
+        partition->tail->after = span;
+    else
+        partition->head = span;
+    partition->tail = span;
+}
+
+static void span_unlink(struct partition *partition, struct span *span)
+{
+    if (span->before != NULL)
+        span->before->after = span->after;
+    else
+        partition->head = span->after;
+    if (span->after != NULL)
+        span->after->before = span->before;
+    else
+        partition->tail = span->before;
+}
+
+static void append_done(struct partition *partition, struct stream_id id)
+{
+    struct span *span = partition->tail;
+    if (span == NULL || span->message != NULL) {
+        span = mem_alloc(sizeof(*span));
+        *span = (struct span){.first = id};
+        span_append(partition, span);
+    }
+    span->last = id;
+    span->count++;
+}
+
+/* Moves the watermark over what is recorded at the front. */
+static void pass_front(struct partition *partition)
+{
+    for (struct span *span; (span = partition->head) != NULL && span->message == NULL;) {
+        partition->watermark = span->last;
+        partition->passed += span->count;
+        span_unlink(partition, span);
+        free(span);
+    }
+}
+
+/* Takes a recorded message out of the list: what remains of it is a part of the span beside it. */
+static void span_settle(struct partition *partition, struct span *span)
+{
+    struct span *before = span->before, *after = span->after;
+    bool joins_before = before != NULL && before->message == NULL;
+    bool joins_after = after != NULL && after->message == NULL;
+    if (joins_before && joins_after) {
+        before->last = after->last;
+        before->count += after->count + 1;
+        span_unlink(partition, after);
+        free(after);
+    } else if (joins_before) {
+        before->last = span->last;
+        before->count++;
+    } else if (joins_after) {
+        after->first = span->first;
+        after->count++;
+    } else if (before == NULL) {
+        partition->watermark = span->last;
+        partition->passed++;
+    } else {
+        struct span *trace = mem_alloc(sizeof(*trace));
+        *trace = (struct span){before, span, span->first, span->last, 1, NULL};
+        before->after = trace;
+        span->before = trace;
+    }
+    span_unlink(partition, span);
+}
+
+static void settle(struct partition *partition, struct message *message)
+{
+    lane_advance(partition, message);
+    span_settle(partition, &message->span);
+    partition->bytes -= message->bytes;
+    message_free(message);
+}
+
+static bool is_done(const struct span *span)
+{
+    return span->message == NULL || span->message->state >= MESSAGE_DONE;
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+struct partition *partition_create(struct str unit, struct str topic, unsigned number, struct partition_hooks hooks)
+{
+    struct partition *partition = mem_calloc(1, sizeof(*partition));
+    partition->topic = str_dup(topic);
+    partition->number = number;
+    partition->hooks = hooks;
+    protocol_key(partition->stream_key, unit, topic, number, "stream");
+    protocol_key(partition->cursor_key, unit, topic, number, "cursor");
+    partition->lane_mask = LANES_AT_FIRST - 1;
+    partition->lanes = mem_calloc(LANES_AT_FIRST, sizeof(struct lane *));
+    return partition;
+}
+
+void partition_restore(struct partition *partition, struct cursor *cursor)
+{
+    INVARIANT(!partition->restored && partition->head == NULL);
+    partition->restored = true;
+    partition->watermark = partition->recorded = partition->last_read = cursor->watermark;
+    partition->passed = partition->read = cursor->passed;
+    partition->before = *cursor;
+    *cursor = (struct cursor){0};
+}
+
+void partition_reset(struct partition *partition)
+{
+    for (struct span *span; (span = partition->head) != NULL;) {
+        span_unlink(partition, span);
+        struct message *message = span->message;
+        if (message == NULL) {
+            free(span);
+            continue;
+        }
+        if (message->state > MESSAGE_WAITING && message->state < MESSAGE_DONE)
+            partition->hooks.withdraw(partition->hooks.arg, message);
+        message_free(message);
+    }
+    for (size_t i = 0; i <= partition->lane_mask; i++)
+        for (struct lane *lane; (lane = partition->lanes[i]) != NULL;) {
+            partition->lanes[i] = lane->chain;
+            free(lane);
+        }
+    cursor_free(&partition->before);
+    partition->done = partition->recording = (struct message_queue){0};
+    partition->lane_count = partition->undone = partition->bytes = 0;
+    partition->dirty = partition->writing = partition->restored = partition->linked = false;
+}
+
+void partition_destroy(struct partition **partition_p)
+{
+    struct partition *partition = *partition_p;
+    if (partition == NULL)
+        return;
+    *partition_p = NULL;
+    partition_reset(partition);
+    free(partition->lanes);
+    free(partition->topic);
+    free(partition);
+}
+
+/* --- events ------------------------------------------------------------------------------------------------------ */
+
+bool partition_add(struct partition *partition, struct stream_id id, const struct envelope *envelope)
+{
+    INVARIANT(partition->restored);
+    if (stream_id_compare(id, partition->last_read) <= 0)
+        return false;
+    partition->last_read = id;
+    partition->read++;
+    bool done_before = cursor_covers(&partition->before, id);
+    if (done_before || envelope == NULL) {
+        append_done(partition, id);
+        partition->dirty |= !done_before;
+        return false;
+    }
+    struct message *message = message_create(id, envelope);
+    message->partition = partition;
+    partition->undone++;
+    partition->bytes += message->bytes;
+    span_append(partition, &message->span);
+    lane_append(partition, message);
+    return true;
+}
+
+void partition_acknowledge(struct partition *partition, struct message *message)
+{
+    INVARIANT(message->state > MESSAGE_WAITING && message->state < MESSAGE_DONE);
+    message->state = MESSAGE_DONE;
+    message_queue_put(&partition->done, message);
+    partition->undone--;
+    partition->dirty = true;
+}
+
+static struct stream_id id_after(struct stream_id id)
+{
+    return id.seq == UINT64_MAX ? (struct stream_id){id.ms + 1, 0} : (struct stream_id){id.ms, id.seq + 1};
+}
+
+/* What an earlier life had done and this one has not read again yet must not get lost from the record. */
+static void append_unread(const struct partition *partition, struct stream_id *at, struct buf *done)
+{
+    for (size_t i = 0; i < partition->before.done_count; i++) {
+        struct cursor_range range = partition->before.done[i];
+        if (stream_id_compare(range.last, partition->last_read) <= 0)
+            continue;
+        if (stream_id_compare(range.first, partition->last_read) <= 0)
+            range.first = id_after(partition->last_read);
+        cursor_append_range(done, at, range);
+    }
+}
+
+void partition_begin_write(struct partition *partition, struct stream_id *watermark, uint64_t *passed, struct buf *done)
+{
+    INVARIANT(partition->dirty && !partition->writing);
+    done->len = 0;
+    buf_reserve(done, 0); /* zero-terminated also when nothing follows */
+    *watermark = partition->watermark;
+    *passed = partition->passed;
+    const struct span *span = partition->head;
+    for (; span != NULL && is_done(span); span = span->after) {
+        *watermark = span->last;
+        *passed += span->count;
+    }
+    struct stream_id at = *watermark;
+    while (span != NULL) {
+        struct cursor_range range = {span->first, span->last};
+        bool done_run = is_done(span);
+        for (span = span->after; span != NULL && is_done(span) == done_run; span = span->after)
+            range.last = span->last;
+        if (done_run)
+            cursor_append_range(done, &at, range);
+    }
+    append_unread(partition, &at, done);
+    for (struct message *message; (message = message_queue_take(&partition->done)) != NULL;) {
+        message->state = MESSAGE_RECORDING;
+        message_queue_put(&partition->recording, message);
+    }
+    partition->proposed = *watermark;
+    partition->dirty = false;
+    partition->writing = true;
+}
+
+void partition_end_write(struct partition *partition, bool confirmed)
+{
+    INVARIANT(partition->writing);
+    partition->writing = false;
+    if (!confirmed) {
+        for (struct message *message; (message = message_queue_take(&partition->recording)) != NULL;) {
+            message->state = MESSAGE_DONE;
+            message_queue_put(&partition->done, message);
+        }
+        partition->dirty = true;
+        return;
+    }
+    partition->recorded = partition->proposed;
+    for (struct message *message; (message = message_queue_take(&partition->recording)) != NULL;)
+        settle(partition, message);
+    pass_front(partition);
+}
+
+/* --- figures ----------------------------------------------------------------------------------------------------- */
+
+void partition_survey(struct partition *partition, struct stream_id last, uint64_t added)
+{
+    partition->added = added;
+    if (stream_id_compare(last, partition->last_read) != 0)
+        return;
+    uint64_t unpassed = partition->read - partition->passed;
+    partition->read = added;
+    partition->passed = added > unpassed ? added - unpassed : 0;
+}
+
+uint64_t partition_pending(const struct partition *partition)
+{
+    return partition->undone + (partition->added > partition->read ? partition->added - partition->read : 0);
+}
+
+uint64_t partition_oldest_us(const struct partition *partition)
+{
+    const struct span *span = partition->head;
+    while (span != NULL && is_done(span))
+        span = span->after;
+    return span != NULL ? span->message->ingress_us : 0;
+}

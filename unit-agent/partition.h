@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the agent knows of one partition: which entries it has read, whose turn it is, and how far the cursor may move.
+ * Pure: no I/O and no clock, so that a simulation can drive it through any order of events.
+ *
+ * The promise that is kept here: a user's next message is handed out only after a cursor that holds the one before
+ * it was confirmed by the broker. An agent that dies can so repeat only the last message of a user, and the order of
+ * a user's messages holds among the repeated ones too.
+ *
+ * Lifecycle: create -> restore (from the broker's cursor) -> add / acknowledge / begin_write / end_write ... -> reset,
+ * which forgets everything and waits for restore, -> destroy. Owned by the inbox; it owns its messages.
+ */
+#ifndef AGENT_PARTITION_H
+#define AGENT_PARTITION_H
+
+#include "common/cursor.h"
+#include "unit-agent/message.h"
+
+/* Who delivers: told of each message whose turn it is, and of those that are taken back by a reset. */
+struct partition_hooks {
+    void (*ready)(void *arg, struct message *message);
+    void (*withdraw)(void *arg, struct message *message); /* READY, IN_FLIGHT or BACKING_OFF */
+    void *arg;
+};
+
+struct partition {
+    char *topic;
+    unsigned number;
+    char stream_key[PROTOCOL_KEY_MAX], cursor_key[PROTOCOL_KEY_MAX];
+    struct partition_hooks hooks;
+    bool restored;
+
+    struct span *head, *tail;   /* everything read beyond `watermark`, in stream order */
+    struct stream_id last_read; /* reading goes on behind it */
+    struct stream_id watermark; /* everything up to it is done and recorded */
+    uint64_t passed;            /* entries up to it */
+    uint64_t read;              /* entries up to last_read */
+    struct cursor before;       /* what an earlier life had done beyond its watermark */
+
+    struct lane **lanes; /* hash of users, [lane_mask + 1] */
+    size_t lane_mask, lane_count;
+    size_t undone; /* messages that are not acknowledged */
+    size_t bytes;  /* of all messages here */
+    struct message_queue done, recording;
+    bool dirty;                /* there is something that the broker's cursor does not have */
+    bool writing;              /* between begin_write and end_write */
+    struct stream_id proposed; /* the watermark that is being written */
+    struct stream_id recorded; /* the watermark that the broker has confirmed: trimming may go that far */
+
+    /* the ledger's */
+    bool linked;    /* compared with the broker since the connection was made: it may be read and written */
+    uint64_t added; /* entries that the stream ever held, as the broker said last */
+    int64_t retention_ms;
+};
+
+struct partition_list {
+    struct partition **items;
+    size_t count;
+};
+
+struct partition *partition_create(struct str unit, struct str topic, unsigned number, struct partition_hooks hooks);
+void partition_destroy(struct partition **partition); /* as reset first */
+
+/* Takes over CURSOR. Entries are expected from behind its watermark on. */
+void partition_restore(struct partition *partition, struct cursor *cursor);
+void partition_reset(struct partition *partition);
+
+/* The next entry of the stream. Returns false where it was known or done before. ENVELOPE NULL: an entry that cannot be
+ * delivered, and counts as done. */
+bool partition_add(struct partition *partition, struct stream_id id, const struct envelope *envelope);
+
+/* The app has taken MESSAGE, which the hook handed out. */
+void partition_acknowledge(struct partition *partition, struct message *message);
+
+/* Fills the cursor that is to be written, DONE as zero-terminated text (cleared first). Only while `dirty` and not
+ * `writing`. */
+void partition_begin_write(struct partition *partition, struct stream_id *watermark, uint64_t *passed,
+                           struct buf *done);
+/* The broker has confirmed it: the users go on. Or it has not, and the next write holds the same again, and more. */
+void partition_end_write(struct partition *partition, bool confirmed);
+
+/* The broker says that its stream ends at LAST after having held ADDED entries in all. Where everything was read this
+ * also puts right what counts wrong when somebody deletes entries that were not read. */
+void partition_survey(struct partition *partition, struct stream_id last, uint64_t added);
+
+/* Messages that are not acknowledged: those in memory, and those that were not read as far as the last survey knew. */
+uint64_t partition_pending(const struct partition *partition);
+
+/* When the oldest message that is not acknowledged came in; 0 where there is none in memory. */
+uint64_t partition_oldest_us(const struct partition *partition);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/post.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+
+static void begin(struct post *post, struct str name)
+{
+    post->starts[post->count++] = post->text.len;
+    buf_append_str(&post->text, name);
+    buf_append(&post->text, ": ", 2);
+}
+
+static void end(struct post *post)
+{
+    buf_append(&post->text, "", 1);
+}
+
+static void put(struct post *post, struct str name, struct str value)
+{
+    begin(post, name);
+    buf_append_str(&post->text, value);
+    end(post);
+}
+
+static void put_number(struct post *post, struct str name, unsigned long value)
+{
+    begin(post, name);
+    buf_printf(&post->text, "%lu", value);
+    end(post);
+}
+
+/* CloudEvents' HTTP binding wants what is not printable ASCII, and the space, quote and percent, percent-encoded. */
+static void append_encoded(struct buf *out, struct str value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.base[i];
+        if (c <= 0x20 || c >= 0x7f || c == '"' || c == '%')
+            buf_printf(out, "%%%02X", c);
+        else
+            buf_append(out, &value.base[i], 1);
+    }
+}
+
+static bool in_list(struct str name, const char *const *list)
+{
+    for (; *list != NULL; list++)
+        if (str_equal_nocase(name, str_of(*list)))
+            return true;
+    return false;
+}
+
+/* Not the client's to say here: they belong to one hop, or are this program's own. */
+static bool is_own(struct str name)
+{
+    static const char *const own[] = {"host", "content-length", "transfer-encoding", "connection", "keep-alive",
+                                      "te",   "trailer",        "upgrade",           "expect",     NULL};
+    static const char *const prefixes[] = {"ce-", "ldc-", "proxy-", NULL};
+    for (const char *const *prefix = prefixes; *prefix != NULL; prefix++) {
+        size_t len = strlen(*prefix);
+        if (name.len >= len && str_equal_nocase((struct str){name.base, len}, (struct str){*prefix, len}))
+            return true;
+    }
+    return name.len == 0 || in_list(name, own);
+}
+
+/* Returns whether an Idempotency-Key was among them. */
+static bool put_stored(struct post *post, struct str lines)
+{
+    bool has_key = false;
+    for (struct str value, name; str_next(&lines, '\n', &value);) {
+        if (!str_next(&value, ':', &name) || value.base == NULL || is_own(name) ||
+            post->count >= POST_MOST_HEADERS - 32)
+            continue;
+        has_key |= str_equal_nocase(name, STR_LIT("idempotency-key"));
+        put(post, name, str_trim(value));
+    }
+    return has_key;
+}
+
+static void put_event(struct post *post, const struct message *message, struct str unit, struct str topic,
+                      unsigned number)
+{
+    const struct str *fields = message->envelope.fields;
+    char time[CLOCK_UTC_SIZE];
+    clock_format_utc(message->ingress_us, time);
+    put(post, STR_LIT("ce-specversion"), STR_LIT("1.0"));
+    put(post, STR_LIT("ce-type"), STR_LIT("ldcgate.message"));
+    put(post, STR_LIT("ce-id"), fields[ENVELOPE_ID]);
+    begin(post, STR_LIT("ce-source"));
+    buf_printf(&post->text, "/units/%.*s/topics/%.*s/%u", STR_ARG(unit), STR_ARG(topic), number);
+    end(post);
+    put(post, STR_LIT("ce-time"), str_of(time));
+    begin(post, STR_LIT("ce-subject"));
+    append_encoded(&post->text, fields[ENVELOPE_USER]);
+    end(post);
+}
+
+void post_compose(struct post *post, const struct message *message, struct str unit, struct str topic, unsigned number)
+{
+    const struct str *fields = message->envelope.fields;
+    post->count = post->text.len = 0;
+    put_event(post, message, unit, topic, number);
+    put(post, STR_LIT("LDC-User"), fields[ENVELOPE_USER]);
+    put(post, STR_LIT("LDC-Unit"), unit);
+    put(post, STR_LIT("LDC-Slot"), fields[ENVELOPE_SLOT]);
+    put(post, STR_LIT("LDC-Color"), fields[ENVELOPE_COLOR]);
+    put(post, STR_LIT("LDC-Epoch"), fields[ENVELOPE_EPOCH]);
+    put(post, STR_LIT("LDC-Topic"), topic);
+    put(post, STR_LIT("LDC-Method"), fields[ENVELOPE_METHOD]);
+    put_number(post, STR_LIT("LDC-Attempt"), message->attempt);
+    if (!put_stored(post, fields[ENVELOPE_HEADERS]))
+        put(post, STR_LIT("Idempotency-Key"), fields[ENVELOPE_ID]);
+    for (size_t i = 0; i < post->count; i++)
+        post->headers[i] = post->text.base + post->starts[i];
+    post->headers[post->count] = NULL;
+}
+
+void post_free(struct post *post)
+{
+    buf_free(&post->text);
+}

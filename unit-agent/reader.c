@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/invariant.h"
+#include "common/log.h"
+
+#define BLOCK_MS         1000
+#define IMPATIENT_MS     20 /* while a partition is left out that may be read soon */
+#define RETRY_US         200000
+#define MOST_AT_ONCE     512 /* entries in one answer; the broker and hiredis hold them all at once */
+#define GUESSED_BYTES    4096
+#define ENVELOPE_MOST    32 /* fields of an entry that are looked at */
+#define ARGS_BEFORE_KEYS 6
+
+struct asked {
+    struct partition *partition;
+    struct stream_id from;
+    char from_text[STREAM_ID_TEXT];
+};
+
+struct reader {
+    struct reader_config config;
+    struct broker *broker;
+    sd_event_source *pump, *retry;
+    bool busy, refused;
+    struct asked *asked; /* in the XREAD under way, in order */
+    size_t asked_count, asked_room;
+    const char **argv;
+    size_t *lens;
+    size_t message_bytes; /* how large messages are, guessed from the largest seen lately */
+};
+
+/* --- what to ask ------------------------------------------------------------------------------------------------- */
+
+static size_t bytes_held(const struct reader *reader)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < reader->config.partitions->count; i++)
+        bytes += reader->config.partitions->items[i]->bytes;
+    return bytes;
+}
+
+/* Half a window of room, so that reads come in batches and do not trickle. */
+static bool has_room(const struct reader *reader, const struct partition *partition)
+{
+    return partition->undone <= (size_t)reader->config.options->delivery.window / 2;
+}
+
+static void make_room(struct reader *reader, size_t count)
+{
+    if (count <= reader->asked_room)
+        return;
+    reader->asked_room = count;
+    reader->asked = mem_realloc(reader->asked, count * sizeof(*reader->asked));
+    reader->argv = mem_realloc(reader->argv, (ARGS_BEFORE_KEYS + 2 * count) * sizeof(*reader->argv));
+    reader->lens = mem_realloc(reader->lens, (ARGS_BEFORE_KEYS + 2 * count) * sizeof(*reader->lens));
+}
+
+/* Chooses the partitions; returns whether some were left out. */
+static bool choose(struct reader *reader)
+{
+    const struct partition_list *list = reader->config.partitions;
+    reader->asked_count = 0;
+    make_room(reader, list->count);
+    for (size_t i = 0; i < list->count; i++) {
+        struct partition *partition = list->items[i];
+        if (!partition->linked || !has_room(reader, partition))
+            continue;
+        struct asked *asked = &reader->asked[reader->asked_count++];
+        *asked = (struct asked){.partition = partition, .from = partition->last_read};
+        stream_id_format(asked->from_text, asked->from);
+    }
+    return reader->asked_count < list->count;
+}
+
+/* Entries of each stream that one answer may hold. */
+static size_t fair_count(const struct reader *reader, size_t budget)
+{
+    size_t count = ((size_t)reader->config.options->delivery.window + 1) / 2;
+    size_t by_answer = MOST_AT_ONCE / reader->asked_count;
+    size_t by_memory = budget / reader->message_bytes / reader->asked_count;
+    count = by_answer < count ? by_answer : count;
+    count = by_memory < count ? by_memory : count;
+    return count > 0 ? count : 1;
+}
+
+static bool send_read(struct reader *reader, size_t count, int64_t block_ms, broker_reply_fn done)
+{
+    char count_text[24], block_text[24];
+    snprintf(count_text, sizeof(count_text), "%zu", count);
+    snprintf(block_text, sizeof(block_text), "%ld", (long)block_ms);
+    const char *const head[ARGS_BEFORE_KEYS] = {"XREAD", "COUNT", count_text, "BLOCK", block_text, "STREAMS"};
+    size_t streams = reader->asked_count, argc = ARGS_BEFORE_KEYS + 2 * streams;
+    memcpy(reader->argv, head, sizeof(head));
+    for (size_t i = 0; i < streams; i++) {
+        reader->argv[ARGS_BEFORE_KEYS + i] = reader->asked[i].partition->stream_key;
+        reader->argv[ARGS_BEFORE_KEYS + streams + i] = reader->asked[i].from_text;
+    }
+    for (size_t i = 0; i < argc; i++)
+        reader->lens[i] = strlen(reader->argv[i]);
+    return broker_command_for(reader->broker, block_ms + reader->config.options->broker.timeout, done, reader,
+                              (int)argc, reader->argv, reader->lens);
+}
+
+/* --- what came --------------------------------------------------------------------------------------------------- */
+
+static struct str text_of(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING ? (struct str){reply->str, (size_t)reply->len} : (struct str){NULL, 0};
+}
+
+static bool read_envelope(const redisReply *fields, struct envelope *envelope)
+{
+    struct str names[ENVELOPE_MOST], values[ENVELOPE_MOST];
+    size_t count = 0;
+    if (fields->type != REDIS_REPLY_ARRAY)
+        return false;
+    for (size_t i = 0; i + 1 < fields->elements && count < ENVELOPE_MOST; i += 2, count++) {
+        names[count] = text_of(fields->element[i]);
+        values[count] = text_of(fields->element[i + 1]);
+    }
+    return envelope_decode(names, values, count, envelope) && message_fits_http(envelope);
+}
+
+static void take_entry(struct reader *reader, struct partition *partition, const redisReply *entry)
+{
+    struct stream_id id;
+    struct envelope envelope;
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 || !stream_id_parse(text_of(entry->element[0]), &id))
+        return;
+    bool sound = read_envelope(entry->element[1], &envelope);
+    size_t bytes_before = partition->bytes;
+    if (!sound) {
+        stat_add(&reader->config.stats->agent_messages_malformed_total, 1);
+        log_error("message.malformed", "%s: entry %.*s cannot be delivered and is passed over", partition->stream_key,
+                  STR_ARG(text_of(entry->element[0])));
+    }
+    if (!partition_add(partition, id, sound ? &envelope : NULL))
+        return;
+    stat_add(&reader->config.stats->agent_messages_read_total, 1);
+    size_t bytes = partition->bytes - bytes_before;
+    reader->message_bytes = bytes > reader->message_bytes ? bytes : reader->message_bytes - reader->message_bytes / 64;
+}
+
+static struct asked *find_asked(const struct reader *reader, struct str key, size_t *at)
+{
+    for (size_t i = *at; i < reader->asked_count; i++) /* answers keep the order of the question */
+        if (str_equal(key, str_of(reader->asked[i].partition->stream_key))) {
+            *at = i + 1;
+            return &reader->asked[i];
+        }
+    return NULL;
+}
+
+static void take_answer(struct reader *reader, const redisReply *reply)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < reply->elements; i++) {
+        const redisReply *stream = reply->element[i];
+        if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2)
+            continue;
+        const struct asked *asked = find_asked(reader, text_of(stream->element[0]), &at);
+        /* A partition that was reset meanwhile reads from elsewhere: what came here would leave a gap. */
+        if (asked == NULL || !asked->partition->linked ||
+            stream_id_compare(asked->from, asked->partition->last_read) != 0)
+            continue;
+        for (size_t entry = 0; entry < stream->element[1]->elements; entry++)
+            take_entry(reader, asked->partition, stream->element[1]->element[entry]);
+    }
+}
+
+static void on_read(void *arg, const redisReply *reply)
+{
+    struct reader *reader = arg;
+    reader->busy = false;
+    if (reply == NULL)
+        return;
+    bool refused = reply->type == REDIS_REPLY_ERROR;
+    if (refused) {
+        if (!reader->refused)
+            log_error("stream.refused", "the broker refuses to be read: %s", reply->str);
+        sd_event_source_set_time_relative(reader->retry, RETRY_US);
+        sd_event_source_set_enabled(reader->retry, SD_EVENT_ONESHOT);
+    } else {
+        if (reply->type == REDIS_REPLY_ARRAY)
+            take_answer(reader, reply);
+        reader_wake(reader);
+    }
+    reader->refused = refused;
+}
+
+static int on_pump(sd_event_source *source, void *arg)
+{
+    (void)source;
+    struct reader *reader = arg;
+    size_t held = bytes_held(reader), limit = (size_t)reader->config.options->delivery.window_bytes;
+    if (reader->busy || held >= limit || broker_state(reader->broker) != BROKER_READY)
+        return 0;
+    bool left_out = choose(reader);
+    if (reader->asked_count == 0)
+        return 0;
+    reader->busy = send_read(reader, fair_count(reader, limit - held), left_out ? IMPATIENT_MS : BLOCK_MS, on_read);
+    return 0;
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)source, (void)at_us;
+    reader_wake(arg);
+    return 0;
+}
+
+static void on_state(void *arg, struct broker *broker, enum broker_state state)
+{
+    (void)broker;
+    if (state == BROKER_READY)
+        reader_wake(arg);
+}
+
+void reader_wake(struct reader *reader)
+{
+    sd_event_source_set_enabled(reader->pump, SD_EVENT_ONESHOT);
+}
+
+struct reader *reader_create(sd_event *loop, const struct reader_config *config)
+{
+    struct reader *reader = mem_calloc(1, sizeof(*reader));
+    reader->config = *config;
+    reader->message_bytes = GUESSED_BYTES;
+    INVARIANT(sd_event_add_defer(loop, &reader->pump, on_pump, reader) >= 0);
+    INVARIANT(sd_event_source_set_enabled(reader->pump, SD_EVENT_OFF) >= 0);
+    INVARIANT(sd_event_add_time(loop, &reader->retry, CLOCK_MONOTONIC, 0, 0, on_retry, reader) >= 0);
+    INVARIANT(sd_event_source_set_enabled(reader->retry, SD_EVENT_OFF) >= 0);
+    reader->broker = broker_create(config->broker_loop, config->broker, on_state, reader);
+    return reader;
+}
+
+void reader_destroy(struct reader **reader_p)
+{
+    struct reader *reader = *reader_p;
+    if (reader == NULL)
+        return;
+    *reader_p = NULL;
+    broker_destroy(&reader->broker);
+    sd_event_source_disable_unref(reader->pump);
+    sd_event_source_disable_unref(reader->retry);
+    free(reader->asked);
+    free(reader->argv);
+    free(reader->lens);
+    free(reader);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/report.h"
+
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/store_json.h"
+#include "common/version.h"
+
+static json_t *report_broker(const struct agent *agent)
+{
+    const char *url = inbox_broker_url(agent->inbox), *fault = inbox_broker_fault(agent->inbox);
+    return json_pack("{s:s,s:b,s:s}", "url", url ? url : "", "up", fault == NULL, "fault", fault ? fault : "");
+}
+
+static json_t *report_nodes(const struct agent *agent)
+{
+    json_t *list = json_array();
+    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next)
+        if (node->listed)
+            json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s}", "url", node->url, "color",
+                                                  color_name(node->color), "up", node->up, "fault", node->fault));
+    return list;
+}
+
+static json_t *report_lag(const struct agent *agent)
+{
+    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    json_t *list = json_array();
+    for (size_t i = 0; i < partitions->count; i++) {
+        const struct partition *partition = partitions->items[i];
+        json_array_append_new(list, json_pack("{s:s,s:I,s:I}", "topic", partition->topic, "partition",
+                                              (json_int_t)partition->number, "pending",
+                                              (json_int_t)partition_pending(partition)));
+    }
+    return list;
+}
+
+json_t *report_health(const struct agent *agent, uint64_t seq)
+{
+    return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:I}", "unit", agent->config.unit, "agent", agent->name, "seq",
+                     (json_int_t)seq, "broker", report_broker(agent), "nodes", report_nodes(agent), "lag",
+                     report_lag(agent), "epoch", (json_int_t)agent->rules.record.epoch);
+}
+
+/* --- status ------------------------------------------------------------------------------------------------------ */
+
+static size_t count_state(const struct partition *partition, enum message_state first, enum message_state last)
+{
+    size_t count = 0;
+    for (const struct span *span = partition->head; span != NULL; span = span->after)
+        count += span->message != NULL && span->message->state >= first && span->message->state <= last;
+    return count;
+}
+
+static json_t *report_partition(const struct partition *partition)
+{
+    char watermark[STREAM_ID_TEXT], last_read[STREAM_ID_TEXT];
+    uint64_t now_us = clock_wall_us(), oldest_us = partition_oldest_us(partition);
+    stream_id_format(watermark, partition->recorded);
+    stream_id_format(last_read, partition->last_read);
+    return json_pack("{s:s,s:I,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic, "partition",
+                     (json_int_t)partition->number, "linked", partition->linked, "watermark", watermark, "last_read",
+                     last_read, "pending", (json_int_t)partition_pending(partition), "held",
+                     (json_int_t)partition->undone, "in_flight",
+                     (json_int_t)count_state(partition, MESSAGE_IN_FLIGHT, MESSAGE_IN_FLIGHT), "backing_off",
+                     (json_int_t)count_state(partition, MESSAGE_BACKING_OFF, MESSAGE_BACKING_OFF), "oldest_ms",
+                     (json_int_t)(oldest_us > 0 && now_us > oldest_us ? (now_us - oldest_us) / 1000 : 0));
+}
+
+static json_t *report_partitions(const struct agent *agent)
+{
+    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    json_t *list = json_array();
+    for (size_t i = 0; i < partitions->count; i++)
+        json_array_append_new(list, report_partition(partitions->items[i]));
+    return list;
+}
+
+static json_t *report_rules(const struct rules_follow *rules)
+{
+    json_t *record = rules->record.epoch > 0 ? store_record_to_json(&rules->record) : json_null();
+    json_t *refused = rules->refused.epoch > 0 ? json_pack("{s:o,s:s}", "record", store_record_to_json(&rules->refused),
+                                                           "faults", rules->refusal)
+                                               : json_null();
+    return json_pack("{s:o,s:o}", "record", record, "refused", refused);
+}
+
+static json_t *report_store(const struct agent *agent)
+{
+    return json_pack("{s:b,s:s,s:I,s:s}", "up", agent->rules.up, "fault", agent->rules.fault, "since_us",
+                     (json_int_t)agent->rules.since_us, "register_fault", agent->register_fault);
+}
+
+json_t *report_status(const struct agent *agent)
+{
+    const char *unready = agent_unready(agent);
+    json_t *status = json_pack(
+        "{s:s,s:s,s:s,s:I,s:s,s:b,s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "name", agent->name, "unit", agent->config.unit,
+        "datacenter", agent->config.datacenter ? agent->config.datacenter : "", "pid", (json_int_t)getpid(), "version",
+        LDCGATE_VERSION, "ready", unready == NULL, "unready", unready ? unready : "", "epoch",
+        (json_int_t)agent->rules.record.epoch, "rules", report_rules(&agent->rules), "store", report_store(agent),
+        "broker", report_broker(agent), "nodes", report_nodes(agent), "partitions", report_partitions(agent));
+    json_object_set_new(status, "in_flight",
+                        json_integer((json_int_t)stat_get(&agent->stats.agent_deliveries_in_flight)));
+    json_object_set_new(status, "acknowledged",
+                        json_integer((json_int_t)stat_get(&agent->stats.agent_acknowledged_total)));
+    return status;
+}

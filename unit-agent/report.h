@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the agent says of itself as JSON: the health events that gateways follow, and the status that operators read.
+ */
+#ifndef AGENT_REPORT_H
+#define AGENT_REPORT_H
+
+#include <jansson.h>
+
+#include "unit-agent/agent.h"
+
+/* {"unit","agent","seq","broker":{"url","up","fault"},"nodes":[{"url","color","up","fault"}],
+ *  "lag":[{"topic","partition","pending"}],"epoch"}. The caller owns the reference, as below. */
+json_t *report_health(const struct agent *agent, uint64_t seq);
+
+/* The same keys but for `seq` and `lag`, and
+ * {"name","datacenter","pid","version","ready","unready","rules","store","in_flight",
+ * "acknowledged","partitions":[{"topic","partition","linked","watermark","last_read","pending","held","in_flight",
+ * "backing_off","oldest_ms"}]}. */
+json_t *report_status(const struct agent *agent);
+
+#endif
