@@ -5,6 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* One fault is one line, whatever was written in quotes. */
+static void make_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
 void diag_add(struct diag_list *list, enum diag_severity severity, int line, int column, const char *hint,
               const char *format, ...)
 {
@@ -19,6 +27,7 @@ void diag_add(struct diag_list *list, enum diag_severity severity, int line, int
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    make_printable(text);
     list->items[list->count++] = (struct diag){.severity = severity,
                                                .line = line,
                                                .column = column,

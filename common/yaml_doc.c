@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/yaml_doc.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <yaml.h>
 
@@ -290,7 +291,7 @@ static unsigned least(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
-/* Levenshtein's distance by rows; neither text is longer than LONGEST_NAME. */
+/* Levenshtein's distance by rows, letters without their case; neither text is longer than LONGEST_NAME. */
 static unsigned distance(struct str a, struct str b)
 {
     unsigned row[LONGEST_NAME + 1];
@@ -300,7 +301,8 @@ static unsigned distance(struct str a, struct str b)
         unsigned diagonal = row[0];
         row[0] = i;
         for (unsigned j = 1; j <= b.len; j++) {
-            unsigned replaced = diagonal + (a.base[i - 1] != b.base[j - 1]);
+            unsigned replaced =
+                diagonal + (tolower((unsigned char)a.base[i - 1]) != tolower((unsigned char)b.base[j - 1]));
             diagonal = row[j];
             row[j] = least(replaced, least(row[j], row[j - 1]) + 1);
         }
@@ -315,7 +317,7 @@ const char *yaml_nearest(struct str text, const char *const *names)
     for (; text.len <= LONGEST_NAME && *names != NULL; names++) {
         struct str name = str_of(*names);
         unsigned edits = name.len > LONGEST_NAME ? best_distance : distance(text, name);
-        if (edits < best_distance) {
+        if (edits < best_distance && edits < name.len) {
             best_distance = edits;
             best = *names;
         }

@@ -41,7 +41,8 @@ const struct yaml_node *yaml_get(const struct yaml_node *mapping, const char *ke
 /* "a mapping", "a list", "a value": for messages. */
 const char *yaml_kind_name(enum yaml_kind kind);
 
-/* The nearest of NAMES (NULL-terminated) to TEXT within two edits, or NULL: for hints such as "did you mean ...?". */
+/* The nearest of NAMES (NULL-terminated) to TEXT within two edits, without regard to case, or NULL: for hints such as
+ * "did you mean ...?". */
 const char *yaml_nearest(struct str text, const char *const *names);
 
 #endif

@@ -105,5 +105,6 @@ void compile_reach(struct compiler *compiler)
     for (uint32_t i = 0; i < compiler->table->unit_count; i++)
         check_unit(compiler, &reach, i);
     check_zones(compiler);
-    check_idle(compiler);
+    if (compiler->diags->errors == 0)
+        check_idle(compiler);
 }

@@ -46,11 +46,8 @@ static uint32_t compile_method(struct compiler *compiler, const struct yaml_node
         if (str_equal(node->text, str_of(method_names[i])))
             return UINT32_C(1) << i;
     char hint[SCHEMA_HINT_SIZE];
-    const char *nearest = schema_hint(hint, node->text, method_names);
-    for (uint32_t i = 0; method_names[i] != NULL; i++)
-        if (str_equal_nocase(node->text, str_of(method_names[i])))
-            nearest = "methods are written in capitals";
-    FAULT(compiler->diags, *node, nearest, "\"%.*s\" is not a method that can be routed", SHOWN(node->text));
+    FAULT(compiler->diags, *node, schema_hint(hint, node->text, method_names),
+          "\"%.*s\" is not a method that can be routed", SHOWN(node->text));
     return 0;
 }
 

@@ -248,6 +248,8 @@ static void read_overrides(struct model *model, struct diag_list *diags)
     model->overrides = mem_calloc(model->override_count, sizeof(*model->overrides));
     for (size_t i = 0; i < model->override_count; i++) {
         model->overrides[i].at = place_of(&overrides->items[i]);
+        model->overrides[i].names_users = yaml_get(&overrides->items[i], "users") != NULL;
+        model->overrides[i].names_prefix = yaml_get(&overrides->items[i], "prefix") != NULL;
         schema_read(&override_schema, &overrides->items[i], &model->overrides[i], diags);
     }
 }

@@ -52,6 +52,7 @@ struct model_topic {
 
 struct model_override {
     struct place at;
+    bool names_users, names_prefix; /* rightly or not */
     const struct yaml_node *users;
     struct schema_text prefix, unit;
 };

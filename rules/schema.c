@@ -231,7 +231,7 @@ bool schema_read(const struct schema *schema, const struct yaml_node *mapping, v
     struct reading reading = {.schema = schema, .diags = diags};
     apply_presets(schema, model);
     if (mapping->kind != YAML_MAPPING) {
-        FAULT(diags, *mapping, NULL, "%s is a mapping, not %s", schema->what, kind_written(mapping));
+        FAULT(diags, *mapping, NULL, "%s must be a mapping, not %s", schema->what, kind_written(mapping));
         return false;
     }
     for (size_t i = 0; i < mapping->count; i++) {

@@ -155,7 +155,9 @@ static void the_nearest_name_is_within_two_edits(void **state)
     assert_string_equal(yaml_nearest(STR_LIT("slot"), names), "slots");
     assert_string_equal(yaml_nearest(STR_LIT("knd"), names), "kind");
     assert_null(yaml_nearest(STR_LIT("brokers"), names));
+    assert_string_equal(yaml_nearest(STR_LIT("Slots"), names), "slots");
     assert_null(yaml_nearest(STR_LIT("k"), names));
+    assert_null(yaml_nearest(STR_LIT("C"), (const char *const[]){"A", "B", NULL}));
     assert_null(yaml_nearest(STR_LIT(""), names));
     char longest[1000];
     memset(longest, 's', sizeof(longest));
