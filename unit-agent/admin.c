@@ -45,6 +45,7 @@ static void get_ready(struct httpd_request *request, void *context)
 
 static void get_status(struct httpd_request *request, void *context)
 {
+    agent_refresh(context);
     respond(request, report_status(context));
 }
 
@@ -77,9 +78,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
-     "in_flight, "
-     "acknowledged}`; a partition is `{topic, partition, linked, watermark, last_read, pending, held, in_flight, "
-     "backing_off, oldest_ms}`."},
+     "counters, latency_us}`; a partition is `{topic, partition, linked, watermark, last_read, pending, held, "
+     "in_flight, backing_off, oldest_ms}`."},
     {"GET", "/v1/health/stream", get_health_stream, false,
      "Server-sent events `health`: `{unit, agent, seq, broker, nodes, lag, epoch}`, at once, on every change and each "
      "`health.interval`."},

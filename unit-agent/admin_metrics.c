@@ -51,38 +51,13 @@ static void print_nodes(const struct agent *agent, const struct series *series, 
                        node->url, (unsigned long)series->of_node(node));
 }
 
-static void refresh_held(struct agent *agent)
-{
-    const struct partition_list *partitions = inbox_partitions(agent->inbox);
-    uint64_t held_now = 0, bytes = 0;
-    for (size_t i = 0; i < partitions->count; i++) {
-        held_now += partitions->items[i]->undone;
-        bytes += partitions->items[i]->bytes;
-    }
-    stat_set(&agent->stats.agent_messages_held, held_now);
-    stat_set(&agent->stats.agent_message_bytes, bytes);
-}
-
-static void refresh(struct agent *agent)
-{
-    refresh_held(agent);
-    uint64_t nodes = 0, up = 0;
-    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next) {
-        nodes += node->listed;
-        up += node->listed && node->up;
-    }
-    stat_set(&agent->stats.agent_nodes, nodes);
-    stat_set(&agent->stats.agent_nodes_up, up);
-    stat_set(&agent->stats.ready, agent_unready(agent) == NULL);
-}
-
 void admin_get_metrics(struct httpd_request *request, void *context)
 {
     struct agent *agent = context;
     struct buf out = {0};
     const void *block = &agent->stats;
     const struct stat_histogram *latency = &agent->stats.latency;
-    refresh(agent);
+    agent_refresh(agent);
     stats_print(agent_stat_rows, agent_stat_row_count, &block, 1, "", &out);
     stats_print_histogram(LATENCY_NAME, LATENCY_HELP, &latency, 1, "", &out);
     stats_print_head("build_info", "gauge", "1; the label tells which build this is.", &out);

@@ -116,6 +116,31 @@ const char *agent_unready(const struct agent *agent)
     return inbox_broker_fault(agent->inbox);
 }
 
+static void refresh_held(struct agent *agent)
+{
+    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    uint64_t held_now = 0, bytes = 0;
+    for (size_t i = 0; i < partitions->count; i++) {
+        held_now += partitions->items[i]->undone;
+        bytes += partitions->items[i]->bytes;
+    }
+    stat_set(&agent->stats.agent_messages_held, held_now);
+    stat_set(&agent->stats.agent_message_bytes, bytes);
+}
+
+void agent_refresh(struct agent *agent)
+{
+    refresh_held(agent);
+    uint64_t nodes = 0, up = 0;
+    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next) {
+        nodes += node->listed;
+        up += node->listed && node->up;
+    }
+    stat_set(&agent->stats.agent_nodes, nodes);
+    stat_set(&agent->stats.agent_nodes_up, up);
+    stat_set(&agent->stats.ready, agent_unready(agent) == NULL);
+}
+
 /* --- signals ----------------------------------------------------------------------------------------------------- */
 
 static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)

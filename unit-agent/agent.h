@@ -48,4 +48,7 @@ int agent_reload(struct agent *agent, struct error *err) MUST_CHECK;
 /* NULL while /readyz says so; else why not. */
 const char *agent_unready(const struct agent *agent);
 
+/* Brings the gauges of `stats` up to date. */
+void agent_refresh(struct agent *agent);
+
 #endif

@@ -92,6 +92,22 @@ static json_t *report_store(const struct agent *agent)
                      (json_int_t)agent->rules.since_us, "register_fault", agent->register_fault);
 }
 
+static json_t *report_counters(const struct agent_stats *stats)
+{
+    json_t *counters = json_object();
+    for (size_t i = 0; i < agent_stat_row_count; i++) {
+        const stat_value *value = (const stat_value *)((const char *)stats + agent_stat_rows[i].offset);
+        json_object_set_new(counters, agent_stat_rows[i].name, json_integer((json_int_t)stat_get(value)));
+    }
+    return counters;
+}
+
+static json_t *report_latency(const struct stat_histogram *latency)
+{
+    return json_pack("{s:I,s:I}", "p50", (json_int_t)stat_quantile_us(&latency, 1, 0.5), "p99",
+                     (json_int_t)stat_quantile_us(&latency, 1, 0.99));
+}
+
 json_t *report_status(const struct agent *agent)
 {
     const char *unready = agent_unready(agent);
@@ -101,9 +117,7 @@ json_t *report_status(const struct agent *agent)
         LDCGATE_VERSION, "ready", unready == NULL, "unready", unready ? unready : "", "epoch",
         (json_int_t)agent->rules.record.epoch, "rules", report_rules(&agent->rules), "store", report_store(agent),
         "broker", report_broker(agent), "nodes", report_nodes(agent), "partitions", report_partitions(agent));
-    json_object_set_new(status, "in_flight",
-                        json_integer((json_int_t)stat_get(&agent->stats.agent_deliveries_in_flight)));
-    json_object_set_new(status, "acknowledged",
-                        json_integer((json_int_t)stat_get(&agent->stats.agent_acknowledged_total)));
+    json_object_set_new(status, "counters", report_counters(&agent->stats));
+    json_object_set_new(status, "latency_us", report_latency(&agent->stats.latency));
     return status;
 }
