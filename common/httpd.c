@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE /* accept4 */
-#include "common/httpd.h"
+#include "common/httpd_connection.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,68 +13,17 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/http1.h"
 #include "common/http_status.h"
-#include "common/httpd_listen.h"
 #include "common/invariant.h"
 #include "common/json_text.h"
 #include "common/percent.h"
+#include "common/secret.h"
 
 #define MOST_CONNECTIONS 1024
 #define HEAD_LIMIT       (16 * 1024)
-#define MOST_UNSENT      (1024 * 1024) /* of an event stream */
 #define SLOW_MS          10000
 #define IDLE_US          75000000ULL
 #define SWEEP_US         1000000ULL
-
-enum phase {
-    PHASE_HEAD = 0, /* waits for a request's head, or for the first byte of one */
-    PHASE_BODY,
-    PHASE_HANDLING, /* the handler owes an answer */
-    PHASE_ANSWERING,
-    PHASE_STREAM,
-    PHASE_LINGERING, /* refused: what the client still sends is thrown away, or the reset would eat the answer */
-};
-
-struct httpd_stream {
-    httpd_stream_gone_fn gone; /* NULL once told */
-    void *arg;
-};
-
-/* A connection and the one request that it carries at a time. Lifecycle: accept -> HEAD -> BODY -> HANDLING ->
- * ANSWERING -> HEAD again, or STREAM. When the peer goes away while a handler still owes its answer, the descriptor is
- * closed at once and the rest lives until that answer. */
-struct httpd_request {
-    struct httpd *httpd;
-    struct httpd_request *before, *after;
-    int fd; /* -1: the peer is gone */
-    sd_event_source *source;
-    uint32_t armed;
-    enum phase phase;
-    bool in_handler; /* answers are sent, but the next request waits until the handler has returned */
-    bool close_after, refused;
-    uint64_t deadline_us;
-    struct buf in, out;
-    size_t scanned, sent;
-    struct http1_head head;
-    struct http1_chunked chunked;
-    size_t body_len, raw;   /* chunked: decoded so far; where the undecoded bytes start */
-    struct buf path, added; /* the decoded path; headers that the handler added to its answer */
-    struct httpd_stream stream;
-};
-
-struct httpd {
-    sd_event *loop;
-    struct httpd_listen listen;
-    sd_event_source *acceptor, *sweeper;
-    char *token;
-    const struct httpd_route *routes;
-    size_t route_count, most_body;
-    uint64_t slow_us, sweep_us;
-    void *context;
-    struct httpd_request *connections;
-    size_t connection_count;
-};
 
 static void serve(struct httpd_request *request);
 
@@ -98,8 +47,7 @@ static void connection_free(struct httpd_request *request)
     free(request);
 }
 
-/* The peer is gone, or is sent away. */
-static void hang_up(struct httpd_request *request)
+void httpd_hang_up(struct httpd_request *request)
 {
     if (request->fd >= 0) {
         request->source = sd_event_source_disable_unref(request->source);
@@ -115,7 +63,7 @@ static void hang_up(struct httpd_request *request)
         gone(arg);
 }
 
-static void listen_for(struct httpd_request *request, uint32_t events)
+void httpd_listen_for(struct httpd_request *request, uint32_t events)
 {
     if (request->fd < 0 || request->armed == events)
         return;
@@ -123,15 +71,21 @@ static void listen_for(struct httpd_request *request, uint32_t events)
     sd_event_source_set_io_events(request->source, events);
 }
 
-static void set_deadline(struct httpd_request *request, uint64_t in_us)
+void httpd_set_deadline(struct httpd_request *request, uint64_t in_us)
 {
     request->deadline_us = in_us == UINT64_MAX ? UINT64_MAX : clock_monotonic_us() + in_us;
 }
 
+bool httpd_drain(struct httpd_request *request, uint32_t events)
+{
+    char scrap[4096];
+    ssize_t n = events & EPOLLIN ? recv(request->fd, scrap, sizeof(scrap), MSG_DONTWAIT) : 1;
+    return (events & (EPOLLERR | EPOLLHUP)) == 0 && (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
+}
+
 /* --- answers ----------------------------------------------------------------------------------------------------- */
 
-/* False where the connection broke. */
-static bool flush(struct httpd_request *request)
+bool httpd_flush(struct httpd_request *request)
 {
     while (request->fd >= 0 && request->sent < request->out.len) {
         ssize_t n = send(request->fd, request->out.base + request->sent, request->out.len - request->sent,
@@ -141,7 +95,7 @@ static bool flush(struct httpd_request *request)
         if (n < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK;
         request->sent += (size_t)n;
-        set_deadline(request, request->httpd->slow_us);
+        httpd_set_deadline(request, request->httpd->slow_us);
     }
     if (request->sent == request->out.len)
         request->sent = request->out.len = 0;
@@ -154,30 +108,30 @@ static void end_request(struct httpd_request *request)
     request->head.size = request->raw = request->body_len = request->scanned = 0;
     request->chunked = (struct http1_chunked){0};
     request->phase = PHASE_HEAD;
-    set_deadline(request, request->in.len > 0 ? request->httpd->slow_us : IDLE_US);
+    httpd_set_deadline(request, request->in.len > 0 ? request->httpd->slow_us : IDLE_US);
 }
 
 /* Sends what can be sent, and then goes on with the next request, or hangs up. */
 static void answer(struct httpd_request *request)
 {
     request->phase = PHASE_ANSWERING;
-    bool alive = request->fd >= 0 && flush(request);
+    bool alive = request->fd >= 0 && httpd_flush(request);
     if (alive && request->out.len > 0) {
-        listen_for(request, EPOLLOUT);
+        httpd_listen_for(request, EPOLLOUT);
         return;
     }
     if (alive && request->refused) {
         request->phase = PHASE_LINGERING;
         shutdown(request->fd, SHUT_WR);
-        listen_for(request, EPOLLIN);
+        httpd_listen_for(request, EPOLLIN);
         return;
     }
     if (!alive || request->close_after) {
-        hang_up(request);
+        httpd_hang_up(request);
         return;
     }
     end_request(request);
-    listen_for(request, EPOLLIN);
+    httpd_listen_for(request, EPOLLIN);
     if (!request->in_handler)
         serve(request);
 }
@@ -191,7 +145,7 @@ void httpd_add_header(struct httpd_request *request, const char *name, const cha
 void httpd_respond(struct httpd_request *request, int status, const char *content_type, struct str body)
 {
     INVARIANT(request->phase == PHASE_HANDLING);
-    set_deadline(request, request->httpd->slow_us);
+    httpd_set_deadline(request, request->httpd->slow_us);
     buf_printf(&request->out, "HTTP/1.1 %d %s\r\n", status, http_status_reason(status));
     if (content_type != NULL)
         buf_printf(&request->out, "Content-Type: %s\r\n", content_type);
@@ -226,58 +180,6 @@ static void refuse(struct httpd_request *request, int status, const char *name, 
     httpd_respond_problem(request, status, name, detail);
 }
 
-/* --- event streams ----------------------------------------------------------------------------------------------- */
-
-struct httpd_stream *httpd_stream_open(struct httpd_request *request, httpd_stream_gone_fn gone, void *arg)
-{
-    INVARIANT(request->phase == PHASE_HANDLING);
-    request->phase = PHASE_STREAM;
-    request->stream = (struct httpd_stream){gone, arg};
-    buf_append_str(&request->out, STR_LIT("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                                          "Cache-Control: no-store\r\nConnection: close\r\n\r\n"));
-    set_deadline(request, UINT64_MAX);
-    listen_for(request, EPOLLIN | EPOLLOUT);
-    return &request->stream;
-}
-
-bool httpd_stream_send(struct httpd_stream *stream, const char *event, struct str data)
-{
-    struct httpd_request *request = (void *)((char *)stream - offsetof(struct httpd_request, stream));
-    if (request->fd < 0 || request->out.len - request->sent + data.len > MOST_UNSENT)
-        return false;
-    bool idle = request->out.len == 0;
-    buf_printf(&request->out, "event: %s\n", event);
-    for (struct str line; str_next(&data, '\n', &line);)
-        buf_printf(&request->out, "data: %.*s\n", STR_ARG(line));
-    buf_append(&request->out, "\n", 1);
-    if (idle)
-        set_deadline(request, request->httpd->slow_us);
-    listen_for(request, EPOLLIN | EPOLLOUT); /* sent, and found broken, by the loop: the caller holds the stream */
-    return true;
-}
-
-/* Throws away what the peer sends; false at its end of file. */
-static bool drain(struct httpd_request *request, uint32_t events)
-{
-    char scrap[4096];
-    ssize_t n = events & EPOLLIN ? recv(request->fd, scrap, sizeof(scrap), MSG_DONTWAIT) : 1;
-    return (events & (EPOLLERR | EPOLLHUP)) == 0 && (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
-}
-
-static void stream_ready(struct httpd_request *request, uint32_t events)
-{
-    if (!drain(request, events) || !flush(request)) {
-        hang_up(request);
-        return;
-    }
-    buf_consume(&request->out, request->sent);
-    request->sent = 0;
-    if (request->out.len > 0)
-        return;
-    set_deadline(request, UINT64_MAX);
-    listen_for(request, EPOLLIN);
-}
-
 /* --- requests ---------------------------------------------------------------------------------------------------- */
 
 static struct str target_query(const struct httpd_request *request)
@@ -305,69 +207,66 @@ static bool method_fits(const struct httpd_route *route, struct str method)
            (str_equal(method, STR_LIT("HEAD")) && strcmp(route->method, "GET") == 0);
 }
 
-/* In a time that tells nothing about how much of GIVEN was right. */
 static bool token_fits(const struct httpd_request *request)
 {
     struct str given = httpd_request_header(request, "authorization");
-    struct str token = str_of(request->httpd->token);
-    if (given.base == NULL || given.len < 7 || !str_equal_nocase((struct str){given.base, 7}, STR_LIT("bearer ")))
+    if (given.len < 7 || !str_equal_nocase((struct str){given.base, 7}, STR_LIT("bearer ")))
         return false;
-    given = (struct str){given.base + 7, given.len - 7};
-    volatile unsigned char difference = given.len != token.len;
-    for (size_t i = 0; i < given.len; i++)
-        difference |= (unsigned char)(given.base[i] ^ token.base[i % (token.len + 1)]);
-    return difference == 0;
+    return secret_equal((struct str){given.base + 7, given.len - 7}, str_of(request->httpd->token));
 }
 
-static void refuse_method(struct httpd_request *request)
+/* ALLOWED: the methods of the routes that take the path, or nothing. */
+static void refuse_route(struct httpd_request *request, struct str allowed)
 {
-    struct buf allowed = {0};
-    for (size_t i = 0; i < request->httpd->route_count; i++)
-        if (route_takes(&request->httpd->routes[i], buf_str(&request->path)))
-            buf_printf(&allowed, "%s%s", allowed.len > 0 ? ", " : "", request->httpd->routes[i].method);
+    if (allowed.len == 0) {
+        httpd_respond_problem(request, 404, "not-found", "There is no such resource.");
+        return;
+    }
     httpd_add_header(request, "Allow", allowed.base);
-    buf_free(&allowed);
     httpd_respond_problem(request, 405, "method-not-allowed", "This resource does not take that method.");
+}
+
+static void dispatch_route(struct httpd_request *request, const struct httpd_route *route)
+{
+    if (request->httpd->token != NULL && !route->open && !token_fits(request))
+        httpd_respond_problem(request, 401, "unauthorized", "A bearer token is needed.");
+    else
+        route->handle(request, request->httpd->context);
 }
 
 static void dispatch(struct httpd_request *request)
 {
     const struct httpd *httpd = request->httpd;
-    bool path_known = false;
+    const struct httpd_route *route = NULL;
+    struct buf allowed = {0};
     request->phase = PHASE_HANDLING;
     request->close_after = !request->head.keep_alive;
-    set_deadline(request, UINT64_MAX);
+    httpd_set_deadline(request, UINT64_MAX);
     if (!percent_decode(target_path(request), false, &request->path)) {
         httpd_respond_problem(request, 400, "bad-request", "The path holds a broken percent-escape.");
         return;
     }
-    for (size_t i = 0; i < httpd->route_count; i++) {
-        const struct httpd_route *route = &httpd->routes[i];
-        if (!route_takes(route, buf_str(&request->path)))
-            continue;
-        path_known = true;
-        if (!method_fits(route, request->head.method))
-            continue;
-        if (httpd->token != NULL && !route->open && !token_fits(request))
-            httpd_respond_problem(request, 401, "unauthorized", "A bearer token is needed.");
-        else
-            route->handle(request, httpd->context);
-        return;
-    }
-    if (path_known)
-        refuse_method(request);
+    for (size_t i = 0; i < httpd->route_count && route == NULL; i++)
+        if (route_takes(&httpd->routes[i], buf_str(&request->path))) {
+            if (method_fits(&httpd->routes[i], request->head.method))
+                route = &httpd->routes[i];
+            else
+                buf_printf(&allowed, "%s%s", allowed.len > 0 ? ", " : "", httpd->routes[i].method);
+        }
+    if (route != NULL)
+        dispatch_route(request, route);
     else
-        httpd_respond_problem(request, 404, "not-found", "There is no such resource.");
+        refuse_route(request, buf_str(&allowed));
+    buf_free(&allowed);
 }
 
 static int refusal_status(enum http1_verdict verdict)
 {
-    return verdict == HTTP1_HEAD_TOO_LARGE        ? 431
-           : verdict == HTTP1_URI_TOO_LONG        ? 414
-           : verdict == HTTP1_BAD_VERSION         ? 505
-           : verdict == HTTP1_UNKNOWN_CODING      ? 501
-           : verdict == HTTP1_UNKNOWN_EXPECTATION ? 417
-                                                  : 400;
+    static const int statuses[] = {
+        [HTTP1_BAD_REQUEST] = 400, [HTTP1_HEAD_TOO_LARGE] = 431, [HTTP1_URI_TOO_LONG] = 414,
+        [HTTP1_BAD_VERSION] = 505, [HTTP1_UNKNOWN_CODING] = 501, [HTTP1_UNKNOWN_EXPECTATION] = 417,
+    };
+    return statuses[verdict];
 }
 
 static bool read_head(struct httpd_request *request)
@@ -386,7 +285,7 @@ static bool read_head(struct httpd_request *request)
     request->phase = PHASE_BODY;
     if (request->head.expect_continue && request->in.len == request->head.size)
         buf_append_str(&request->out, STR_LIT("HTTP/1.1 100 Continue\r\n\r\n"));
-    return flush(request);
+    return httpd_flush(request);
 }
 
 /* True when the whole body is there: BODY_LEN bytes behind the head; `raw` is where the next request starts. */
@@ -431,7 +330,7 @@ static void serve(struct httpd_request *request)
         dispatch(request);
         request->in_handler = false;
         if (request->fd < 0 && request->phase != PHASE_HANDLING) {
-            hang_up(request);
+            httpd_hang_up(request);
             return;
         }
     }
@@ -446,11 +345,11 @@ static void readable(struct httpd_request *request)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        hang_up(request);
+        httpd_hang_up(request);
         return;
     }
     if (request->in.len == 0)
-        set_deadline(request, request->httpd->slow_us);
+        httpd_set_deadline(request, request->httpd->slow_us);
     request->in.len += (size_t)n;
     serve(request);
 }
@@ -460,16 +359,16 @@ static int on_ready(sd_event_source *source, int fd, uint32_t events, void *arg)
     (void)source, (void)fd;
     struct httpd_request *request = arg;
     if (request->phase == PHASE_STREAM)
-        stream_ready(request, events);
+        httpd_stream_ready(request, events);
     else if (request->phase == PHASE_LINGERING) {
-        if (!drain(request, events))
-            hang_up(request);
+        if (!httpd_drain(request, events))
+            httpd_hang_up(request);
     } else if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN))
-        hang_up(request);
+        httpd_hang_up(request);
     else if (request->phase == PHASE_ANSWERING)
         answer(request);
     else if (request->phase == PHASE_HANDLING)
-        listen_for(request, 0); /* pipelined bytes wait; only a hang-up is still of interest */
+        httpd_listen_for(request, 0); /* pipelined bytes wait; only a hang-up is still of interest */
     else
         readable(request);
     return 0;
@@ -497,7 +396,7 @@ static int on_accept(sd_event_source *source, int listener, uint32_t events, voi
     if (request->after != NULL)
         request->after->before = request;
     httpd->connections = request;
-    set_deadline(request, request->httpd->slow_us);
+    httpd_set_deadline(request, request->httpd->slow_us);
     INVARIANT(sd_event_add_io(httpd->loop, &request->source, fd, EPOLLIN, on_ready, request) >= 0);
     if (++httpd->connection_count == MOST_CONNECTIONS)
         sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -510,7 +409,7 @@ static void cut_off(struct httpd_request *request)
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     if (request->out.len > 0)
         (void)setsockopt(request->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    hang_up(request);
+    httpd_hang_up(request);
 }
 
 static int on_sweep(sd_event_source *source, uint64_t at_us, void *arg)
@@ -565,7 +464,7 @@ void httpd_destroy(struct httpd **httpd_p)
     while (httpd->connections != NULL) {
         httpd->connections->phase = PHASE_HEAD;
         httpd->connections->stream.gone = NULL;
-        hang_up(httpd->connections);
+        httpd_hang_up(httpd->connections);
     }
     sd_event_source_disable_unref(httpd->acceptor);
     sd_event_source_disable_unref(httpd->sweeper);
