@@ -5,8 +5,7 @@
 #ifndef AGENT_SURVEY_H
 #define AGENT_SURVEY_H
 
-#include <hiredis/hiredis.h>
-
+#include "common/broker.h"
 #include "common/error.h"
 #include "common/stream_id.h"
 
