@@ -150,9 +150,18 @@ static void print_users(struct buf *out, const char *key, const struct traffic_u
     buf_printf(out, "]");
 }
 
+/* What the samplers remember, in seconds: less while the gateway is younger than that. */
+static uint64_t window_s(const struct control *control)
+{
+    uint64_t age_s = (clock_wall_us() - control->started_us) / 1000000 + 1,
+             most = SAMPLER_PANES * (SAMPLER_PANE_US / 1000000);
+    return age_s < most ? age_s : most;
+}
+
 static void get_traffic(struct httpd_request *request, void *context)
 {
-    struct gateway *gateway = ((struct control *)context)->gateway;
+    const struct control *control = context;
+    struct gateway *gateway = control->gateway;
     struct traffic *parts = mem_calloc(gateway->worker_count, sizeof(*parts)), all = {0};
     workers_call(gateway, collect, parts);
     for (unsigned i = 0; i < gateway->worker_count; i++) {
@@ -161,8 +170,8 @@ static void get_traffic(struct httpd_request *request, void *context)
     }
     traffic_finish(&all, MOST_USERS);
     struct buf out = {NULL, 0, 0};
-    buf_printf(&out, "{\"window_s\":%d,\"requests\":%llu,\"distinct_users\":%llu",
-               SAMPLER_PANES * (SAMPLER_PANE_US / 1000000), (unsigned long long)all.requests,
+    buf_printf(&out, "{\"window_s\":%llu,\"requests\":%llu,\"distinct_users\":%llu",
+               (unsigned long long)window_s(control), (unsigned long long)all.requests,
                (unsigned long long)traffic_distinct(&all));
     print_users(&out, "users", all.users, all.user_count);
     print_users(&out, "sample", all.sample, all.sample_count);

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/store_json.h"
 #include "ops/ctl.h"
+#include "ops/fleet.h"
 #include "ops/poll.h"
 
 #define EACH_MS     1000
@@ -63,23 +64,14 @@ static void keep_fault(struct converge_member *member, const char *fault)
     snprintf(member->fault, sizeof(member->fault), "%s", fault);
 }
 
-/* What a member says against the rules of EPOCH: the first faults of its diagnostics. */
-static bool read_refusal(struct converge_member *member, const json_t *refused, uint64_t epoch)
+static bool read_refusal(struct converge_member *member, const json_t *status, uint64_t epoch)
 {
-    const json_t *record = json_object_get(refused, "record"), *diags = json_object_get(refused, "diagnostics");
-    if ((uint64_t)json_integer_value(json_object_get(record, "epoch")) != epoch)
-        return false;
-    struct buf text = {0};
-    buf_printf(&text, "refuses the rules");
-    for (size_t i = 0; i < json_array_size(diags); i++) {
-        const json_t *diag = json_array_get(diags, i);
-        if (strcmp(ctl_text(diag, "severity"), "error") == 0)
-            buf_printf(&text, "; line %lld: %s", (long long)json_integer_value(json_object_get(diag, "line")),
-                       ctl_text(diag, "message"));
-    }
-    keep_fault(member, text.base);
-    buf_free(&text);
-    return true;
+    struct buf why = {0};
+    bool refuses = fleet_refusal(status, &why) == epoch;
+    if (refuses)
+        snprintf(member->fault, sizeof(member->fault), "refuses the rules%s", why.base ? why.base : "");
+    buf_free(&why);
+    return refuses;
 }
 
 static void tell_followed(const struct converge_member *member)
@@ -107,7 +99,7 @@ static enum poll_next on_status(void *arg, const struct poll_answer *answer)
             tell_followed(member);
         return POLL_ENOUGH;
     }
-    member->refused = read_refusal(member, json_object_get(answer->json, "refused"), waiting->epoch);
+    member->refused = read_refusal(member, answer->json, waiting->epoch);
     if (member->refused) {
         waiting->refused = true;
         return POLL_STOP;

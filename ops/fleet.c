@@ -120,23 +120,43 @@ const json_t *fleet_agent_of(const struct fleet *fleet, const char *unit)
 
 uint64_t fleet_pending(const json_t *agent)
 {
-    const json_t *lag = json_object_get(agent, "lag");
+    const json_t *partitions = json_object_get(agent, "partitions");
     uint64_t pending = 0;
-    for (size_t i = 0; i < json_array_size(lag); i++)
-        pending += fleet_number(json_array_get(lag, i), "pending");
+    for (size_t i = 0; i < json_array_size(partitions); i++)
+        pending += fleet_number(json_array_get(partitions, i), "pending");
     return pending;
+}
+
+uint64_t fleet_refusal(const json_t *status, struct buf *why)
+{
+    const json_t *refused = json_object_get(status, "refused");
+    if (refused == NULL) /* agents tell it as text */
+        refused = json_object_get(json_object_get(status, "rules"), "refused");
+    const json_t *diags = json_object_get(refused, "diagnostics");
+    uint64_t epoch = fleet_number(json_object_get(refused, "record"), "epoch");
+    for (size_t i = 0; i < json_array_size(diags); i++) {
+        const json_t *diag = json_array_get(diags, i);
+        if (strcmp(ctl_text(diag, "severity"), "error") == 0)
+            buf_printf(why, "; line %llu: %s", (unsigned long long)fleet_number(diag, "line"),
+                       ctl_text(diag, "message"));
+    }
+    struct str rest = str_of(ctl_text(refused, "faults")), line;
+    while (str_next(&rest, '\n', &line))
+        if (line.len > 0)
+            buf_printf(why, "; %.*s", STR_ARG(line));
+    return epoch;
 }
 
 /* --- faults ------------------------------------------------------------------------------------------------------- */
 
 static void add_refusal(const struct fleet_member *member, struct buf *out)
 {
-    const json_t *refused = json_object_get(member->status, "refused");
-    const json_t *first = json_array_get(json_object_get(refused, "diagnostics"), 0);
-    if (json_is_object(refused))
-        buf_printf(out, "%s refuses the rules of epoch %llu: line %llu: %s\n", member->member.name,
-                   (unsigned long long)fleet_number(json_object_get(refused, "record"), "epoch"),
-                   (unsigned long long)fleet_number(first, "line"), ctl_text(first, "message"));
+    struct buf why = {0};
+    uint64_t epoch = fleet_refusal(member->status, &why);
+    if (epoch != 0)
+        buf_printf(out, "%s refuses the rules of epoch %llu%s\n", member->member.name, (unsigned long long)epoch,
+                   why.base ? why.base : "");
+    buf_free(&why);
 }
 
 static void add_member_faults(const struct fleet_member *member, struct buf *out)

@@ -35,6 +35,10 @@ uint64_t fleet_unit_requests(const struct fleet *fleet, const char *unit);
 /* The status of the agent of UNIT that answered; NULL where there is none. */
 const json_t *fleet_agent_of(const struct fleet *fleet, const char *unit);
 
+/* Why a process does not take the newest rules, appended to WHY, and the epoch that it refuses; 0: it refuses none.
+ * STATUS: a gateway's or an agent's. */
+uint64_t fleet_refusal(const json_t *status, struct buf *why);
+
 /* The messages that an agent's status calls undelivered. */
 uint64_t fleet_pending(const json_t *agent);
 

@@ -225,27 +225,25 @@ static int wait_for(struct playground *playground, struct play_process *process,
     return 0;
 }
 
-static int wait_for_roles(struct playground *playground, enum play_role first, enum play_role last, struct error *err)
+static int wait_for_role(struct playground *playground, enum play_role role, struct error *err)
 {
     struct play_plan *plan = &playground->plan;
     uint64_t until_us = clock_monotonic_us() + READY_TIMEOUT_US;
     for (size_t i = 0; i < plan->count; i++)
-        if (plan->processes[i].role >= first && plan->processes[i].role <= last &&
-            wait_for(playground, &plan->processes[i], until_us, err) != 0)
+        if (plan->processes[i].role == role && wait_for(playground, &plan->processes[i], until_us, err) != 0)
             return -1;
     return 0;
 }
 
+/* Each role needs those before it; agents need no apps, but it saves them a round of probes. */
 static int start_all(struct playground *playground, struct error *err)
 {
-    if (start_role(playground, PLAY_BROKER, err) != 0 ||
-        wait_for_roles(playground, PLAY_BROKER, PLAY_BROKER, err) != 0 || put_rules(&playground->plan, err) != 0)
-        return -1;
-    for (enum play_role role = PLAY_APP; role < PLAY_ROLES; role++)
-        if (start_role(playground, role, err) != 0)
+    for (enum play_role role = PLAY_BROKER; role < PLAY_ROLES; role++) {
+        if (start_role(playground, role, err) != 0 || wait_for_role(playground, role, err) != 0)
             return -1;
-    if (wait_for_roles(playground, PLAY_APP, PLAY_GATEWAY, err) != 0)
-        return -1;
+        if (role == PLAY_BROKER && put_rules(&playground->plan, err) != 0)
+            return -1;
+    }
     return play_state_publish(&playground->plan, playground->token, playground->stays, err);
 }
 

@@ -334,10 +334,10 @@ static json_t *queues_of(const struct fleet *fleet)
     json_t *list = json_array();
     for (size_t i = 0; i < fleet->count; i++) {
         const struct fleet_member *member = &fleet->members[i];
-        const json_t *lag = json_object_get(member->status, "lag");
-        for (size_t j = 0; j < json_array_size(lag); j++) {
+        const json_t *partitions = json_object_get(member->status, "partitions");
+        for (size_t j = 0; j < json_array_size(partitions); j++) {
             json_t *queue = json_pack("{s:s}", "unit", member->member.unit);
-            json_object_update(queue, json_array_get(lag, j));
+            json_object_update(queue, json_array_get(partitions, j));
             json_array_append_new(list, queue);
         }
     }
@@ -350,7 +350,7 @@ static enum ctl_exit show_lag(const struct ctl *ctl, const struct fleet *fleet, 
     json_t *queues = queues_of(fleet);
     uint64_t total = 0;
     struct grid grid;
-    grid_begin(&grid, "UNIT|TOPIC|>PARTITION|>PENDING");
+    grid_begin(&grid, "UNIT|TOPIC|>PARTITION|>PENDING|>IN FLIGHT|>BACKING OFF|>OLDEST");
     for (size_t i = 0; i < json_array_size(queues); i++) {
         const json_t *queue = json_array_get(queues, i);
         total += fleet_number(queue, "pending");
@@ -358,6 +358,9 @@ static enum ctl_exit show_lag(const struct ctl *ctl, const struct fleet *fleet, 
         grid_add(&grid, "%s", ctl_text(queue, "topic"));
         add_count(&grid, queue, "partition");
         add_count(&grid, queue, "pending");
+        add_count(&grid, queue, "in_flight");
+        add_count(&grid, queue, "backing_off");
+        grid_add(&grid, "%.1f s", (double)fleet_number(queue, "oldest_ms") / 1000);
     }
     struct buf table = {0}, faults = {0};
     grid_end(&grid, &table);
