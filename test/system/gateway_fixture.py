@@ -1,36 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real ldc-gateway processes and HTTP nodes for the system tests."""
+"""Gateways whose admin API is spoken to in full, and HTTP nodes that hold a request as long as a test wants."""
 import http.client
 import http.server
 import json
-import os
-import signal
-import socket
-import subprocess
 import threading
-import time
 import urllib.parse
 
-BUILD = os.environ.get("LDC_BUILD", "build")
-GATEWAY = os.path.join(BUILD, "ldc-gateway")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(condition, what, seconds=15):
-    """The value of CONDITION once it is true."""
-    until = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > until:
-            raise AssertionError("not in time: " + what)
-        threading.Event().wait(0.01)
+import harness
 
 
 class Node(http.server.ThreadingHTTPServer):
@@ -71,84 +47,46 @@ class NodeHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Gateway:
-    """One ldc-gateway process; ends with the test."""
+class Gateway(harness.Process):
+    """One ldc-gateway of a StackTest, with a configuration file; OPTIONS as for Stack.gateway."""
 
-    def __init__(self, case, name, ready=True, env=None, **options):
-        self.folder = os.path.join(case.folder, name)
-        os.makedirs(self.folder, exist_ok=True)
-        self.port, self.admin_port = free_port(), free_port()
-        self.token = options.pop("token", None)
-        self.config = os.path.join(self.folder, "gateway.yaml")
-        self.access_log = os.path.join(self.folder, "access.log")
-        self.log = os.path.join(self.folder, "log")
-        self.cache = os.path.join(self.folder, "cache.yaml")
-        values = {
-            "name": name,
-            "threads": 2,
-            "ingress.listen": "127.0.0.1:%d" % self.port,
-            "admin.listen": "127.0.0.1:%d" % self.admin_port,
-            "store.location": "dir:" + case.store,
-            "store.cache": self.cache,
-            "log.access": self.access_log,
-        }
+    def __init__(self, stack, name, wait=True, env=None, **options):
+        self.port, self.admin_port, self.token = harness.free_port(), harness.free_port(), None
+        self.config, self.cache = stack.folder / (name + ".yaml"), stack.folder / (name + ".cache")
+        self.access_log = stack.folder / (name + ".access")
+        if not self.config.exists():
+            self.config.write_text("# empty\n")
+        values = {"name": name, "threads": 2, "ingress.listen": f"127.0.0.1:{self.port}",
+                  "admin.listen": f"127.0.0.1:{self.admin_port}", "store.location": f"dir:{stack.store}",
+                  "store.cache": self.cache, "log.access": self.access_log}
         values.update({key.replace("__", "."): value for key, value in options.items()})
-        if not os.path.exists(self.config):
-            with open(self.config, "w") as config:
-                config.write("# empty\n")
-        command = [GATEWAY, "--config", self.config]
+        argv = [harness.BUILD / "ldc-gateway", "--config", self.config]
         for key, value in values.items():
-            command += ["--set", "%s=%s" % (key, value)]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, env=dict(os.environ, **(env or {})))
-        case.addCleanup(self.end)
-        if ready:
-            wait_for(self.alive, "the admin listener of " + name)
+            argv += ["--set", f"{key}={value}"]
+        environment = dict(harness._sanitizer_env(stack.log(name)), **(env or {}))
+        environment["ASAN_OPTIONS"] = environment["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")
+        environment["LSAN_OPTIONS"] = "print_suppressions=0"
+        super().__init__(name, argv, stack.log(name), env=environment)
+        stack.keep(self)
+        if wait:
+            harness.wait_until(self.answers, what="the admin listener of " + name)
 
-    def alive(self):
-        if self.process.poll() is not None:
-            raise AssertionError("the gateway ended: " + self.logged())
+    def answers(self):
+        if not self.alive():
+            raise AssertionError("the gateway ended: " + self.log_text())
         try:
             return self.call("GET", "/healthz")[0] == 200
         except OSError:
             return False
 
-    def logged(self):
-        with open(self.log) as log:
-            return log.read()
-
-    def end(self):
-        """Stops it as an operator would, and looks at how it went."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise AssertionError("SIGTERM did not end the gateway")
-        for mark in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "broken invariant"):
-            if mark in self.logged():
-                raise AssertionError(self.logged())
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def call(self, method, path, body=None, token=None, timeout=20):
+    def call(self, method, path, body=b"", token=None):
         """(status, JSON or text)"""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=timeout)
         token = token or self.token
         headers = {"Authorization": "Bearer " + token} if token else {}
-        try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        finally:
-            connection.close()
-        if "json" in answer.getheader("Content-Type", ""):
-            return answer.status, json.loads(text)
-        return answer.status, text
+        answer = harness.request(self.admin_port, method, path, headers, body)
+        if "json" in answer.headers.get("content-type", ""):
+            return answer.status, answer.json()
+        return answer.status, answer.body.decode()
 
     def get(self, path):
         status, answer = self.call("GET", path)
@@ -172,11 +110,5 @@ class Gateway:
         return self.call("POST", "/v1/rules?" + query, rules)
 
     def request(self, user, path="/echo/x"):
-        """(status, headers, body) of a request through the ingress."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request("GET", path, headers={"X-User-Id": str(user)})
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
-        finally:
-            connection.close()
+        """A request through the ingress."""
+        return harness.request(self.port, "GET", path, {"X-User-Id": str(user)})

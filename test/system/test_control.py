@@ -11,23 +11,28 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 import unittest
 
-from gateway_fixture import Gateway, Node, free_port, wait_for
+import harness
+from gateway_fixture import Gateway, Node
+from harness import free_port, wait_until
 
 
-class ControlTest(unittest.TestCase):
+class ControlTest(harness.StackTest):
     def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="ldc-test-control-")
-        self.addCleanup(shutil.rmtree, self.folder, True)
-        self.store = os.path.join(self.folder, "store")
+        super().setUp()
+        self.folder, self.store = str(self.stack.folder), str(self.stack.store)
         self.nodes = [Node("one"), Node("two")]
         for node in self.nodes:
             self.addCleanup(node.end)
+
+    def tearDown(self):
+        for process in self.stack.processes:
+            process.terminate()  # as an operator would, so that leaks are looked for
+            self.assertNotIn("broken invariant", process.log_text())
+        super().tearDown()
 
     def rules(self, border=50, first=None, agents=(), extra=""):
         """Users 0 to border-1 of a hundred live in RZ01."""
@@ -52,29 +57,28 @@ routes:
     # --- rules ---
 
     def test_a_gateway_without_rules_is_not_ready_until_the_first_are_applied(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         status, ready = gateway.call("GET", "/readyz")
         self.assertEqual((status, ready["ready"], ready["store"]["state"]), (503, False, "up"))
-        self.assertEqual(gateway.request(1)[0], 503)
+        self.assertEqual(gateway.request(1).status, 503)
         self.assertEqual(gateway.call("GET", "/v1/rules")[0], 404)
         record = self.assert_put(gateway, 0, self.rules(), by="ann", note="the first")
         self.assertEqual((record["version"], record["by"], record["note"]), (1, "ann", "the first"))
-        wait_for(lambda: gateway.call("GET", "/readyz")[0] == 200, "ready")
-        status, headers, body = gateway.request(1)
-        self.assertEqual((status, body), (200, "one"))
-        lowered = {key.lower(): value for key, value in headers.items()}
-        self.assertEqual((lowered["ldc-unit"], lowered["ldc-epoch"]), ("RZ01", "1"))
-        self.assertEqual(gateway.request(50)[2], "two")
+        wait_until(lambda: gateway.call("GET", "/readyz")[0] == 200, what="ready")
+        answer = gateway.request(1)
+        self.assertEqual((answer.status, answer.body), (200, b"one"))
+        self.assertEqual((answer.headers["ldc-unit"], answer.headers["ldc-epoch"]), ("RZ01", "1"))
+        self.assertEqual(gateway.request(50).body, b"two")
 
     def test_all_gateways_follow_one_store(self):
-        first, second = Gateway(self, "gw1"), Gateway(self, "gw2")
+        first, second = Gateway(self.stack, "gw1"), Gateway(self.stack, "gw2")
         self.assert_put(first, 0, self.rules())
-        wait_for(lambda: second.epoch() == 1, "the second gateway's epoch")
+        wait_until(lambda: second.epoch() == 1, what="the second gateway's epoch")
         self.assert_put(second, 1, self.rules(border=40))
         begin = time.monotonic()
-        wait_for(lambda: first.epoch() == 2, "the first gateway's epoch")
+        wait_until(lambda: first.epoch() == 2, what="the first gateway's epoch")
         self.assertLess(time.monotonic() - begin, 5)
-        self.assertEqual(first.request(45)[2], "two")
+        self.assertEqual(first.request(45).body, b"two")
         members = first.get("/v1/members")["members"]
         self.assertEqual([member["name"] for member in members], ["gw1", "gw2"])
         self.assertEqual(members[1]["admin"], "http://127.0.0.1:%d" % second.admin_port)
@@ -82,7 +86,7 @@ routes:
         self.assertEqual([m["name"] for m in first.get("/v1/members")["members"]], ["gw1"])
 
     def test_faulty_rules_change_nothing_and_are_told_by_line(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
         for rules in (self.rules(border=60).replace("60-99", "61-99"), "version: [", "", "\xff", "x" * 100):
             status, problem = gateway.put(1, rules.encode("latin-1"))
@@ -99,7 +103,7 @@ routes:
         self.assertEqual(len(gateway.get("/v1/rules/history")["history"]), 1)
 
     def test_one_of_two_changes_at_once_wins(self):
-        gateways = [Gateway(self, "gw1"), Gateway(self, "gw2")]
+        gateways = [Gateway(self.stack, "gw1"), Gateway(self.stack, "gw2")]
         for epoch in range(10):
             answers = [None, None]
 
@@ -115,11 +119,11 @@ routes:
             lost = next(answer[1] for answer in answers if answer[0] == 409)
             self.assertEqual(lost["epoch"], epoch + 1)
         for gateway in gateways:
-            wait_for(lambda: gateway.epoch() == 10, "the last epoch")
+            wait_until(lambda: gateway.epoch() == 10, what="the last epoch")
         self.assertEqual(gateways[0].get("/v1/rules"), gateways[1].get("/v1/rules"))
 
     def test_rollback_puts_an_older_text_as_a_new_version(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         texts = [self.rules(border=border) for border in (50, 40, 30)]
         status, problem = gateway.call("POST", "/v1/rules/rollback?expected_epoch=0")
         self.assertEqual(status, 400, problem)
@@ -141,26 +145,24 @@ routes:
         self.assertEqual([r["epoch"] for r in gateway.get("/v1/rules/history?most=2")["history"]], [5, 4])
 
     def test_changes_under_load_fail_and_misroute_nothing(self):
-        gateways = [Gateway(self, "gw1"), Gateway(self, "gw2")]
+        gateways = [Gateway(self.stack, "gw1"), Gateway(self.stack, "gw2")]
         borders = {epoch: 10 + epoch * 4 for epoch in range(1, 21)}
         self.assert_put(gateways[0], 0, self.rules(border=borders[1]))
         for gateway in gateways:
-            wait_for(lambda: gateway.epoch() == 1, "the first epoch")
+            wait_until(lambda: gateway.epoch() == 1, what="the first epoch")
         stop, wrong, count = threading.Event(), [], [0, 0]
 
         def drive(index):
-            connection = http.client.HTTPConnection("127.0.0.1", gateways[index].port, timeout=20)
+            client = harness.Client(gateways[index].port)
             while not stop.is_set():
                 user = count[index] % 100
-                connection.request("GET", "/echo/x", headers={"X-User-Id": str(user)})
-                answer = connection.getresponse()
-                unit, epoch = answer.getheader("LDC-Unit"), int(answer.getheader("LDC-Epoch") or 0)
-                name = answer.read().decode()
-                expected = ("RZ01", "one") if user < borders.get(epoch, 0) else ("RZ02", "two")
-                if answer.status != 200 or (unit, name) != expected:
-                    wrong.append((answer.status, epoch, user, unit, name))
+                answer = client.request("GET", "/echo/x", {"X-User-Id": str(user)})
+                unit, epoch = answer.headers.get("ldc-unit"), int(answer.headers.get("ldc-epoch", 0))
+                expected = ("RZ01", b"one") if user < borders.get(epoch, 0) else ("RZ02", b"two")
+                if answer.status != 200 or (unit, answer.body) != expected:
+                    wrong.append((answer.status, epoch, user, unit, answer.body))
                 count[index] += 1
-            connection.close()
+            client.close()
 
         threads = [threading.Thread(target=drive, args=(i,)) for i in range(2)]
         for thread in threads:
@@ -168,8 +170,8 @@ routes:
         for epoch in range(1, 20):
             self.assert_put(gateways[epoch % 2], epoch, self.rules(border=borders[epoch + 1]))
             seen = list(count)
-            wait_for(lambda: all(gateway.epoch() == epoch + 1 for gateway in gateways), "epoch %d" % (epoch + 1))
-            wait_for(lambda: all(now > before + 5 for now, before in zip(count, seen)), "traffic")
+            wait_until(lambda: all(gateway.epoch() == epoch + 1 for gateway in gateways), what="epoch %d" % (epoch + 1))
+            wait_until(lambda: all(now > before + 5 for now, before in zip(count, seen)), what="traffic")
         stop.set()
         for thread in threads:
             thread.join()
@@ -186,111 +188,111 @@ routes:
             os.rename(os.path.join(self.store, name + ".new"), os.path.join(self.store, name))
 
     def test_a_bad_version_in_the_store_is_refused_and_the_old_one_stays(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
         self.write_to_store(2, 2, self.rules(border=50).replace("50-99", "55-99"))
-        refused = wait_for(lambda: gateway.status()["refused"], "the refusal")
+        refused = wait_until(lambda: gateway.status()["refused"], what="the refusal")
         self.assertEqual(refused["record"]["epoch"], 2)
         self.assertTrue(refused["diagnostics"])
         self.assertEqual(gateway.epoch(), 1)
-        self.assertEqual(gateway.request(1)[0], 200)
+        self.assertEqual(gateway.request(1).status, 200)
         self.assertEqual(gateway.metric("rules_refused_total"), 1)
         self.assertEqual(gateway.metric("store_epoch"), 2)
-        self.assertIn("rules.refused", gateway.logged())
+        self.assertIn("rules.refused", gateway.log_text())
         self.assertEqual(gateway.call("GET", "/readyz")[0], 200)
         self.assert_put(gateway, 2, self.rules(border=45))
-        wait_for(lambda: gateway.epoch() == 3, "the good version")
+        wait_until(lambda: gateway.epoch() == 3, what="the good version")
         self.assertIsNone(gateway.status()["refused"])
         self.assertEqual(gateway.metric("rules_refused_total"), 1)
 
     # --- the store ---
 
     def test_a_store_that_is_away_does_not_stop_routing(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
         away = self.store + ".away"
         os.rename(self.store, away)
-        store = wait_for(lambda: gateway.status()["store"]["state"] == "away" and gateway.status()["store"], "away")
+        store = wait_until(lambda: gateway.status()["store"]["state"] == "away" and gateway.status()["store"], what="away")
         self.assertIn(self.store, store["fault"])
         self.assertEqual(gateway.metric("store_up"), 0)
-        self.assertEqual(gateway.request(1)[0], 200)
+        self.assertEqual(gateway.request(1).status, 200)
         status, ready = gateway.call("GET", "/readyz")
         self.assertEqual((status, ready["store"]["state"]), (200, "away"))
         self.assertEqual(gateway.put(1, self.rules())[0], 503)
         self.assertEqual(gateway.get("/v1/rules")["rules"], self.rules())  # of the cache
         self.assertFalse(os.path.exists(self.store))
         os.rename(away, self.store)
-        wait_for(lambda: gateway.status()["store"]["state"] == "up", "back")
+        wait_until(lambda: gateway.status()["store"]["state"] == "up", what="back")
         self.assert_put(gateway, 1, self.rules(border=40))
-        wait_for(lambda: gateway.epoch() == 2, "the next epoch")
+        wait_until(lambda: gateway.epoch() == 2, what="the next epoch")
         self.assertEqual(gateway.metric("store_faults_total"), 1)
 
     def test_a_gateway_starts_from_its_cache_while_the_store_is_away(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
-        gateway.end()
+        gateway.terminate()
         os.rename(self.store, self.store + ".away")
         with open(self.store, "w") as out:  # so that no folder can be made there
             out.write("in the way\n")
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         status, ready = gateway.call("GET", "/readyz")
         self.assertEqual((status, ready["rules"]["from_cache"], ready["epoch"]), (200, True, 1))
         self.assertEqual(ready["store"]["state"], "away")
         self.assertEqual(gateway.metric("rules_from_cache"), 1)
-        self.assertEqual(gateway.request(1)[2], "one")
+        self.assertEqual(gateway.request(1).body, b"one")
         os.unlink(self.store)
         os.rename(self.store + ".away", self.store)
-        wait_for(lambda: not gateway.status()["rules"]["from_cache"], "the store's word")
-        wait_for(lambda: gateway.get("/v1/members")["members"], "the gateway among the members")
+        wait_until(lambda: not gateway.status()["rules"]["from_cache"], what="the store's word")
+        wait_until(lambda: gateway.get("/v1/members")["members"], what="the gateway among the members")
 
     def test_a_damaged_cache_is_passed_over(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
-        gateway.end()
+        gateway.terminate()
         with open(gateway.cache, "a") as cache:
             cache.write("# one byte too many")
-        gateway = Gateway(self, "gw")
-        wait_for(lambda: gateway.call("GET", "/readyz")[0] == 200, "ready from the store")
-        self.assertIn("passed over", gateway.logged())
+        gateway = Gateway(self.stack, "gw")
+        wait_until(lambda: gateway.call("GET", "/readyz")[0] == 200, what="ready from the store")
+        self.assertIn("passed over", gateway.log_text())
         with open(gateway.cache) as cache:
             self.assertNotIn("too many", cache.read())
 
     def test_epochs_never_fall(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
         self.assert_put(gateway, 1, self.rules(border=40))
         shutil.rmtree(self.store)
         os.makedirs(self.store)
-        wait_for(lambda: gateway.status()["store"]["state"] == "behind", "behind")
-        self.assertEqual((gateway.epoch(), gateway.request(45)[2]), (2, "two"))
+        wait_until(lambda: gateway.status()["store"]["state"] == "behind", what="behind")
+        self.assertEqual((gateway.epoch(), gateway.request(45).body), (2, b"two"))
         for folder in ("rules", "history"):
             os.makedirs(os.path.join(self.store, folder))
         self.write_to_store(2, 2, self.rules(border=60))
-        status = wait_for(lambda: gateway.status()["store"]["epoch"] == 2 and gateway.status(), "the other epoch 2")
-        self.assertEqual((status["store"]["state"], gateway.request(45)[2]), ("behind", "two"))
+        status = wait_until(lambda: gateway.status()["store"]["epoch"] == 2 and gateway.status(), what="the other epoch 2")
+        self.assertEqual((status["store"]["state"], gateway.request(45).body), ("behind", b"two"))
         self.write_to_store(3, 3, self.rules(border=60))
-        wait_for(lambda: gateway.epoch() == 3, "an epoch above")
-        self.assertEqual(gateway.request(45)[2], "one")
+        wait_until(lambda: gateway.epoch() == 3, what="an epoch above")
+        self.assertEqual(gateway.request(45).body, b"one")
 
     def test_a_cache_that_cannot_be_written_is_told_and_holds_up_nothing(self):
-        gateway = Gateway(self, "gw", store__cache="/proc/no-such-folder/cache.yaml")
+        gateway = Gateway(self.stack, "gw", store__cache="/proc/no-such-folder/cache.yaml")
         self.assert_put(gateway, 0, self.rules())
-        wait_for(lambda: gateway.epoch() == 1, "the epoch")
+        wait_until(lambda: gateway.epoch() == 1, what="the epoch")
         self.assertIn("/proc/no-such-folder", gateway.status()["rules"]["cache_fault"])
         self.assertEqual(gateway.metric("rules_cache_faults_total"), 1)
 
     # --- signals ---
 
     def test_sighup_takes_what_can_be_reloaded_and_refuses_the_rest_by_name(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
 
         def reload(text):
             before = gateway.metric("reloads_total") + gateway.metric("reloads_refused_total")
             with open(gateway.config, "w") as config:
                 config.write(text)
-            gateway.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: gateway.metric("reloads_total") + gateway.metric("reloads_refused_total") > before, "reload")
+            gateway.signal(signal.SIGHUP)
+            wait_until(lambda: gateway.metric("reloads_total") + gateway.metric("reloads_refused_total") > before, what="reload")
             return gateway.status()["reload_fault"]
 
         def value(name):
@@ -298,20 +300,20 @@ routes:
 
         self.assertEqual(reload("limits: {uri: 200}\ndrain_timeout: 3s\n"), "")
         self.assertEqual((value("limits.uri"), value("drain_timeout")), ("200B", "3s"))
-        self.assertEqual(gateway.request(1, "/echo/" + "x" * 300)[0], 414)
-        self.assertEqual(gateway.request(1)[0], 200)
+        self.assertEqual(gateway.request(1, "/echo/" + "x" * 300).status, 414)
+        self.assertEqual(gateway.request(1).status, 200)
         fault = reload("datacenter: elsewhere\nlimits: {uri: 8KiB}\nbroker: {user: me}\n")
         self.assertIn("datacenter, broker.user", fault)
         self.assertEqual(value("limits.uri"), "200B")
-        self.assertIn("gateway.yaml:1:9: limits: a mapping is expected", reload("limits: 7\n"))
+        self.assertIn("gw.yaml:1:9: limits: a mapping is expected", reload("limits: 7\n"))
         self.assertIn('"nonsense" is no network', reload("ingress: {trusted_peers: [nonsense]}\n"))
         self.assertEqual(reload("ingress: {trusted_peers: [10.0.0.0/8]}\n"), "")
         self.assertEqual(value("limits.uri"), "8KiB")
-        self.assertEqual(gateway.request(1, "/echo/" + "x" * 300)[0], 200)
+        self.assertEqual(gateway.request(1, "/echo/" + "x" * 300).status, 200)
         self.assertEqual(gateway.metric("reloads_total"), 2)
 
     def test_sigusr1_reopens_the_access_log(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
 
         def lines(path):
@@ -320,26 +322,27 @@ routes:
             with open(path) as log:
                 return [json.loads(line) for line in log]
 
-        self.assertEqual(gateway.request(1)[0], 200)
-        wait_for(lambda: len(lines(gateway.access_log)) == 1, "the first line")
-        os.rename(gateway.access_log, gateway.access_log + ".1")
-        gateway.process.send_signal(signal.SIGUSR1)
-        wait_for(lambda: os.path.exists(gateway.access_log), "the new file")
-        self.assertEqual(gateway.request(77, "/echo/y?secret=1")[0], 200)
-        line = wait_for(lambda: lines(gateway.access_log), "the second line")[0]
+        self.assertEqual(gateway.request(1).status, 200)
+        wait_until(lambda: len(lines(gateway.access_log)) == 1, what="the first line")
+        moved = str(gateway.access_log) + ".1"
+        os.rename(gateway.access_log, moved)
+        gateway.signal(signal.SIGUSR1)
+        wait_until(lambda: os.path.exists(gateway.access_log), what="the new file")
+        self.assertEqual(gateway.request(77, "/echo/y?secret=1").status, 200)
+        line = wait_until(lambda: lines(gateway.access_log), what="the second line")[0]
         self.assertEqual((line["user"], line["unit"], line["epoch"], line["status"], line["verdict"], line["path"]),
                          ("77", "RZ02", 1, 200, "ok", "/echo/y"))
-        self.assertEqual(len(lines(gateway.access_log + ".1")), 1)
+        self.assertEqual(len(lines(moved)), 1)
 
     def test_sigterm_lets_requests_in_flight_finish(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
         answers = []
         thread = threading.Thread(target=lambda: answers.append(gateway.request(1, "/echo/slow")))
         thread.start()
         self.assertTrue(self.nodes[0].arrived.wait(10))
-        gateway.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: gateway.call("GET", "/readyz")[0] == 503, "not ready")
+        gateway.signal(signal.SIGTERM)
+        wait_until(lambda: gateway.call("GET", "/readyz")[0] == 503, what="not ready")
         self.assertTrue(gateway.status()["draining"])
 
         def refuses():
@@ -351,15 +354,15 @@ routes:
                 pass
             return False
 
-        wait_for(refuses, "no new connections")
-        self.assertIsNone(gateway.process.poll())
+        wait_until(refuses, what="no new connections")
+        self.assertIsNone(gateway.popen.poll())
         self.nodes[0].release.set()
         thread.join()
-        self.assertEqual((answers[0][0], answers[0][2]), (200, "one"))
-        self.assertEqual(gateway.process.wait(10), 0)
+        self.assertEqual((answers[0].status, answers[0].body), (200, b"one"))
+        self.assertEqual(gateway.popen.wait(10), 0)
 
     def test_drain_timeout_ends_the_wait(self):
-        gateway = Gateway(self, "gw", drain_timeout="300ms")
+        gateway = Gateway(self.stack, "gw", drain_timeout="300ms")
         self.assert_put(gateway, 0, self.rules())
 
         def ask():
@@ -371,8 +374,8 @@ routes:
         thread = threading.Thread(target=ask)
         thread.start()
         self.assertTrue(self.nodes[0].arrived.wait(10))
-        gateway.process.send_signal(signal.SIGTERM)
-        self.assertEqual(gateway.process.wait(10), 0)
+        gateway.signal(signal.SIGTERM)
+        self.assertEqual(gateway.popen.wait(10), 0)
         thread.join()
 
     def test_a_supervisor_hears_of_ready_reloading_and_stopping(self):
@@ -380,14 +383,14 @@ routes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(path)
             notify.settimeout(10)
-            gateway = Gateway(self, "gw", env={"NOTIFY_SOCKET": path})
+            gateway = Gateway(self.stack, "gw", env={"NOTIFY_SOCKET": path})
             self.assertEqual(notify.recv(1000), b"READY=1")
-            gateway.process.send_signal(signal.SIGHUP)
+            gateway.signal(signal.SIGHUP)
             self.assertTrue(notify.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC="))
             self.assertEqual(notify.recv(1000), b"READY=1")
-            gateway.process.send_signal(signal.SIGTERM)
+            gateway.signal(signal.SIGTERM)
             self.assertEqual(notify.recv(1000), b"STOPPING=1")
-            self.assertEqual(gateway.process.wait(10), 0)
+            self.assertEqual(gateway.popen.wait(10), 0)
 
     # --- the admin listener ---
 
@@ -395,7 +398,7 @@ routes:
         token_file = os.path.join(self.folder, "token")
         with open(token_file, "w") as out:
             out.write("s3cret-token\n")
-        gateway = Gateway(self, "gw", admin__token_file=token_file)
+        gateway = Gateway(self.stack, "gw", admin__token_file=token_file)
         for path in ("/v1/status", "/metrics", "/v1/rules/history", "/v1/config", "/v1/traffic"):
             self.assertEqual(gateway.call("GET", path)[0], 401, path)
             self.assertEqual(gateway.call("GET", path, token="wrong")[0], 401, path)
@@ -404,20 +407,20 @@ routes:
         self.assertEqual(gateway.call("GET", "/healthz")[0], 200)
         self.assertEqual(gateway.call("GET", "/readyz")[0], 503)
         gateway.token = "s3cret-token"
-        self.assertNotIn("s3cret-token", json.dumps(gateway.get("/v1/config")) + gateway.logged())
+        self.assertNotIn("s3cret-token", json.dumps(gateway.get("/v1/config")) + gateway.log_text())
 
     def test_an_admin_listener_beyond_loopback_wants_a_token(self):
-        gateway = Gateway(self, "gw", ready=False, admin__listen="0.0.0.0:0")
-        self.assertEqual(gateway.process.wait(10), 1)
-        self.assertIn("token", gateway.logged())
+        gateway = Gateway(self.stack, "gw", wait=False, admin__listen="0.0.0.0:0")
+        self.assertEqual(gateway.popen.wait(10), 1)
+        self.assertIn("token", gateway.log_text())
 
     def test_figures_in_status_stand_in_metrics_too(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
         for user in range(20):
-            self.assertEqual(gateway.request(user * 5)[0], 200)
-        self.assertEqual(gateway.request("not-a-number")[0], 400)
-        status = wait_for(lambda: gateway.status()["requests"]["in_flight"] == 0 and gateway.status(), "rest")
+            self.assertEqual(gateway.request(user * 5).status, 200)
+        self.assertEqual(gateway.request("not-a-number").status, 400)
+        status = wait_until(lambda: gateway.status()["requests"]["in_flight"] == 0 and gateway.status(), what="rest")
         self.assertEqual(status["requests"]["total"], 21)
         self.assertEqual(status["requests"]["verdicts"], {"ok": 20, "bad-user-id": 1})
         metrics = gateway.get("/metrics")
@@ -432,43 +435,39 @@ routes:
         self.assertEqual(sum(user["requests"] for user in traffic["sample"]), 20)
 
     def test_explain_tells_where_a_user_lives(self):
-        gateway = Gateway(self, "gw")
+        gateway = Gateway(self.stack, "gw")
         self.assertEqual(gateway.call("GET", "/v1/explain?user=1")[0], 503)
         self.assert_put(gateway, 0, self.rules())
         answer = gateway.get("/v1/explain?user=%37%37&path=/echo/x&method=GET")
         self.assertEqual((answer["user"], answer["slot"], answer["unit"], answer["epoch"]), ("77", 77, "RZ02", 1))
 
     def test_the_broker_of_a_unit_is_told_in_status_and_metrics(self):
-        port, folder = free_port(), os.path.join(self.folder, "redis")
-        os.makedirs(folder)
-        gateway = Gateway(self, "gw")
+        port = free_port()
+        gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules().replace("redis://127.0.0.1:1", "redis://127.0.0.1:%d" % port))
-        broker = wait_for(lambda: gateway.status()["units"][0]["broker"], "the broker")
+        broker = wait_until(lambda: gateway.status()["units"][0]["broker"], what="the broker")
         self.assertEqual((broker["url"], broker["up"]), ("redis://127.0.0.1:%d" % port, False))
         self.assertTrue(broker["fault"])
-        redis = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", folder,
-                                  "--appendonly", "yes", "--save", ""], stdout=subprocess.DEVNULL)
-        self.addCleanup(redis.wait)
-        self.addCleanup(redis.terminate)
-        wait_for(lambda: gateway.status()["units"][0]["broker"]["up"], "the connections to the broker")
+        self.stack.broker(port=port)
+        wait_until(lambda: gateway.status()["units"][0]["broker"]["up"], what="the connections to the broker")
         self.assertIn('\nldcgate_broker_connections{unit="RZ01"} 2\n', gateway.get("/metrics"))
         self.assertEqual(gateway.status()["units"][0]["broker"]["fault"], "")
 
     def test_a_node_that_comes_back_is_probed_and_used(self):
         port = free_port()
-        gateway = Gateway(self, "gw", proxy__probe_interval="50ms")
+        gateway = Gateway(self.stack, "gw", proxy__probe_interval="50ms")
         self.assert_put(gateway, 0, self.rules(first="http://127.0.0.1:%d" % port))
-        self.assertEqual(gateway.request(1)[0], 503)
+        self.assertEqual(gateway.request(1).status, 503)
         node = gateway.status()["units"][0]["nodes"][0]
         self.assertEqual((node["usable"], node["why"]), (False, "a connection to it failed"))
-        wait_for(lambda: gateway.metric("node_probes_total") >= 2, "probes")
+        wait_until(lambda: gateway.metric("node_probes_total") >= 2, what="probes")
         self.assertFalse(gateway.status()["units"][0]["nodes"][0]["usable"])
         server = Node("late", port)
         self.addCleanup(server.end)
-        wait_for(lambda: gateway.status()["units"][0]["nodes"][0]["usable"], "the node's return")
-        self.assertEqual(gateway.request(1)[2], "late")
-        self.assertEqual(gateway.logged().count('"node.out"'), 1)
-        self.assertEqual(gateway.logged().count('"node.back"'), 1)
+        wait_until(lambda: gateway.status()["units"][0]["nodes"][0]["usable"], what="the node's return")
+        self.assertEqual(gateway.request(1).body, b"late")
+        self.assertEqual(gateway.log_text().count('"node.out"'), 1)
+        self.assertEqual(gateway.log_text().count('"node.back"'), 1)
 
 
 if __name__ == "__main__":
