@@ -16,6 +16,7 @@ static const char help[] = "ldc-gateway: takes requests in, finds each user's un
                            "  --document-options   print the table of the options, as Markdown\n"
                            "  --document-metrics   print the table of the metrics, as Markdown\n"
                            "  --document-admin     print the table of the admin listener's resources, as Markdown\n"
+                           "  --document-problems  print the table of the problems that clients can get, as Markdown\n"
                            "  --version, --help\n"
                            "\n"
                            "SIGHUP reads configuration, certificates and rules again; SIGUSR1 reopens the access log;\n"
@@ -83,6 +84,23 @@ static int document_admin(const struct command *command)
     return print_document(admin_document);
 }
 
+static void problems(struct buf *out)
+{
+    buf_append_str(out,
+                   STR_LIT("| Type | Status | Retry-After | Proxy-Status error | Meaning |\n|---|---|---|---|---|\n"));
+    for (enum verdict verdict = VERDICT_OK + 1; verdict < VERDICT_COUNT; verdict++) {
+        const struct verdict_info *info = verdict_info(verdict);
+        buf_printf(out, "| `urn:ldcgate:problem:%s` | %d | %s | %s | %s. |\n", info->name, info->status,
+                   info->retry_after ? "yes" : "", info->proxy_status, info->title);
+    }
+}
+
+static int document_problems(const struct command *command)
+{
+    (void)command;
+    return print_document(problems);
+}
+
 static int print_version(const struct command *command)
 {
     (void)command;
@@ -105,6 +123,7 @@ static const struct {
     {"--document-options", document_options},
     {"--document-metrics", document_metrics},
     {"--document-admin", document_admin},
+    {"--document-problems", document_problems},
     {"--version", print_version},
     {"--help", print_help},
 };
