@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/http1_request.h"
 
-/* Where TEXT of a head that lay at FROM is in its copy at TO. */
+/* Where TEXT of a head that lay at BYTES is in its copy at TO. */
 static h2o_iovec_t moved(struct str text, const char *bytes, size_t len, char *to)
 {
     if (text.base < bytes || text.base > bytes + len)
