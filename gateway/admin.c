@@ -153,9 +153,9 @@ static void print_users(struct buf *out, const char *key, const struct traffic_u
 /* What the samplers remember, in seconds: less while the gateway is younger than that. */
 static uint64_t window_s(const struct control *control)
 {
-    uint64_t age_s = (clock_wall_us() - control->started_us) / 1000000 + 1,
-             most = SAMPLER_PANES * (SAMPLER_PANE_US / 1000000);
-    return age_s < most ? age_s : most;
+    uint64_t age_s = (clock_wall_us() - control->started_us) / 1000000 + 1;
+    uint64_t most_s = sampler_window_us(clock_monotonic_us()) / 1000000;
+    return age_s < most_s ? age_s : most_s;
 }
 
 static void get_traffic(struct httpd_request *request, void *context)

@@ -27,6 +27,12 @@ void sampler_destroy(struct sampler **sampler);
 /* NOW_US: monotonic. */
 void sampler_observe(struct sampler *sampler, struct str user, uint64_t now_us);
 
+/* How far back the samplers look at NOW_US: the pane that is being filled, and the whole ones before it. */
+static inline uint64_t sampler_window_us(uint64_t now_us)
+{
+    return (SAMPLER_PANES - 1) * (uint64_t)SAMPLER_PANE_US + now_us % SAMPLER_PANE_US;
+}
+
 struct traffic_user {
     uint64_t hash;     /* XXH3 of the whole user */
     uint64_t requests; /* of this user (users); for which it stands (sample) */

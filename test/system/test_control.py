@@ -469,6 +469,37 @@ routes:
         self.assertEqual(gateway.log_text().count('"node.out"'), 1)
         self.assertEqual(gateway.log_text().count('"node.back"'), 1)
 
+    # --- agents ---
+
+    def test_the_verdicts_of_a_unit_agent_take_nodes_out_as_long_as_it_lives(self):
+        broker, app, port = self.stack.broker(), self.stack.app("RZ01"), free_port()
+        gateway = Gateway(self.stack, "gw", agents__token_file=self.stack.folder / "token")
+        rules = self.rules(first=app.url, agents=["http://127.0.0.1:%d" % port])
+        self.assert_put(gateway, 0, rules.replace("redis://127.0.0.1:1", broker.url))
+        agent = self.stack.agent("RZ01", admin_port=port)
+
+        def heard():
+            return gateway.status()["agents"][0]["heard"]
+
+        def node():
+            return gateway.status()["units"][0]["nodes"][0]
+
+        wait_until(heard, what="the agent's report")
+        self.assertTrue(node()["usable"])
+        wait_until(lambda: gateway.status()["units"][0]["broker"]["agent"]["up"], what="the agent's word on the broker")
+        app.kill()
+        wait_until(lambda: not node()["usable"], what="the agent's verdict")
+        self.assertTrue(node()["why"])
+        app.restart()
+        wait_until(lambda: node()["usable"], what="the node's return")
+        self.assertEqual(gateway.metric("agents_heard"), 1)
+        agent.kill()
+        wait_until(lambda: not heard(), what="the end of the lease")
+        self.assertEqual(gateway.metric("agents_heard"), 0)
+        self.assertTrue(gateway.status()["agents"][0]["fault"])
+        agent.restart()
+        wait_until(heard, what="the agent again")
+
 
 if __name__ == "__main__":
     unittest.main()
