@@ -34,6 +34,17 @@ bool str_to_u64(struct str s, uint64_t *out)
     return true;
 }
 
+size_t str_from_u64(uint64_t number, char *to)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    memcpy(to, digits + at, sizeof(digits) - at);
+    return sizeof(digits) - at;
+}
+
 struct str str_trim(struct str s)
 {
     while (s.len > 0 && (s.base[0] == ' ' || s.base[0] == '\t'))

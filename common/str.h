@@ -41,6 +41,9 @@ bool str_equal_nocase(struct str a, struct str b);
 /* Takes a run of 1..20 decimal digits and nothing else. False where S is not one, or is above UINT64_MAX. */
 bool str_to_u64(struct str s, uint64_t *out);
 
+/* Writes NUMBER in decimal digits to TO, which has room for 20, and returns how many; no zero byte follows. */
+size_t str_from_u64(uint64_t number, char *to);
+
 /* Without blanks and tabs at either end. */
 struct str str_trim(struct str s);
 

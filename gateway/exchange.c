@@ -97,9 +97,9 @@ void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *
 
 static void add_number(h2o_req_t *req, const char *name, size_t name_len, uint64_t number)
 {
-    char *text = h2o_mem_alloc_pool(&req->pool, 21);
-    int len = snprintf(text, 21, "%" PRIu64, number);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, name, name_len, 0, NULL, text, (size_t)len);
+    char *text = h2o_mem_alloc_pool(&req->pool, 20);
+    size_t len = str_from_u64(number, text);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name, name_len, 0, NULL, text, len);
 }
 
 void exchange_add_headers(struct exchange *exchange)

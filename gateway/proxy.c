@@ -101,9 +101,16 @@ static void on_detach(struct exchange *exchange)
 
 /* ---- how it ends badly ---- */
 
+static void count_failure(const struct exchange *exchange)
+{
+    if (exchange->unit != NULL)
+        atomic_fetch_add_explicit(&exchange->unit->failed, 1, memory_order_relaxed);
+}
+
 static void fail(struct forwarding *forwarding, enum verdict verdict, const char *detail)
 {
     drop_upstream(forwarding);
+    count_failure(forwarding->exchange);
     exchange_fail(forwarding->exchange, verdict, detail);
 }
 
@@ -112,6 +119,7 @@ static void break_off(struct forwarding *forwarding, enum verdict verdict)
 {
     struct exchange *exchange = forwarding->exchange;
     drop_upstream(forwarding);
+    count_failure(exchange);
     exchange->verdict = verdict;
     stat_add(&exchange->worker->stats.verdicts[verdict], 1);
     h2o_send(exchange->req, NULL, 0, H2O_SEND_STATE_ERROR);

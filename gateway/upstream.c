@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/tcp.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "common/str.h"
 
@@ -99,29 +98,44 @@ static uint64_t bytes_acknowledged(const struct upstream *upstream)
     return info.tcpi_bytes_acked;
 }
 
+/* One part is cheaper to send than a vector of them, and most requests have no body. */
+static ssize_t send_now(struct upstream *upstream, const h2o_iovec_t parts[2])
+{
+    int fd = h2o_socket_get_fd(upstream->socket);
+    struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = 2};
+    ssize_t sent;
+    do
+        sent = parts[1].len > 0 ? sendmsg(fd, &message, MSG_NOSIGNAL)
+                                : send(fd, parts[0].base, parts[0].len, MSG_NOSIGNAL);
+    while (sent == -1 && errno == EINTR);
+    return sent == -1 && errno == EAGAIN ? 0 : sent;
+}
+
+/* What the kernel did not take at once. */
+static void send_later(struct upstream *upstream, const h2o_iovec_t parts[2], size_t sent)
+{
+    h2o_iovec_t rest[2];
+    size_t count = 0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t step = sent < parts[i].len ? sent : parts[i].len;
+        if (step < parts[i].len)
+            rest[count++] = h2o_iovec_init(parts[i].base + step, parts[i].len - step);
+        sent -= step;
+    }
+    if (count > 0)
+        h2o_socket_write(upstream->socket, rest, count, on_written);
+}
+
 bool upstream_send(struct upstream *upstream, const h2o_iovec_t parts[2])
 {
     size_t total = parts[0].len + parts[1].len;
-    h2o_iovec_t rest[2] = {parts[0], parts[1]};
-    struct msghdr message = {.msg_iov = (struct iovec *)rest, .msg_iovlen = rest[1].len > 0 ? 2 : 1};
     upstream->unacknowledged = total >= LARGE ? total : 0;
     upstream->acknowledged_at_end = total >= LARGE ? bytes_acknowledged(upstream) + total : 0;
-    ssize_t sent;
-    do
-        sent = sendmsg(h2o_socket_get_fd(upstream->socket), &message, MSG_NOSIGNAL);
-    while (sent == -1 && errno == EINTR);
-    if (sent == -1 && errno != EAGAIN)
+    ssize_t sent = send_now(upstream, parts);
+    if (sent == -1)
         return false;
-    for (size_t i = 0, left = sent > 0 ? (size_t)sent : 0; i < 2; i++) {
-        size_t step = left < rest[i].len ? left : rest[i].len;
-        rest[i].base += step;
-        rest[i].len -= step;
-        left -= step;
-    }
-    if (rest[1].len > 0)
-        h2o_socket_write(upstream->socket, rest[0].len > 0 ? rest : rest + 1, rest[0].len > 0 ? 2 : 1, on_written);
-    else if (rest[0].len > 0)
-        h2o_socket_write(upstream->socket, rest, 1, on_written);
+    if ((size_t)sent < total)
+        send_later(upstream, parts, (size_t)sent);
     return true;
 }
 
@@ -143,7 +157,7 @@ ssize_t upstream_read(struct upstream *upstream, char *to, size_t size)
 {
     ssize_t got;
     do
-        got = read(h2o_socket_get_fd(upstream->socket), to, size);
+        got = recv(h2o_socket_get_fd(upstream->socket), to, size, 0);
     while (got == -1 && errno == EINTR);
     if (got >= 0)
         return got;
