@@ -244,7 +244,7 @@ static void append_unit(const struct play_plan *plan, size_t unit, struct buf *o
     const char *kind = unit < units ? "A" : unit == units ? "B" : "core";
     buf_printf(out, "  %s:\n    kind: %s\n    datacenter: %s\n", name, kind, datacenter_of(unit));
     if (unit < units)
-        buf_printf(out, "    slots: [\"%02zu-%02zu\"]\n", (unit * 100 + units - 1) / units,
+        buf_printf(out, "    slots: [\"%02zu-%02zu\"]\n    capacity_rps: 5000\n", (unit * 100 + units - 1) / units,
                    ((unit + 1) * 100 + units - 1) / units - 1);
     buf_printf(out, "    brokers: [\"redis://127.0.0.1:%u\", \"redis://127.0.0.1:%u\"]\n",
                unit_port(plan, unit, PRIMARY_PORT), unit_port(plan, unit, REPLICA_PORT));
