@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/httpd.h"
+#include "unit-agent/delivery.h"
+
+#define PATIENCE_US 10000000ULL
+#define NODES       3
+
+/* Nodes of an app on the same loop as the agent's parts; the partition is a real one, and its broker confirms at once.
+ */
+struct app {
+    struct httpd *httpd;
+    char url[64];
+    int status; /* what it answers; 0: it keeps the request */
+    const char *retry_after;
+    unsigned served, attempt, busy, most_busy; /* ATTEMPT: of the request that it saw last */
+    struct httpd_request *kept[64];
+};
+
+static sd_event *loop;
+static struct app apps[NODES];
+static struct agent_config config;
+static struct agent_stats stats;
+static struct nodes *nodes;
+static struct delivery *delivery;
+static struct partition *partition;
+static unsigned acknowledged, node_changes;
+
+static void serve(struct httpd_request *request, void *context)
+{
+    struct app *app = context;
+    app->served++;
+    app->attempt = (unsigned)atoi(httpd_request_header(request, "ldc-attempt").base);
+    if (app->retry_after != NULL)
+        httpd_add_header(request, "Retry-After", app->retry_after);
+    if (app->status != 0) {
+        httpd_respond(request, app->status, NULL, STR_LIT(""));
+        return;
+    }
+    app->kept[app->busy++] = request;
+    app->most_busy = app->busy > app->most_busy ? app->busy : app->most_busy;
+}
+
+static void health(struct httpd_request *request, void *context)
+{
+    (void)context;
+    httpd_respond(request, 200, NULL, STR_LIT(""));
+}
+
+static const struct httpd_route routes[] = {
+    {"GET", "/healthz", health, true, "Lives."},
+    {"POST", "/", serve, true, "Serves."},
+};
+
+static void app_start(struct app *app, unsigned port)
+{
+    char listen_at[32];
+    struct error err = {0};
+    struct httpd_config httpd_config = {.listen = listen_at,
+                                        .routes = routes,
+                                        .route_count = sizeof(routes) / sizeof(*routes),
+                                        .context = app,
+                                        .most_body = 4096};
+    snprintf(listen_at, sizeof(listen_at), "127.0.0.1:%u", port);
+    app->httpd = httpd_create(loop, &httpd_config, &err);
+    assert_non_null(app->httpd);
+    snprintf(app->url, sizeof(app->url), "http://127.0.0.1:%u", httpd_port(app->httpd));
+}
+
+static void on_acknowledged(void *arg, struct partition *of)
+{
+    (void)arg;
+    acknowledged++;
+    assert_ptr_equal(of, partition);
+}
+
+static void on_changed(void *arg)
+{
+    (void)arg;
+    node_changes++;
+    if (delivery != NULL)
+        delivery_wake(delivery);
+}
+
+/* BLUE and GREEN: how many nodes of each there are. */
+static void adopt(uint32_t blue, uint32_t green)
+{
+    struct str urls[NODES];
+    for (int i = 0; i < NODES; i++)
+        urls[i] = str_of(apps[i].url);
+    struct table_unit unit = {.nodes = {[COLOR_BLUE] = {urls, blue}, [COLOR_GREEN] = {urls + blue, green}}};
+    nodes_adopt(nodes, &unit);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    static const char *const given[] = {"unit=RZ01",
+                                        "delivery.concurrency=8",
+                                        "delivery.backoff_min=5ms",
+                                        "delivery.backoff_max=20ms",
+                                        "health.interval=100ms",
+                                        NULL};
+    struct diag_list diags = {.file = "test"};
+    config = (struct agent_config){0};
+    assert_int_equal(agent_config_load(NULL, given, &config, &diags), 0);
+    assert_true(sd_event_new(&loop) >= 0);
+    memset(apps, 0, sizeof(apps));
+    memset(&stats, 0, sizeof(stats));
+    acknowledged = node_changes = 0;
+    for (int i = 0; i < NODES; i++) {
+        app_start(&apps[i], 0);
+        apps[i].status = 200;
+    }
+    nodes = nodes_create(loop, &config, on_changed, NULL);
+    delivery = delivery_create(loop, &(struct delivery_config){.options = &config,
+                                                               .unit = STR_LIT("RZ01"),
+                                                               .nodes = nodes,
+                                                               .stats = &stats,
+                                                               .acknowledged = on_acknowledged});
+    partition = partition_create(STR_LIT("RZ01"), STR_LIT("payments"), 0,
+                                 (struct partition_hooks){delivery_ready, delivery_withdraw, delivery});
+    partition_restore(partition, &(struct cursor){0});
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    partition_destroy(&partition);
+    delivery_destroy(&delivery);
+    nodes_destroy(&nodes);
+    for (int i = 0; i < NODES; i++)
+        httpd_destroy(&apps[i].httpd);
+    loop = sd_event_unref(loop);
+    options_free(agent_options, agent_option_count, &config);
+    return 0;
+}
+
+static void add(unsigned number, const char *user, const char *color)
+{
+    struct envelope envelope = {.fields = {
+                                    [ENVELOPE_ID] = STR_LIT("id"),
+                                    [ENVELOPE_USER] = str_of(user),
+                                    [ENVELOPE_SLOT] = STR_LIT("1"),
+                                    [ENVELOPE_EPOCH] = STR_LIT("1"),
+                                    [ENVELOPE_INGRESS] = STR_LIT("1"),
+                                    [ENVELOPE_COLOR] = str_of(color),
+                                    [ENVELOPE_METHOD] = STR_LIT("POST"),
+                                    [ENVELOPE_PATH] = STR_LIT("/pay"),
+                                    [ENVELOPE_HEADERS] = STR_LIT(""),
+                                    [ENVELOPE_BODY] = STR_LIT("body"),
+                                }};
+    assert_true(partition_add(partition, (struct stream_id){number, 0}, &envelope));
+}
+
+static void turn(void)
+{
+    assert_true(sd_event_run(loop, 2000) >= 0);
+    if (partition->writing)
+        partition_end_write(partition, true);
+    if (partition->dirty && !partition->writing) {
+        struct stream_id watermark;
+        uint64_t passed;
+        struct buf done = {0};
+        partition_begin_write(partition, &watermark, &passed, &done);
+        buf_free(&done);
+    }
+}
+
+static void run_until(const unsigned *count, unsigned wanted)
+{
+    for (uint64_t until_us = clock_monotonic_us() + PATIENCE_US; *count < wanted;) {
+        assert_true(clock_monotonic_us() < until_us);
+        turn();
+    }
+}
+
+static void release(struct app *app)
+{
+    while (app->busy > 0)
+        httpd_respond(app->kept[--app->busy], 200, NULL, STR_LIT(""));
+}
+
+static struct node *node_of(const struct app *app)
+{
+    struct node *node = nodes_first(nodes);
+    while (node != NULL && strcmp(node->url, app->url) != 0)
+        node = node->next;
+    return node;
+}
+
+/* --- cases ------------------------------------------------------------------------------------------------------- */
+
+static void the_backoff_doubles_to_its_bound_give_or_take_a_fifth(void **state)
+{
+    (void)state;
+    static const int64_t expected[] = {10, 20, 40, 80, 160, 320, 640, 1000, 1000};
+    for (uint32_t fails = 1; fails <= 9; fails++)
+        for (uint64_t random = 0; random < 1000; random += 7) {
+            int64_t wait_ms = delivery_backoff_ms(10, 1000, fails, random);
+            int64_t middle = expected[fails - 1];
+            assert_in_range(wait_ms, middle - middle / 5, middle + middle / 5);
+        }
+    assert_int_equal(delivery_backoff_ms(1, 1000, 1, 12345), 1);
+    assert_in_range(delivery_backoff_ms(10, 1000, UINT32_MAX, 5), 800, 1200);
+}
+
+static void a_message_is_acknowledged_by_a_2xx(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    apps[0].status = 204;
+    add(1, "a", "blue");
+    run_until(&acknowledged, 1);
+    assert_int_equal(apps[0].served, 1);
+    assert_int_equal(apps[0].attempt, 1);
+    assert_int_equal(stat_get(&stats.agent_acknowledged_total), 1);
+}
+
+static void failures_count_up_the_attempt_until_it_works(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    apps[0].status = 500;
+    add(1, "a", "blue");
+    run_until(&apps[0].served, 3);
+    assert_int_equal(acknowledged, 0);
+    apps[0].status = 302; /* not followed, and no success */
+    run_until(&apps[0].served, 4);
+    apps[0].status = 200;
+    run_until(&acknowledged, 1);
+    assert_int_equal(apps[0].attempt, apps[0].served);
+    assert_int_equal(stat_get(&stats.agent_retries_total), apps[0].served - 1);
+}
+
+static void retry_after_is_kept_and_counts_as_no_attempt(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    apps[0].status = 503;
+    apps[0].retry_after = "1";
+    add(1, "a", "blue");
+    run_until(&apps[0].served, 1);
+    uint64_t from_us = clock_monotonic_us();
+    apps[0].status = 429;
+    apps[0].retry_after = NULL;
+    run_until(&apps[0].served, 2);
+    assert_in_range(clock_monotonic_us() - from_us, 990000, 5000000);
+    apps[0].status = 200;
+    run_until(&acknowledged, 1);
+    assert_int_equal(apps[0].attempt, 1);
+    assert_int_equal(stat_get(&stats.agent_deferred_total), 2);
+    assert_int_equal(stat_get(&stats.agent_retries_total), 0);
+}
+
+static void many_users_go_at_once_and_one_user_one_at_a_time(void **state)
+{
+    (void)state;
+    char user[16];
+    adopt(1, 0);
+    apps[0].status = 0;
+    for (unsigned i = 1; i <= 4; i++)
+        add(i, "a", "blue");
+    run_until(&apps[0].served, 1);
+    for (int i = 0; i < 20; i++)
+        turn();
+    assert_int_equal(apps[0].busy, 1);
+    for (unsigned i = 5; i <= 24; i++) {
+        snprintf(user, sizeof(user), "u%u", i);
+        add(i, user, "blue");
+    }
+    run_until(&apps[0].busy, 8);
+    for (int i = 0; i < 20; i++)
+        turn();
+    assert_int_equal(apps[0].busy, 8); /* delivery.concurrency */
+    for (uint64_t until_us = clock_monotonic_us() + PATIENCE_US; acknowledged < 24;) {
+        assert_true(clock_monotonic_us() < until_us);
+        release(&apps[0]);
+        turn();
+    }
+    assert_int_equal(apps[0].most_busy, 8);
+    assert_int_equal(apps[0].served, 24);
+}
+
+static void deliveries_take_turns_over_the_nodes(void **state)
+{
+    (void)state;
+    char user[16];
+    adopt(3, 0);
+    for (unsigned i = 1; i <= 30; i++) {
+        snprintf(user, sizeof(user), "u%u", i);
+        add(i, user, "blue");
+    }
+    run_until(&acknowledged, 30);
+    for (int i = 0; i < NODES; i++)
+        assert_int_equal(apps[i].served, 10);
+}
+
+static void a_message_goes_to_its_colour_and_to_any_where_its_colour_has_no_nodes(void **state)
+{
+    (void)state;
+    adopt(1, 1);
+    add(1, "a", "blue");
+    add(2, "b", "green");
+    run_until(&acknowledged, 2);
+    assert_int_equal(apps[0].served, 1);
+    assert_int_equal(apps[1].served, 1);
+    adopt(1, 0);
+    add(3, "c", "green");
+    run_until(&acknowledged, 3);
+    assert_int_equal(apps[0].served, 2);
+}
+
+static void a_dead_node_is_taken_out_and_comes_back(void **state)
+{
+    (void)state;
+    adopt(2, 0);
+    unsigned port = httpd_port(apps[0].httpd);
+    httpd_destroy(&apps[0].httpd);
+    add(1, "a", "blue");
+    add(2, "b", "blue");
+    run_until(&acknowledged, 2);
+    assert_int_equal(apps[1].served, 2);
+    run_until(&node_changes, 2); /* adopted, and down */
+    assert_false(node_of(&apps[0])->up);
+    assert_string_not_equal(node_of(&apps[0])->fault, "");
+    app_start(&apps[0], port);
+    run_until(&node_changes, 3);
+    assert_true(node_of(&apps[0])->up);
+    add(3, "c", "blue");
+    add(4, "d", "blue");
+    run_until(&acknowledged, 4);
+    assert_int_equal(apps[0].served, 1);
+}
+
+static void a_colour_whose_nodes_are_all_down_waits_and_holds_up_no_other(void **state)
+{
+    (void)state;
+    adopt(1, 1);
+    unsigned port = httpd_port(apps[1].httpd);
+    httpd_destroy(&apps[1].httpd);
+    run_until(&node_changes, 2);
+    add(1, "g", "green");
+    add(2, "b", "blue");
+    run_until(&acknowledged, 1);
+    assert_int_equal(apps[0].served, 1);
+    assert_int_equal(stat_get(&stats.agent_deliveries_in_flight), 0);
+    app_start(&apps[1], port);
+    run_until(&acknowledged, 2);
+    assert_int_equal(apps[1].served, 1);
+}
+
+static void a_node_that_left_the_rules_finishes_what_it_has(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    apps[0].status = 0;
+    add(1, "a", "blue");
+    run_until(&apps[0].busy, 1);
+    struct str other = str_of(apps[1].url);
+    nodes_adopt(nodes, &(struct table_unit){.nodes = {[COLOR_BLUE] = {&other, 1}}});
+    assert_non_null(node_of(&apps[0]));
+    release(&apps[0]);
+    run_until(&acknowledged, 1);
+    for (uint64_t until_us = clock_monotonic_us() + PATIENCE_US; node_of(&apps[0]) != NULL;) {
+        assert_true(clock_monotonic_us() < until_us); /* a probe may still be under way */
+        turn();
+    }
+    add(2, "b", "blue");
+    run_until(&acknowledged, 2);
+    assert_int_equal(apps[1].served, 1);
+}
+
+static void what_is_withdrawn_is_not_delivered(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    apps[0].status = 500;
+    add(1, "backing off", "blue");
+    run_until(&apps[0].served, 1);
+    apps[0].status = 0;
+    for (unsigned i = 2; i <= 12; i++) {
+        char user[16];
+        snprintf(user, sizeof(user), "u%u", i);
+        add(i, user, "blue");
+    }
+    run_until(&apps[0].busy, 8); /* some in flight, some ready */
+    partition_reset(partition);
+    assert_int_equal(stat_get(&stats.agent_deliveries_in_flight), 0);
+    unsigned served = apps[0].served;
+    release(&apps[0]);
+    for (int i = 0; i < 50; i++)
+        turn();
+    assert_int_equal(apps[0].served, served);
+    assert_int_equal(acknowledged, 0);
+}
+
+static void after_stop_nothing_begins(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    apps[0].status = 0;
+    add(1, "a", "blue");
+    run_until(&apps[0].busy, 1);
+    delivery_stop(delivery);
+    add(2, "b", "blue");
+    for (int i = 0; i < 20; i++)
+        turn();
+    assert_int_equal(apps[0].served, 1);
+    release(&apps[0]);
+    run_until(&acknowledged, 1);
+    assert_int_equal(stat_get(&stats.agent_deliveries_in_flight), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_backoff_doubles_to_its_bound_give_or_take_a_fifth),
+        TEST(a_message_is_acknowledged_by_a_2xx),
+        TEST(failures_count_up_the_attempt_until_it_works),
+        TEST(retry_after_is_kept_and_counts_as_no_attempt),
+        TEST(many_users_go_at_once_and_one_user_one_at_a_time),
+        TEST(deliveries_take_turns_over_the_nodes),
+        TEST(a_message_goes_to_its_colour_and_to_any_where_its_colour_has_no_nodes),
+        TEST(a_dead_node_is_taken_out_and_comes_back),
+        TEST(a_colour_whose_nodes_are_all_down_waits_and_holds_up_no_other),
+        TEST(a_node_that_left_the_rules_finishes_what_it_has),
+        TEST(what_is_withdrawn_is_not_delivered),
+        TEST(after_stop_nothing_begins),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
