@@ -50,7 +50,7 @@ static void put_in_force(struct gateway *gateway, void *arg)
     gateway->trusted_peers = change->peers;
     change->peers = before;
     for (unsigned i = 0; i < gateway->worker_count; i++)
-        gateway->workers[i].h2o_config.max_request_entity_size = (size_t)gateway->config.limits.body;
+        worker_reconfigure(&gateway->workers[i]);
 }
 
 static void change_access_log(struct worker *worker, void *arg)

@@ -113,6 +113,14 @@ static void configure_h2o(struct worker *worker)
     handler->on_req = request_on_req;
 }
 
+void worker_reconfigure(struct worker *worker)
+{
+    const struct gateway_config *config = &worker->gateway->config;
+    worker->h2o_config.max_request_entity_size = (size_t)config->limits.body;
+    worker->h2o.handshake_timeout.timeout = (uint64_t)config->limits.head_timeout;
+    worker->h2o.http2.idle_timeout.timeout = (uint64_t)config->limits.idle_timeout;
+}
+
 static void create_parts(struct worker *worker)
 {
     configure_h2o(worker);

@@ -54,6 +54,8 @@ int worker_start(struct worker *worker, struct gateway *gateway, unsigned index,
 void worker_adopt(struct worker *worker, struct view *view);
 /* Runs FN(worker, ARG) on the worker's thread, between two events. Posts are run in the order they were made. */
 void worker_post(struct worker *worker, void (*fn)(struct worker *worker, void *arg), void *arg);
+/* Hands libh2o what it keeps copies of, after a reload; while the worker stands still. */
+void worker_reconfigure(struct worker *worker);
 /* Stops accepting; what is in flight goes on. */
 void worker_drain(struct worker *worker);
 /* Ends the thread after its current turn, whatever is in flight, and releases all it owns. */

@@ -48,7 +48,8 @@ class NodeHandler(http.server.BaseHTTPRequestHandler):
 
 
 class Gateway(harness.Process):
-    """One ldc-gateway of a StackTest, with a configuration file; OPTIONS as for Stack.gateway."""
+    """One ldc-gateway of a StackTest, with a configuration file; OPTIONS as for Stack.gateway;
+    None leaves one to the file."""
 
     def __init__(self, stack, name, wait=True, env=None, **options):
         self.port, self.admin_port, self.token = harness.free_port(), harness.free_port(), None
@@ -62,7 +63,8 @@ class Gateway(harness.Process):
         values.update({key.replace("__", "."): value for key, value in options.items()})
         argv = [harness.BUILD / "ldc-gateway", "--config", self.config]
         for key, value in values.items():
-            argv += ["--set", f"{key}={value}"]
+            if value is not None:
+                argv += ["--set", f"{key}={value}"]
         environment = dict(harness._sanitizer_env(stack.log(name)), **(env or {}))
         environment["ASAN_OPTIONS"] = environment["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")
         environment["LSAN_OPTIONS"] = "print_suppressions=0"

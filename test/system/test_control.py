@@ -312,6 +312,32 @@ routes:
         self.assertEqual(gateway.request(1, "/echo/" + "x" * 300).status, 200)
         self.assertEqual(gateway.metric("reloads_total"), 2)
 
+    def test_the_access_log_may_begin_move_and_end_by_reload(self):
+        gateway = Gateway(self.stack, "gw", log__access=None)
+        self.assert_put(gateway, 0, self.rules())
+
+        def reload(text):
+            before = gateway.metric("reloads_total")
+            gateway.config.write_text(text)
+            gateway.signal(signal.SIGHUP)
+            wait_until(lambda: gateway.metric("reloads_total") == before + 1, what="the reload")
+
+        def lines(path):
+            return len(path.read_text().splitlines()) if path.exists() else 0
+
+        first, second = self.stack.folder / "first.log", self.stack.folder / "second.log"
+        self.assertEqual(gateway.request(1).status, 200)
+        reload("log: {access: %s}\n" % first)
+        self.assertEqual(gateway.request(1).status, 200)
+        wait_until(lambda: lines(first) == 1, what="a line in the first file")
+        reload("log: {access: %s}\n" % second)
+        self.assertEqual(gateway.request(1).status, 200)
+        wait_until(lambda: lines(second) == 1, what="a line in the second file")
+        reload("log: {access: \"\"}\n")
+        self.assertEqual(gateway.request(1).status, 200)
+        gateway.terminate()
+        self.assertEqual((lines(first), lines(second)), (1, 1))
+
     def test_sigusr1_reopens_the_access_log(self):
         gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())
