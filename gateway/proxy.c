@@ -114,6 +114,14 @@ static void fail(struct forwarding *forwarding, enum verdict verdict, const char
     exchange_fail(forwarding->exchange, verdict, detail);
 }
 
+/* To an HTTP/1.0 client the end of the connection is the end of the answer, unless it comes as a reset. */
+static void end_with_reset(h2o_req_t *req)
+{
+    struct linger now = {.l_onoff = 1};
+    h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+    setsockopt(h2o_socket_get_fd(socket), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 /* The client has a part of the answer: its connection must end so that it cannot take the part for the whole. */
 static void break_off(struct forwarding *forwarding, enum verdict verdict)
 {
@@ -122,6 +130,8 @@ static void break_off(struct forwarding *forwarding, enum verdict verdict)
     count_failure(exchange);
     exchange->verdict = verdict;
     stat_add(&exchange->worker->stats.verdicts[verdict], 1);
+    if (exchange->req->version < 0x101 && exchange->req->res.content_length == SIZE_MAX)
+        end_with_reset(exchange->req);
     h2o_send(exchange->req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
@@ -507,11 +517,16 @@ struct proxy *proxy_create(struct worker *worker)
     return proxy;
 }
 
+void proxy_close_tunnels(struct proxy *proxy)
+{
+    tunnels_destroy(&proxy->tunnels);
+}
+
 void proxy_destroy(struct proxy **proxy)
 {
     if (*proxy == NULL)
         return;
-    tunnels_destroy(&(*proxy)->tunnels);
+    proxy_close_tunnels(*proxy);
     pool_destroy(&(*proxy)->pool);
     timers_dispose(&(*proxy)->timers);
     while ((*proxy)->spare_count > 0)

@@ -10,6 +10,9 @@ struct proxy;
 struct worker;
 
 struct proxy *proxy_create(struct worker *worker);
+/* Closes the tunnels. Their clients' sockets came from the listener, so call it before the listener goes; requests that
+ * are still there need the proxy itself until then. */
+void proxy_close_tunnels(struct proxy *proxy);
 void proxy_destroy(struct proxy **proxy);
 
 #endif

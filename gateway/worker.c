@@ -138,6 +138,8 @@ static void create_parts(struct worker *worker)
 /* The loop and its pools stay for the exit of the process: connections that are still open borrow from them. */
 static void destroy_parts(struct worker *worker)
 {
+    if (worker->proxy != NULL)
+        proxy_close_tunnels(worker->proxy);
     listener_destroy(&worker->listener);
     proxy_destroy(&worker->proxy);
     queue_destroy(&worker->queue);

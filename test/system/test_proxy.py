@@ -5,7 +5,9 @@ import contextlib
 import hashlib
 import http.client
 import os
+import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -398,6 +400,23 @@ class Malformed(ProxyTest):
             data += more
         self.assertNotIn(b"\r\n0\r\n", data)
 
+    def test_an_old_client_too_sees_that_its_answer_is_a_part(self):
+        def script(node, conn, nth):
+            node.read(conn)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+            node.read(conn)
+            reset(conn)
+
+        node = self.node(script)
+        self.gateway(node, timeout="300ms")
+        conn = self.raw()
+        conn.sendall(b"GET /echo/x HTTP/1.0\r\nHost: h\r\nX-User-Id: 1001\r\n\r\n")
+        data = b""
+        with self.assertRaises(ConnectionResetError):
+            while more := conn.recv(65536):
+                data += more
+        self.assertTrue(data.endswith(b"\r\n\r\nhello"))
+
     def test_what_a_node_sends_behind_its_answer_reaches_nobody(self):
         poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
         node = self.node(answering(OK + poison))
@@ -708,8 +727,8 @@ class Tunnels(ProxyTest):
     SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" \
              b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
-    def upgrade(self, early=b""):
-        conn = self.raw()
+    def upgrade(self, early=b"", conn=None):
+        conn = conn or self.raw()
         conn.sendall(b"GET /echo/ws HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\n" + self.UPGRADE + b"\r\n" + early)
         data = b""
         while b"\r\n\r\n" not in data:
@@ -816,6 +835,58 @@ class Tunnels(ProxyTest):
         reset(conn)
         wait_until(lambda: not node.open, what="the node's side is closed")
         wait_until(lambda: self.metric("proxy_tunnels_open") == 0, what="0 open tunnels")
+
+    def test_a_tunnel_may_finish_while_the_gateway_drains(self):
+        self.gateway(self.node(self.echo), drain_timeout="30s")
+        conn, _, rest = self.upgrade()
+        self.read_to(conn, 5, rest)
+        self.gw.signal(signal.SIGTERM)
+        wait_until(lambda: "gateway.draining" in self.gw.log_text(), what="the drain to begin")
+        conn.sendall(b"still here")
+        self.assertEqual(self.read_to(conn, 10), b"still here")
+        conn.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.read_to(conn, 4), b"last")
+        self.assertEqual(self.gw.terminate(), 0)
+
+    def test_a_tunnel_does_not_outlive_the_drain(self):
+        node = self.node(self.echo)
+        self.gateway(node, drain_timeout="300ms")
+        conn, _, rest = self.upgrade()
+        self.read_to(conn, 5, rest)
+        self.assertEqual(self.gw.terminate(), 0)
+        self.assertEqual(conn.recv(1), b"")
+        wait_until(lambda: not node.open, what="the node's side is closed")
+
+    def test_a_tunnel_outlives_its_rules(self):
+        node = self.node(self.echo)
+        self.gateway(node)
+        conn, _, rest = self.upgrade()
+        self.read_to(conn, 5, rest)
+        self.gateway(self.node(answering(OK)))
+        self.assertEqual(self.get().body, b"ok")
+        conn.sendall(b"as before")
+        self.assertEqual(self.read_to(conn, 9), b"as before")
+
+    def test_tls_clients_have_tunnels_too(self):
+        folder, port = self.stack.folder, harness.free_port()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-subj", "/CN=localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+                       check=True, capture_output=True)
+        node = self.node(self.echo)
+        self.gateway(node, ingress__tls_listen=f"127.0.0.1:{port}", ingress__tls_certificate=folder / "cert.pem",
+                     ingress__tls_key=folder / "key.pem")
+        context = ssl.create_default_context(cafile=folder / "cert.pem")
+        plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        conn, _, rest = self.upgrade(conn=context.wrap_socket(plain, server_hostname="localhost"))
+        self.assertEqual(header(node.requests[0][0], "X-Forwarded-Proto"), "https")
+        self.read_to(conn, 5, rest)
+        payload = os.urandom(4 << 20)
+        sender = threading.Thread(target=conn.sendall, args=(payload,))
+        sender.start()
+        self.assertEqual(self.read_to(conn, len(payload)), payload)
+        sender.join()
+        conn.close()
+        wait_until(lambda: not node.open, what="the node's side is closed")
 
 
 if __name__ == "__main__":
