@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A playground under a test's guard: it runs in the foreground of a process that dies with the test, and takes all that
+it started along."""
+import json
+import os
+import signal
+
+import harness
+
+
+class Playground:
+    """In STACK's folder; `.ctl(words...)`, `.topology()`, `.pid(name)`."""
+
+    def __init__(self, stack, *flags, name="playground"):
+        self.stack, self.dir = stack, stack.folder / name
+        log = stack.log(name)
+        self.process = stack.keep(harness.Process(
+            name, [harness.BUILD / "ldcctl", "playground", "up", "--dir", self.dir, *flags], log,
+            env=harness._sanitizer_env(log)))
+        harness.wait_until(lambda: (self.dir / "topology.json").exists() or not self.process.alive(), 60,
+                           "the playground")
+        if not self.process.alive():
+            raise AssertionError(f"the playground ended:\n{self.process.log_text()}")
+
+    def ctl(self, *words, **options):
+        return self.stack.ctl(*words, "--dir", self.dir, **options)
+
+    def ctl_json(self, *words, **options):
+        done = self.ctl(*words, "-o", "json", **options)
+        return done, json.loads(done.stdout)
+
+    def topology(self):
+        return json.loads((self.dir / "topology.json").read_text())
+
+    def find(self, name):
+        return next(one for one in self.topology()["processes"] if one["name"] == name)
+
+    def pid(self, name):
+        return self.find(name)["pid"]
+
+    def signal(self, name, number):
+        os.kill(self.pid(name), number)
+
+    def kill(self, name):
+        """kill -9, and wait until it is gone."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        harness.wait_until(lambda: not lives(pid), what=f"{name} to be gone")
+
+    def ingress(self, i=0):
+        return int(self.topology()["ingress"][i].rsplit(":", 1)[1])
+
+    def records(self, name):
+        return [json.loads(line) for line in (self.dir / "apps" / f"{name}.jsonl").read_text().splitlines()]
+
+
+def lives(pid):
+    """Whether PID is there and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
