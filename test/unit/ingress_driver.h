@@ -41,7 +41,7 @@ static struct gateway gateway;
 static struct worker worker;
 static pthread_t thread;
 static unsigned port;
-static bool http2_clear; /* set before start() */
+static bool http2_clear, patient; /* set before start() */
 static _Atomic bool stopping, drain_asked;
 static _Atomic unsigned handled, disposed, in_proceed;
 static h2o_req_t *_Atomic held; /* by /hold, for the time of the test */
@@ -206,8 +206,8 @@ static void configure(void)
     gateway.config.limits.bodies_total = 300000;
     gateway.config.limits.connections = 100;
     gateway.config.limits.head_timeout = 300;
-    gateway.config.limits.body_timeout = 300;
-    gateway.config.limits.idle_timeout = 500;
+    gateway.config.limits.body_timeout = patient ? 60000 : 300;
+    gateway.config.limits.idle_timeout = patient ? 60000 : 500;
     gateway.config.limits.send_timeout = 1000;
     gateway.config.limits.http2_streams = 100;
     gateway.config.limits.http2_cancels = 20;

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test/unit/ingress_driver.h"
 
+static int start_patient(void **state)
+{
+    patient = true;
+    int result = start(state);
+    patient = false;
+    return result;
+}
+
 static void a_request_is_answered_and_the_connection_kept(void **state)
 {
     (void)state;
@@ -301,7 +309,6 @@ static void connections_beyond_the_limit_wait_for_a_place(void **state)
 {
     (void)state;
     int fds[100];
-    gateway.config.limits.idle_timeout = 60000;
     for (int i = 0; i < 100; i++)
         fds[i] = dial();
     int late = dial();
@@ -340,7 +347,7 @@ int main(void)
         TEST(a_client_that_ends_its_side_gets_its_answers),
         TEST(an_upgraded_socket_is_handed_over_with_what_came_early),
         TEST(draining_closes_what_is_idle_and_finishes_what_is_not),
-        TEST(connections_beyond_the_limit_wait_for_a_place),
+        cmocka_unit_test_setup_teardown(connections_beyond_the_limit_wait_for_a_place, start_patient, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
