@@ -157,22 +157,19 @@ static struct curl_slist *make_headers(struct http_transfer *transfer, const str
 static void set_method(struct http_transfer *transfer, const struct http_request *request)
 {
     CURL *easy = transfer->easy;
+    bool posts = strcmp(request->method, "POST") == 0;
+    bool sends =
+        posts || strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0 || request->body.len > 0;
     transfer->sent.len = 0;
     buf_append_str(&transfer->sent, request->body);
-    if (strcmp(request->method, "HEAD") == 0) {
+    curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, posts ? NULL : request->method);
+    if (strcmp(request->method, "HEAD") == 0)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-        return;
-    }
-    bool posts = strcmp(request->method, "POST") == 0;
-    if (posts || strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0 ||
-        request->body.len > 0) {
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->sent.base);
+    else if (sends) {
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->sent.base);
     }
-    if (!posts && strcmp(request->method, "GET") != 0)
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
-    else if (!posts && request->body.len > 0)
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "GET");
 }
 
 static void set_timeouts(CURL *easy, const struct http_request *request)
@@ -180,11 +177,7 @@ static void set_timeouts(CURL *easy, const struct http_request *request)
     int64_t connect_ms = request->connect_timeout_ms ? request->connect_timeout_ms : CONNECT_TIMEOUT;
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
-    if (request->timeout_ms == 0) {
-        curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-        curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
-        curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
-    }
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, request->timeout_ms == 0 ? 1L : 0L);
 }
 
 static void prepare(struct http_transfer *transfer, const struct http_request *request)
@@ -194,21 +187,8 @@ static void prepare(struct http_transfer *transfer, const struct http_request *r
     transfer->fault[0] = '\0';
     transfer->too_long = transfer->cancelled = false;
     transfer->most_response = request->most_response ? request->most_response : MOST_RESPONSE;
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->fault);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 8192L);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_arrived);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
-    if (request->target != NULL)
-        curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, request->target);
+    curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, request->target);
     set_timeouts(easy, request);
     set_method(transfer, request);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, make_headers(transfer, request));
@@ -245,11 +225,26 @@ static void transfer_free(struct http_transfer *transfer)
     free(transfer);
 }
 
+/* What all exchanges have in common is set once: curl copies texts and parses lists each time. */
 static struct http_transfer *transfer_create(void)
 {
     struct http_transfer *transfer = mem_calloc(1, sizeof(*transfer));
-    transfer->easy = curl_easy_init();
-    INVARIANT(transfer->easy != NULL);
+    CURL *easy = transfer->easy = curl_easy_init();
+    INVARIANT(easy != NULL);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->fault);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 8192L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_arrived);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     return transfer;
 }
 
@@ -465,7 +460,6 @@ static void unlink_transfer(struct http_transfer *transfer)
 static void release(struct http_transfer *transfer)
 {
     struct http_client *client = transfer->client;
-    curl_easy_reset(transfer->easy);
     if (transfer->sent.capacity > KEPT_BUFFER)
         buf_free(&transfer->sent);
     if (transfer->received.capacity > KEPT_BUFFER)
@@ -501,6 +495,17 @@ static void reap(struct http_client *client)
     }
 }
 
+static struct http_transfer *transfer_for(struct http_client *client)
+{
+    struct http_transfer *transfer = transfer_create();
+    transfer->client = client;
+    curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, client);
+    curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETDATA, client);
+    return transfer;
+}
+
 struct http_transfer *http_client_start(struct http_client *client, const struct http_request *request,
                                         http_data_fn data, http_done_fn done, void *arg)
 {
@@ -508,16 +513,11 @@ struct http_transfer *http_client_start(struct http_client *client, const struct
     if (transfer != NULL)
         client->spare = transfer->next;
     else
-        transfer = transfer_create();
-    transfer->client = client;
+        transfer = transfer_for(client);
     transfer->data = data;
     transfer->done = done;
     transfer->arg = arg;
     prepare(transfer, request);
-    curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, client);
-    curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-    curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETDATA, client);
     transfer->before = NULL;
     transfer->after = client->under_way;
     if (transfer->after != NULL)

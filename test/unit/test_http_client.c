@@ -197,6 +197,26 @@ static void a_request_carries_what_was_given_and_nothing_else(void **state)
     assert_string_equal(heard.body, "");
 }
 
+static void no_request_inherits_from_the_one_before(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"};
+    for (int i = 0; i < 36; i++) {
+        const char *first = methods[i / 6], *second = methods[i % 6];
+        char expected[100];
+        ask(&(struct http_request){.method = first,
+                                   .url = at("/echo/1"),
+                                   .target = i % 2 ? "/echo/target" : NULL,
+                                   .headers = (const char *const[]){"X-Test: 1", NULL},
+                                   .body = STR_LIT("first"),
+                                   .timeout_ms = i % 3 ? 0 : 5000});
+        struct heard heard = ask(&(struct http_request){.method = second, .url = at("/echo/2")});
+        snprintf(expected, sizeof(expected), "%s /echo/2 type=none test= token= empty=no expect=no body=", second);
+        assert_string_equal(heard.body, strcmp(second, "HEAD") == 0 ? "" : expected);
+        assert_int_equal(heard.status, 200);
+    }
+}
+
 static void a_target_is_sent_as_it_is(void **state)
 {
     (void)state;
@@ -223,6 +243,7 @@ static void retry_after_is_told_apart_from_none(void **state)
     assert_int_equal(ask(&(struct http_request){.method = "GET", .url = at("/busy?after=0")}).retry_after_ms, 0);
     struct heard heard = ask(&(struct http_request){.method = "GET", .url = at("/busy?after=7")});
     assert_int_equal(heard.retry_after_ms, 7000);
+    assert_int_equal(ask(&(struct http_request){.method = "GET", .url = at("/busy")}).retry_after_ms, -1);
     assert_int_equal(heard.status, 503);
     assert_string_equal(heard.body, "busy");
 }
@@ -427,6 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_request_carries_what_was_given_and_nothing_else),
+        TEST(no_request_inherits_from_the_one_before),
         TEST(a_target_is_sent_as_it_is),
         TEST(a_large_body_arrives_whole_and_without_expectation),
         TEST(retry_after_is_told_apart_from_none),
