@@ -12,6 +12,7 @@
 
 #define BACKOFF_LEAST_MS 20
 #define BACKOFF_MOST_MS  1000
+#define WIRE_KEPT        (256u << 10) /* bytes of the buffer that are kept for the next command */
 
 /* A command under way. hiredis keeps them in order and calls each back exactly once, with NULL when its context is
  * freed; this list only tells how old the oldest is. */
@@ -37,8 +38,8 @@ struct broker {
     struct command *oldest, **newest, *spare;
     size_t in_flight;
     void *redial, *deadline;
+    uint64_t due_us; /* when `deadline` runs out */
     int64_t backoff_ms;
-    uint64_t dialled_us;
     char fault[160];
     struct buf wire; /* one command in RESP */
     unsigned depth;
@@ -146,23 +147,30 @@ static void on_disconnect(const redisAsyncContext *context, int status)
 
 static void check_deadline(void *arg);
 
-static void arm_deadline(struct broker *broker, uint64_t deadline_us)
+static void arm_deadline(struct broker *broker, uint64_t due_us)
 {
     uint64_t now_us = clock_monotonic_us();
-    int64_t delay_ms = deadline_us > now_us ? (int64_t)((deadline_us - now_us + 999) / 1000) : 0;
-    if (broker->deadline == NULL)
-        broker->deadline = broker->loop.timer_start(broker->loop.loop, delay_ms, check_deadline, broker);
+    int64_t delay_ms = due_us > now_us ? (int64_t)((due_us - now_us + 999) / 1000) : 0;
+    if (broker->deadline != NULL && broker->due_us <= due_us)
+        return;
+    stop_timer(broker, &broker->deadline);
+    broker->due_us = due_us;
+    broker->deadline = broker->loop.timer_start(broker->loop.loop, delay_ms, check_deadline, broker);
 }
 
-/* The oldest command decides: replies come in order. */
+/* Replies come in order, so the nearest deadline of all that wait is that of everything before it. One timer for all:
+ * it seldom finds what it was started for, and then the whole list is looked through. */
 static void check_deadline(void *arg)
 {
     struct broker *broker = arg;
+    uint64_t due_us = UINT64_MAX;
     broker->deadline = NULL;
-    if (broker->context == NULL || broker->oldest == NULL)
+    for (const struct command *command = broker->oldest; command != NULL; command = command->next)
+        due_us = command->deadline_us < due_us ? command->deadline_us : due_us;
+    if (broker->context == NULL || due_us == UINT64_MAX)
         return;
-    if (clock_monotonic_us() < broker->oldest->deadline_us)
-        arm_deadline(broker, broker->oldest->deadline_us);
+    if (clock_monotonic_us() < due_us)
+        arm_deadline(broker, due_us);
     else
         drop(broker, broker->state == BROKER_GREETING ? "it does not answer" : "it did not answer in time");
 }
@@ -211,21 +219,23 @@ static void on_reply(redisAsyncContext *context, void *raw_reply, void *raw_comm
     leave(broker);
 }
 
+static void put_length(struct buf *wire, char kind, size_t length)
+{
+    char text[24];
+    size_t len = 1 + str_from_u64(length, text + 1);
+    text[0] = kind;
+    text[len++] = '\r';
+    text[len++] = '\n';
+    buf_append(wire, text, len);
+}
+
 static void format(struct buf *wire, int argc, const char *const *argv, const size_t *argv_len)
 {
     wire->len = 0;
-    buf_printf(wire, "*%d\r\n", argc);
+    put_length(wire, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         size_t len = argv_len ? argv_len[i] : strlen(argv[i]);
-        char head[24], *at = head + sizeof(head);
-        *--at = '\n';
-        *--at = '\r';
-        size_t rest = len;
-        do
-            *--at = (char)('0' + rest % 10);
-        while ((rest /= 10) > 0);
-        *--at = '$';
-        buf_append(wire, at, (size_t)(head + sizeof(head) - at));
+        put_length(wire, '$', len);
         buf_append(wire, argv[i], len);
         buf_append(wire, "\r\n", 2);
     }
@@ -238,8 +248,10 @@ static bool send_command(struct broker *broker, int64_t deadline_ms, broker_repl
     struct command *command = take_command(broker);
     *command = (struct command){
         .broker = broker, .done = done, .arg = arg, .deadline_us = clock_monotonic_us() + (uint64_t)deadline_ms * 1000};
-    if (redisAsyncFormattedCommand(broker->context, on_reply, command, broker->wire.base, broker->wire.len) !=
-        REDIS_OK) {
+    int sent = redisAsyncFormattedCommand(broker->context, on_reply, command, broker->wire.base, broker->wire.len);
+    if (broker->wire.capacity > WIRE_KEPT)
+        buf_free(&broker->wire);
+    if (sent != REDIS_OK) {
         command->next = broker->spare;
         broker->spare = command;
         return false;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/protocol.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "common/invariant.h"
 
 #define UNIQUE_DIGITS 24
@@ -15,20 +12,15 @@ const char *const envelope_names[ENVELOPE_FIELDS] = {
     [ENVELOPE_BODY] = "body",
 };
 
-size_t protocol_key(char *key, struct str unit, struct str topic, unsigned partition, const char *suffix)
-{
-    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX);
-    int len =
-        snprintf(key, PROTOCOL_KEY_MAX, "ldc:{%.*s/%.*s/%u}:%s", STR_ARG(unit), STR_ARG(topic), partition, suffix);
-    INVARIANT(len > 0 && len < PROTOCOL_KEY_MAX);
-    return (size_t)len;
-}
-
-static char *put_text(char *at, struct str text)
+static char *put(char *at, struct str text)
 {
     memcpy(at, text.base, text.len);
-    at[text.len] = '.';
-    return at + text.len + 1;
+    return at + text.len;
+}
+
+static char *put_number(char *at, unsigned number)
+{
+    return at + str_from_u64(number, at);
 }
 
 static char *put_hex(char *at, uint64_t value, int digits)
@@ -38,13 +30,25 @@ static char *put_hex(char *at, uint64_t value, int digits)
     return at + digits;
 }
 
+/* Both texts are made for each message, so without printf. */
+size_t protocol_key(char *key, struct str unit, struct str topic, unsigned partition, const char *suffix)
+{
+    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX && strlen(suffix) < 32);
+    char *at = put(put(key, STR_LIT("ldc:{")), unit);
+    at = put(put(at, STR_LIT("/")), topic);
+    at = put_number(put(at, STR_LIT("/")), partition);
+    at = put(put(at, STR_LIT("}:")), str_of(suffix));
+    *at = '\0';
+    return (size_t)(at - key);
+}
+
 size_t protocol_id_format(char *id, struct str unit, struct str topic, unsigned partition, uint64_t wall_us,
                           uint64_t random)
 {
     INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX);
-    char digits[12], *at = put_text(put_text(id, unit), topic);
-    int len = snprintf(digits, sizeof(digits), "%u", partition);
-    at = put_text(at, (struct str){digits, (size_t)len});
+    char *at = put(put(id, unit), STR_LIT("."));
+    at = put(put(at, topic), STR_LIT("."));
+    at = put(put_number(at, partition), STR_LIT("."));
     at = put_hex(put_hex(at, wall_us / 1000, UNIQUE_DIGITS / 2), random, UNIQUE_DIGITS / 2);
     *at = '\0';
     return (size_t)(at - id);

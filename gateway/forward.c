@@ -85,7 +85,16 @@ static bool names_fields(const h2o_iovec_t *value)
     return false;
 }
 
-static bool named_by_connection(const h2o_req_t *req, const h2o_iovec_t *name)
+bool forward_connection_names_any(const h2o_req_t *req)
+{
+    ssize_t at = -1;
+    while ((at = h2o_find_header(&req->headers, H2O_TOKEN_CONNECTION, at)) != -1)
+        if (names_fields(&req->headers.entries[at].value))
+            return true;
+    return false;
+}
+
+bool forward_connection_names(const h2o_req_t *req, const h2o_iovec_t *name)
 {
     ssize_t at = -1;
     while ((at = h2o_find_header(&req->headers, H2O_TOKEN_CONNECTION, at)) != -1) {
@@ -140,7 +149,7 @@ static enum fate fate_of(struct request_head *head, const h2o_header_t *field)
     enum fate fate = h2o_iovec_is_token(field->name)
                          ? token_fate(head, H2O_STRUCT_FROM_MEMBER(h2o_token_t, buf, field->name))
                          : text_fate(head, field->name);
-    if (fate != FATE_DROP && head->connection_names && named_by_connection(head->req, field->name))
+    if (fate != FATE_DROP && head->connection_names && forward_connection_names(head->req, field->name))
         return FATE_DROP;
     return fate;
 }
@@ -332,15 +341,6 @@ static void put_framing(struct request_head *head, bool upgrade)
     }
 }
 
-static bool connection_names_fields(const h2o_req_t *req)
-{
-    ssize_t at = -1;
-    while ((at = h2o_find_header(&req->headers, H2O_TOKEN_CONNECTION, at)) != -1)
-        if (names_fields(&req->headers.entries[at].value))
-            return true;
-    return false;
-}
-
 static void put_all(struct request_head *head, struct str via, bool upgrade)
 {
     put_request_line(head);
@@ -361,7 +361,8 @@ static void put_all(struct request_head *head, struct str via, bool upgrade)
 h2o_iovec_t forward_request_head(struct exchange *exchange, struct str via, bool upgrade)
 {
     h2o_req_t *req = exchange->req;
-    struct request_head head = {.exchange = exchange, .req = req, .connection_names = connection_names_fields(req)};
+    struct request_head head = {
+        .exchange = exchange, .req = req, .connection_names = forward_connection_names_any(req)};
     read_client(&head);
     size_t room = room_for(&head, via);
     char *base = h2o_mem_alloc_pool(&req->pool, room + req->headers.size);

@@ -9,14 +9,22 @@
 #include "common/broker.h"
 #include "common/clock.h"
 #include "common/cursor.h"
+#include "common/invariant.h"
 #include "common/protocol.h"
 #include "gateway/queue.h"
 
-/* The broker stamps entries by its own clock, which may differ from that of the gateway that named the message; and
- * the message may have waited for the broker. So the search begins a little earlier and looks at bounded pages. */
-#define CLOCK_SLACK_MS 2000
-#define PAGE_ENTRIES   "500"
-#define MOST_PAGES     20
+/* The broker stamps entries by its own clock when a message reaches it, a little after the gateway named it: so the
+ * search goes forward from there first. Where the broker's clock is behind, the entry lies before: then back again,
+ * nearest first. Pages grow while their entries are small, and the search is bounded both ways. */
+#define CLOCK_SLACK_MS 10000
+#define PAGE_LEAST     16
+#define PAGE_MOST      128
+#define PAGE_BYTES     (64u << 10)
+#define MOST_ENTRIES   10000
+#define MOST_BYTES     (16u << 20)
+
+/* Messages come first: a broker that is this far behind answers no questions. */
+#define MOST_IN_FLIGHT 1000
 
 /* One look-up, on its own: the client may go away while the broker is asked. */
 struct lookup {
@@ -24,9 +32,12 @@ struct lookup {
     struct broker *broker;
     char id[PROTOCOL_ID_MAX];
     struct protocol_id parts; /* points into `id` */
-    struct stream_id entry;
-    char from[STREAM_ID_TEXT + 1];
-    unsigned pages;
+    struct stream_id entry;   /* found */
+    uint64_t made_ms;
+    bool backward;
+    char from[STREAM_ID_TEXT + 1], until[STREAM_ID_TEXT + 1];
+    unsigned page;
+    size_t entries, bytes; /* seen on this way */
 };
 
 static void detach(struct exchange *exchange)
@@ -61,6 +72,7 @@ static void send_state(struct lookup *lookup, bool delivered)
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
     exchange_add_headers(exchange);
     exchange->detach = NULL;
+    stat_add(&exchange->worker->stats.verdicts[VERDICT_OK], 1);
     h2o_send_inline(req, body, (size_t)len);
 }
 
@@ -102,34 +114,79 @@ static bool is_wanted(const redisReply *entry, const struct lookup *lookup)
     return fields != NULL && fields->elements >= 2 && str_equal(text_of(fields->element[1]), str_of(lookup->id));
 }
 
-static void on_page(void *arg, const redisReply *reply)
+static size_t bytes_of(const redisReply *entry)
 {
-    struct lookup *lookup = arg;
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
-        finish(lookup, VERDICT_BROKER_AWAY, NULL);
-        return;
-    }
-    for (size_t i = 0; i < reply->elements; i++)
-        if (is_wanted(reply->element[i], lookup) &&
-            stream_id_parse(text_of(reply->element[i]->element[0]), &lookup->entry)) {
-            ask_cursor(lookup);
-            return;
-        }
-    if (reply->elements == 0 || ++lookup->pages == MOST_PAGES) {
-        finish(lookup, VERDICT_NOT_FOUND,
-               "No such message: it never was, or it was delivered and its retention is over");
-        return;
-    }
+    const redisReply *fields = entry->elements == 2 ? entry->element[1] : NULL;
+    size_t bytes = 0;
+    for (size_t i = 0; fields != NULL && i < fields->elements; i++)
+        bytes += fields->element[i]->len;
+    return bytes;
+}
+
+/* Behind the last entry of the page REPLY. */
+static void go_on(struct lookup *lookup, const redisReply *reply, size_t bytes)
+{
+    lookup->entries += reply->elements;
+    lookup->bytes += bytes;
+    if (bytes < PAGE_BYTES && lookup->page < PAGE_MOST)
+        lookup->page *= 2;
+    else if (bytes > 4 * PAGE_BYTES && lookup->page > 1)
+        lookup->page /= 2;
     snprintf(lookup->from, sizeof(lookup->from), "(%.*s",
              STR_ARG(text_of(reply->element[reply->elements - 1]->element[0])));
     ask_page(lookup);
 }
 
+static void turn_back(struct lookup *lookup)
+{
+    uint64_t made_ms = lookup->made_ms;
+    lookup->backward = true;
+    lookup->entries = lookup->bytes = 0;
+    lookup->page = PAGE_LEAST;
+    snprintf(lookup->from, sizeof(lookup->from), "%" PRIu64, made_ms);
+    snprintf(lookup->until, sizeof(lookup->until), "%" PRIu64, made_ms > CLOCK_SLACK_MS ? made_ms - CLOCK_SLACK_MS : 0);
+    ask_page(lookup);
+}
+
+static void give_up(struct lookup *lookup)
+{
+    finish(lookup, VERDICT_NOT_FOUND,
+           "No such message: it was never stored, or it was delivered and its retention is over");
+}
+
+static void on_page(void *arg, const redisReply *reply)
+{
+    struct lookup *lookup = arg;
+    size_t bytes = 0;
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+        finish(lookup, VERDICT_BROKER_AWAY, NULL);
+        return;
+    }
+    for (size_t i = 0; i < reply->elements; i++) {
+        const redisReply *entry = reply->element[i];
+        if (is_wanted(entry, lookup) && stream_id_parse(text_of(entry->element[0]), &lookup->entry)) {
+            ask_cursor(lookup);
+            return;
+        }
+        bytes += bytes_of(entry);
+    }
+    bool ended = reply->elements < lookup->page;
+    if (lookup->exchange == NULL)
+        give_up(lookup);
+    else if (!ended && lookup->entries < MOST_ENTRIES && lookup->bytes < MOST_BYTES)
+        go_on(lookup, reply, bytes);
+    else if (!lookup->backward)
+        turn_back(lookup);
+    else
+        give_up(lookup);
+}
+
 static void ask_page(struct lookup *lookup)
 {
-    char key[PROTOCOL_KEY_MAX];
+    char key[PROTOCOL_KEY_MAX], count[12];
     protocol_key(key, lookup->parts.unit, lookup->parts.topic, lookup->parts.partition, "stream");
-    const char *words[] = {"XRANGE", key, lookup->from, "+", "COUNT", PAGE_ENTRIES};
+    snprintf(count, sizeof(count), "%u", lookup->page);
+    const char *words[] = {lookup->backward ? "XREVRANGE" : "XRANGE", key, lookup->from, lookup->until, "COUNT", count};
     if (!broker_command(lookup->broker, on_page, lookup, 6, words, NULL))
         finish(lookup, VERDICT_BROKER_AWAY, NULL);
 }
@@ -142,6 +199,22 @@ static uint64_t made_ms(struct str id)
     return strtoull(digits, NULL, 16);
 }
 
+static void start_lookup(struct exchange *exchange, struct str id, struct broker *broker)
+{
+    struct lookup *lookup = mem_calloc(1, sizeof(*lookup));
+    lookup->exchange = exchange;
+    lookup->broker = broker;
+    memcpy(lookup->id, id.base, id.len);
+    INVARIANT(protocol_id_parse(str_of(lookup->id), &lookup->parts));
+    lookup->page = PAGE_LEAST;
+    lookup->made_ms = made_ms(id);
+    snprintf(lookup->from, sizeof(lookup->from), "%" PRIu64, lookup->made_ms);
+    snprintf(lookup->until, sizeof(lookup->until), "+");
+    exchange->carrier = lookup;
+    exchange->detach = detach;
+    ask_page(lookup);
+}
+
 void queue_message_status(struct exchange *exchange, struct str id)
 {
     const struct table *table = exchange->view->table;
@@ -149,18 +222,10 @@ void queue_message_status(struct exchange *exchange, struct str id)
     uint32_t unit = protocol_id_parse(id, &parts) ? table_unit_index(table, parts.unit) : NO_UNIT;
     struct broker *broker =
         unit == NO_UNIT ? NULL : queue_broker(exchange->worker->queue, exchange->view->units[unit].unit);
-    if (broker == NULL) {
+    if (broker == NULL)
         exchange_fail(exchange, VERDICT_NOT_FOUND, "That is no message id of a unit of these rules");
-        return;
-    }
-    struct lookup *lookup = mem_calloc(1, sizeof(*lookup));
-    uint64_t ms = made_ms(id);
-    lookup->exchange = exchange;
-    lookup->broker = broker;
-    memcpy(lookup->id, id.base, id.len);
-    protocol_id_parse(str_of(lookup->id), &lookup->parts);
-    snprintf(lookup->from, sizeof(lookup->from), "%" PRIu64, ms > CLOCK_SLACK_MS ? ms - CLOCK_SLACK_MS : 0);
-    exchange->carrier = lookup;
-    exchange->detach = detach;
-    ask_page(lookup);
+    else if (broker_in_flight(broker) > MOST_IN_FLIGHT)
+        exchange_fail(exchange, VERDICT_UNIT_BUSY, "The unit's broker has many messages to store");
+    else
+        start_lookup(exchange, id, broker);
 }

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/invariant.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "gateway/broker_h2o.h"
+#include "gateway/envelope.h"
 #include "gateway/gateway.h"
 
 /* What may wait for one broker in one thread: beyond, the broker is slower than its clients, who must hear of it. */
@@ -24,7 +26,8 @@ struct line {
     size_t bytes;
     bool retired;
     struct line *next_retired;
-    char fault[160]; /* for other threads, under the queue's lock; "": ready */
+    uint64_t refusals, told_us; /* since the log was told of them, and when that was */
+    char fault[160];            /* for other threads, under the queue's lock; "": ready */
 };
 
 struct queue {
@@ -38,11 +41,13 @@ struct queue {
     pthread_mutex_t lock; /* of `lines` against readers in other threads, and of the faults */
 };
 
-/* A message between its write and the broker's word on it. Outlives its exchange when the client goes away. */
+/* A message between its write and the broker's word on it. Outlives its exchange when the client goes away, or when
+ * the route waits for less time than the broker is given. */
 struct message {
     struct line *line;
-    struct exchange *exchange;
+    struct exchange *exchange; /* NULL: nobody waits any more */
     size_t bytes;
+    h2o_timeout_entry_t impatience; /* of the route; linked only where it has a timeout below the broker's */
     struct message *next_spare;
 };
 
@@ -166,18 +171,34 @@ struct broker *queue_broker(struct queue *queue, const struct unit *unit)
 
 /* --- what the broker says ---------------------------------------------------------------------------------------- */
 
+static char *put(char *at, struct str text)
+{
+    memcpy(at, text.base, text.len);
+    return at + text.len;
+}
+
+/* Names are of the rules, so nothing in them needs escaping. */
+static size_t format_accepted(struct str id, char *body)
+{
+    struct protocol_id parts;
+    INVARIANT(protocol_id_parse(id, &parts));
+    char *at = put(put(body, STR_LIT("{\"id\":\"")), id);
+    at = put(put(at, STR_LIT("\",\"unit\":\"")), parts.unit);
+    at = put(put(at, STR_LIT("\",\"topic\":\"")), parts.topic);
+    at = put(at, STR_LIT("\",\"partition\":"));
+    at += str_from_u64(parts.partition, at);
+    return (size_t)(put(at, STR_LIT("}\n")) - body);
+}
+
 static void send_accepted(struct exchange *exchange)
 {
     static const char prefix[] = "/-/messages/";
     h2o_req_t *req = exchange->req;
     struct str id = exchange->message_id;
-    struct protocol_id parts;
-    char body[4 * PROTOCOL_ID_MAX];
+    char body[3 * PROTOCOL_ID_MAX];
+    size_t len = format_accepted(id, body);
     h2o_iovec_t location =
         h2o_concat(&req->pool, h2o_iovec_init(prefix, sizeof(prefix) - 1), h2o_iovec_init(id.base, id.len));
-    protocol_id_parse(id, &parts);
-    int len = snprintf(body, sizeof(body), "{\"id\":\"%.*s\",\"unit\":\"%.*s\",\"topic\":\"%.*s\",\"partition\":%u}\n",
-                       STR_ARG(id), STR_ARG(parts.unit), STR_ARG(parts.topic), parts.partition);
     req->res.status = 202;
     req->res.reason = "Accepted";
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/json"));
@@ -185,50 +206,105 @@ static void send_accepted(struct exchange *exchange)
     h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-message-id"), 0, NULL, id.base, id.len);
     exchange_add_headers(exchange);
     stat_add(&exchange->worker->stats.verdicts[VERDICT_OK], 1);
-    h2o_send_inline(req, body, (size_t)len);
+    h2o_send_inline(req, body, len);
 }
 
-/* The broker's own words go to the log; the client hears what they mean. */
-static void send_refused(struct exchange *exchange, const char *text)
+static void count_failure(struct exchange *exchange)
 {
-    bool full = strncmp(text, "OOM", 3) == 0 || strncmp(text, "MISCONF", 7) == 0;
-    log_warning("broker.refused", "unit %.*s: %s", STR_ARG(exchange->rules->name), text);
+    atomic_fetch_add_explicit(&exchange->unit->failed, 1, memory_order_relaxed);
+}
+
+/* It is certain that nothing was stored. */
+static void refuse(struct exchange *exchange, enum verdict verdict, const char *detail)
+{
     stat_add(&exchange->worker->stats.queue_refused_total, 1);
-    exchange_fail(exchange, full ? VERDICT_BROKER_FULL : VERDICT_BROKER_AWAY,
-                  full ? "The message was not stored: the broker is out of memory or disk"
-                       : "The message was not stored: the broker takes no writes now");
+    exchange->message_id = (struct str){NULL, 0};
+    exchange_fail(exchange, verdict, detail);
 }
 
-static void free_message(struct queue *queue, struct message *message)
+/* The broker's own words go to the log, one line a second and not one for each message; the client hears what they
+ * mean. */
+static void tell_refusal(struct line *line, const char *text)
 {
+    uint64_t now_us = clock_monotonic_us();
+    line->refusals++;
+    if (line->told_us != 0 && now_us - line->told_us < 1000000)
+        return;
+    log_warning("broker.refuses", "unit %s: broker %s refuses messages (%" PRIu64 "): %s", line->unit, line->url,
+                line->refusals, text);
+    line->told_us = now_us;
+    line->refusals = 0;
+}
+
+static void send_refused(struct line *line, struct exchange *exchange, const redisReply *reply)
+{
+    const char *text = reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type";
+    bool full = strncmp(text, "OOM", 3) == 0 || strncmp(text, "MISCONF", 7) == 0;
+    tell_refusal(line, text);
+    if (exchange == NULL)
+        return;
+    count_failure(exchange);
+    refuse(exchange, full ? VERDICT_BROKER_FULL : VERDICT_BROKER_AWAY,
+           full ? "The message was not stored: the broker is out of memory or disk"
+                : "The message was not stored: the broker takes no writes now");
+}
+
+static void send_unknown(struct exchange *exchange)
+{
+    stat_add(&exchange->worker->stats.queue_unknown_total, 1);
+    count_failure(exchange);
+    exchange_fail(exchange, VERDICT_OUTCOME_UNKNOWN, "Look the message up before you send it again");
+}
+
+static void send_stored(struct line *line, struct exchange *exchange)
+{
+    struct gateway_stats *stats = &line->queue->worker->stats;
+    stat_add(&stats->queue_accepted_total, 1);
+    if (exchange == NULL)
+        return;
+    stat_observe(&stats->queue_latency, clock_monotonic_us() - exchange->received_mono_us);
+    send_accepted(exchange);
+}
+
+static void free_message(struct message *message)
+{
+    struct queue *queue = message->line->queue;
     message->line->bytes -= message->bytes;
+    timers_disarm(&message->impatience);
     message->next_spare = queue->spare;
     queue->spare = message;
+}
+
+/* Answers may make the client's connection send its next request at once: the message is free by then. */
+static struct exchange *let_go(struct message *message)
+{
+    struct exchange *exchange = message->exchange;
+    message->exchange = NULL;
+    if (exchange != NULL)
+        exchange->detach = NULL;
+    return exchange;
 }
 
 static void on_stored(void *arg, const redisReply *reply)
 {
     struct message *message = arg;
-    struct exchange *exchange = message->exchange;
-    struct queue *queue = message->line->queue;
-    struct gateway_stats *stats = &queue->worker->stats;
-    free_message(queue, message);
-    bool stored = reply != NULL && reply->type == REDIS_REPLY_STRING;
-    if (stored)
-        stat_add(&stats->queue_accepted_total, 1);
-    else if (reply == NULL)
-        stat_add(&stats->queue_unknown_total, 1);
-    if (exchange == NULL)
-        return;
-    exchange->detach = NULL;
-    if (reply == NULL) {
-        exchange_fail(exchange, VERDICT_OUTCOME_UNKNOWN, "Send it again with the same Idempotency-Key, or look it up");
-    } else if (stored) {
-        stat_observe(&stats->queue_latency, clock_monotonic_us() - exchange->received_mono_us);
-        send_accepted(exchange);
-    } else {
-        send_refused(exchange, reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type");
-    }
+    struct line *line = message->line;
+    struct exchange *exchange = let_go(message);
+    free_message(message);
+    if (reply != NULL && reply->type == REDIS_REPLY_STRING)
+        send_stored(line, exchange);
+    else if (reply != NULL)
+        send_refused(line, exchange, reply);
+    else if (exchange != NULL)
+        send_unknown(exchange);
+}
+
+static void on_impatience(h2o_timeout_entry_t *entry)
+{
+    struct message *message = H2O_STRUCT_FROM_MEMBER(struct message, impatience, entry);
+    struct exchange *exchange = let_go(message);
+    if (exchange != NULL)
+        send_unknown(exchange);
 }
 
 static void detach(struct exchange *exchange)
@@ -239,75 +315,6 @@ static void detach(struct exchange *exchange)
 
 /* --- what the broker is told ------------------------------------------------------------------------------------- */
 
-/* Fields of the connection, of the gateway and of the client's secrets stay here; the app gets the rest. */
-static bool field_is_kept(const h2o_header_t *field)
-{
-    static const h2o_iovec_t dropped[] = {{H2O_STRLIT("traceparent")}, {H2O_STRLIT("prefer")},
-                                          {H2O_STRLIT("forwarded")},   {H2O_STRLIT("keep-alive")},
-                                          {H2O_STRLIT("connection")},  {H2O_STRLIT("trailer")}};
-    if (h2o_iovec_is_token(field->name)) {
-        const h2o_token_t *token = H2O_STRUCT_FROM_MEMBER(h2o_token_t, buf, field->name);
-        return !token->proxy_should_drop_for_req && !token->is_init_header_special && token != H2O_TOKEN_COOKIE &&
-               token != H2O_TOKEN_AUTHORIZATION && token != H2O_TOKEN_CONTENT_LENGTH &&
-               token != H2O_TOKEN_X_FORWARDED_FOR;
-    }
-    struct str name = {field->name->base, field->name->len};
-    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
-        if (str_equal(name, (struct str){dropped[i].base, dropped[i].len}))
-            return false;
-    return !str_starts(name, STR_LIT("ldc-")) && !str_starts(name, STR_LIT("proxy-")) &&
-           !str_starts(name, STR_LIT("x-forwarded-"));
-}
-
-static char *put(char *at, const char *bytes, size_t len)
-{
-    memcpy(at, bytes, len);
-    return at + len;
-}
-
-/* "name: value" lines; the trace context always among them. */
-static struct str stored_headers(struct exchange *exchange)
-{
-    h2o_req_t *req = exchange->req;
-    size_t room = sizeof("traceparent: ") + exchange->traceparent.len;
-    for (size_t i = 0; i < req->headers.size; i++)
-        room += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 3;
-    char *text = h2o_mem_alloc_pool(&req->pool, room), *at = text;
-    for (size_t i = 0; i < req->headers.size; i++) {
-        const h2o_header_t *field = &req->headers.entries[i];
-        if (!field_is_kept(field))
-            continue;
-        at = put(put(at, field->name->base, field->name->len), ": ", 2);
-        at = put(put(at, field->value.base, field->value.len), "\n", 1);
-    }
-    at = put(at, "traceparent: ", 13);
-    at = put(at, exchange->traceparent.base, exchange->traceparent.len);
-    return (struct str){text, (size_t)(at - text)};
-}
-
-static struct str number(h2o_mem_pool_t *pool, uint64_t value)
-{
-    char *text = h2o_mem_alloc_pool(pool, 21);
-    return (struct str){text, (size_t)snprintf(text, 21, "%" PRIu64, value)};
-}
-
-static void fill_envelope(struct exchange *exchange, struct envelope *envelope)
-{
-    h2o_req_t *req = exchange->req;
-    struct str *fields = envelope->fields;
-    uint32_t slot = exchange->decision.slot;
-    fields[ENVELOPE_ID] = exchange->message_id;
-    fields[ENVELOPE_USER] = exchange->user;
-    fields[ENVELOPE_SLOT] = slot == UINT32_MAX ? STR_LIT("") : number(&req->pool, slot);
-    fields[ENVELOPE_EPOCH] = number(&req->pool, exchange->view->table->epoch);
-    fields[ENVELOPE_INGRESS] = number(&req->pool, exchange->received_us);
-    fields[ENVELOPE_COLOR] = str_of(color_name(exchange->decision.color));
-    fields[ENVELOPE_METHOD] = (struct str){req->method.base, req->method.len};
-    fields[ENVELOPE_PATH] = (struct str){req->path.base, req->path.len};
-    fields[ENVELOPE_HEADERS] = stored_headers(exchange);
-    fields[ENVELOPE_BODY] = (struct str){req->entity.base, req->entity.len};
-}
-
 static struct message *take_message(struct queue *queue, struct line *line, struct exchange *exchange, size_t bytes)
 {
     struct message *message = queue->spare;
@@ -315,19 +322,30 @@ static struct message *take_message(struct queue *queue, struct line *line, stru
         queue->spare = message->next_spare;
     else
         message = mem_alloc(sizeof(*message));
-    *message = (struct message){.line = line, .exchange = exchange, .bytes = bytes};
+    *message = (struct message){.line = line, .exchange = exchange, .bytes = bytes, .impatience.cb = on_impatience};
     line->bytes += bytes;
     return message;
 }
 
+/* How long the broker may take. It is given its own time at least: a route that waits for less must not cost the
+ * others their connection. */
+static int64_t set_deadline(struct message *message, const struct table_route *route)
+{
+    struct queue *queue = message->line->queue;
+    int64_t timeout_ms = queue->worker->gateway->config.broker.timeout;
+    if (route->timeout_ms > 0 && route->timeout_ms < timeout_ms)
+        timers_arm(&queue->brokers.timers, &message->impatience, (uint64_t)route->timeout_ms);
+    return route->timeout_ms > timeout_ms ? route->timeout_ms : timeout_ms;
+}
+
 #define XADD_WORDS 3 /* before the fields: XADD key id */
 
-static bool send_envelope(struct line *line, struct exchange *exchange, const char *key, size_t key_len)
+static bool send_message(struct line *line, struct exchange *exchange, const char *key, size_t key_len)
 {
     struct envelope envelope;
     const char *words[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {"XADD", key, "*"};
     size_t lengths[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {4, key_len, 1}, bytes = 0;
-    fill_envelope(exchange, &envelope);
+    envelope_of_exchange(exchange, &envelope);
     for (int i = 0; i < ENVELOPE_FIELDS; i++) {
         int at = XADD_WORDS + 2 * i;
         words[at] = envelope_names[i];
@@ -335,12 +353,11 @@ static bool send_envelope(struct line *line, struct exchange *exchange, const ch
         words[at + 1] = envelope.fields[i].base ? envelope.fields[i].base : "";
         bytes += lengths[at + 1] = envelope.fields[i].len;
     }
-    int64_t timeout_ms =
-        exchange->route->timeout_ms ? exchange->route->timeout_ms : exchange->worker->gateway->config.broker.timeout;
     struct message *message = take_message(line->queue, line, exchange, bytes);
-    if (!broker_command_for(line->broker, timeout_ms, on_stored, message, XADD_WORDS + 2 * ENVELOPE_FIELDS, words,
+    int64_t deadline_ms = set_deadline(message, exchange->route);
+    if (!broker_command_for(line->broker, deadline_ms, on_stored, message, XADD_WORDS + 2 * ENVELOPE_FIELDS, words,
                             lengths)) {
-        free_message(line->queue, message);
+        free_message(message);
         return false;
     }
     exchange->carrier = message;
@@ -356,11 +373,10 @@ static void name_message(struct exchange *exchange, const struct table_topic *to
     exchange->message_id = (struct str){id, len};
 }
 
-static void refuse(struct exchange *exchange, enum verdict verdict, const char *detail)
+static void refuse_away(struct line *line, struct exchange *exchange)
 {
-    stat_add(&exchange->worker->stats.queue_refused_total, 1);
-    exchange->message_id = (struct str){NULL, 0};
-    exchange_fail(exchange, verdict, detail);
+    count_failure(exchange);
+    refuse(exchange, VERDICT_BROKER_AWAY, line == NULL ? "The rules give the unit no broker" : NULL);
 }
 
 void queue_publish(struct exchange *exchange)
@@ -371,14 +387,14 @@ void queue_publish(struct exchange *exchange)
     uint32_t partition = table_partition(topic, exchange->decision.slot, exchange->user);
     char key[PROTOCOL_KEY_MAX];
     if (line == NULL || broker_state(line->broker) != BROKER_READY) {
-        refuse(exchange, VERDICT_BROKER_AWAY, NULL);
+        refuse_away(line, exchange);
     } else if (broker_in_flight(line->broker) >= MOST_MESSAGES || line->bytes >= MOST_BYTES) {
         refuse(exchange, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
     } else {
         name_message(exchange, topic, partition);
         size_t key_len = protocol_key(key, exchange->rules->name, topic->name, partition, "stream");
-        if (!send_envelope(line, exchange, key, key_len))
-            refuse(exchange, VERDICT_BROKER_AWAY, NULL);
+        if (!send_message(line, exchange, key, key_len))
+            refuse_away(line, exchange);
     }
 }
 

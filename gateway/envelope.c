@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/envelope.h"
+
+#include "gateway/forward.h"
+
+static struct str name_of(const h2o_header_t *field)
+{
+    return (struct str){field->name->base, field->name->len};
+}
+
+static bool token_is_kept(const h2o_token_t *token)
+{
+    return !token->proxy_should_drop_for_req && !token->is_init_header_special && token != H2O_TOKEN_COOKIE &&
+           token != H2O_TOKEN_AUTHORIZATION && token != H2O_TOKEN_CONTENT_LENGTH && token != H2O_TOKEN_EXPECT &&
+           token != H2O_TOKEN_X_FORWARDED_FOR;
+}
+
+static bool text_is_kept(struct str name)
+{
+    static const struct str dropped[] = {STR_LIT("traceparent"), STR_LIT("prefer"),  STR_LIT("forwarded"),
+                                         STR_LIT("keep-alive"),  STR_LIT("trailer"), STR_LIT("proxy")};
+    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+        if (str_equal(name, dropped[i]))
+            return false;
+    return !str_starts(name, STR_LIT("ldc-")) && !str_starts(name, STR_LIT("proxy-")) &&
+           !str_starts(name, STR_LIT("x-forwarded-"));
+}
+
+/* What is of one hop, what the gateway says itself and the client's secrets stay here; the app gets the rest. */
+static bool field_is_kept(const h2o_req_t *req, const h2o_header_t *field, bool connection_names)
+{
+    bool kept = h2o_iovec_is_token(field->name) ? token_is_kept(H2O_STRUCT_FROM_MEMBER(h2o_token_t, buf, field->name))
+                                                : text_is_kept(name_of(field));
+    return kept && !(connection_names && forward_connection_names(req, field->name));
+}
+
+static char *put(char *at, const char *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+    return at + len;
+}
+
+#define TRACEPARENT "traceparent: "
+
+/* "name: value" lines; the trace context always among them. */
+static struct str headers_of(const struct exchange *exchange)
+{
+    h2o_req_t *req = exchange->req;
+    bool connection_names = forward_connection_names_any(req);
+    size_t room = sizeof(TRACEPARENT) + exchange->traceparent.len;
+    for (size_t i = 0; i < req->headers.size; i++)
+        room += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 3;
+    char *text = h2o_mem_alloc_pool(&req->pool, room), *at = text;
+    for (size_t i = 0; i < req->headers.size; i++) {
+        const h2o_header_t *field = &req->headers.entries[i];
+        if (!field_is_kept(req, field, connection_names))
+            continue;
+        at = put(put(at, field->name->base, field->name->len), ": ", 2);
+        at = put(put(at, field->value.base, field->value.len), "\n", 1);
+    }
+    at = put(at, TRACEPARENT, sizeof(TRACEPARENT) - 1);
+    at = put(at, exchange->traceparent.base, exchange->traceparent.len);
+    return (struct str){text, (size_t)(at - text)};
+}
+
+static struct str number(h2o_mem_pool_t *pool, uint64_t value)
+{
+    char *text = h2o_mem_alloc_pool(pool, 20);
+    return (struct str){text, str_from_u64(value, text)};
+}
+
+void envelope_of_exchange(struct exchange *exchange, struct envelope *envelope)
+{
+    h2o_req_t *req = exchange->req;
+    struct str *fields = envelope->fields;
+    uint32_t slot = exchange->decision.slot;
+    fields[ENVELOPE_ID] = exchange->message_id;
+    fields[ENVELOPE_USER] = exchange->user;
+    fields[ENVELOPE_SLOT] = slot == UINT32_MAX ? STR_LIT("") : number(&req->pool, slot);
+    fields[ENVELOPE_EPOCH] = number(&req->pool, exchange->view->table->epoch);
+    fields[ENVELOPE_INGRESS] = number(&req->pool, exchange->received_us);
+    fields[ENVELOPE_COLOR] = str_of(color_name(exchange->decision.color));
+    fields[ENVELOPE_METHOD] = (struct str){req->method.base, req->method.len};
+    fields[ENVELOPE_PATH] = (struct str){req->path.base, req->path.len};
+    fields[ENVELOPE_HEADERS] = headers_of(exchange);
+    fields[ENVELOPE_BODY] = (struct str){req->entity.base, req->entity.len};
+}
