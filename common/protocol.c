@@ -86,6 +86,23 @@ bool protocol_id_parse(struct str text, struct protocol_id *id)
     return true;
 }
 
+bool protocol_key_parse(struct str text, struct protocol_id *parts, struct str *suffix)
+{
+    static const struct str start = {"ldc:{", 5};
+    struct str partition;
+    uint64_t number;
+    if (!str_starts(text, start))
+        return false;
+    text = (struct str){text.base + start.len, text.len - start.len};
+    if (!str_next(&text, '/', &parts->unit) || !str_next(&text, '/', &parts->topic) ||
+        !str_next(&text, '}', &partition) || text.len < 2 || text.base[0] != ':' || !is_name(parts->unit) ||
+        !is_name(parts->topic) || partition.len > 5 || !str_to_u64(partition, &number))
+        return false;
+    parts->partition = (unsigned)number;
+    *suffix = (struct str){text.base + 1, text.len - 1};
+    return true;
+}
+
 static int field_index(struct str name)
 {
     for (int i = 0; i < ENVELOPE_FIELDS; i++)

@@ -35,6 +35,9 @@ struct protocol_id {
 /* False where TEXT is no message id. */
 bool protocol_id_parse(struct str text, struct protocol_id *id);
 
+/* Takes a key of a partition apart; SUFFIX as in protocol_key. False where TEXT is none. */
+bool protocol_key_parse(struct str text, struct protocol_id *parts, struct str *suffix);
+
 /* The envelope's fields, in stream order. Values are bytes; numbers are decimal text. */
 enum envelope_field {
     ENVELOPE_ID = 0,  /* "id" */

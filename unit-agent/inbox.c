@@ -8,6 +8,8 @@
 #include "unit-agent/ledger.h"
 #include "unit-agent/reader.h"
 
+#define UNNAMED_RETENTION_MS 300000 /* of topics that the rules do not name */
+
 struct inbox {
     sd_event *loop;
     struct inbox_config config;
@@ -19,6 +21,42 @@ struct inbox {
     struct reader *reader; /* NULL as well when stopped */
     bool stopped;
 };
+
+/* --- partitions -------------------------------------------------------------------------------------------------- */
+
+static struct partition *find(const struct inbox *inbox, struct str topic, unsigned number)
+{
+    for (size_t i = 0; i < inbox->partitions.count; i++) {
+        struct partition *partition = inbox->partitions.items[i];
+        if (partition->number == number && str_equal(str_of(partition->topic), topic))
+            return partition;
+    }
+    return NULL;
+}
+
+static struct partition *add(struct inbox *inbox, struct str unit, struct str topic, unsigned number)
+{
+    struct partition_list *list = &inbox->partitions;
+    list->items = mem_realloc(list->items, (list->count + 1) * sizeof(struct partition *));
+    list->items[list->count] = partition_create(unit, topic, number, inbox->config.hooks);
+    return list->items[list->count++];
+}
+
+static bool on_found(void *arg, struct str key)
+{
+    struct inbox *inbox = arg;
+    struct protocol_id parts;
+    struct str suffix;
+    if (!protocol_key_parse(key, &parts, &suffix) || !str_equal(suffix, STR_LIT("stream")) ||
+        !str_equal(parts.unit, str_of(inbox->config.options->unit)) ||
+        find(inbox, parts.topic, parts.partition) != NULL)
+        return false;
+    log_warning("stream.unnamed", "%.*s is not of the rules in force, and is delivered all the same", STR_ARG(key));
+    add(inbox, parts.unit, parts.topic, parts.partition)->retention_ms = UNNAMED_RETENTION_MS;
+    return true;
+}
+
+/* --- the broker -------------------------------------------------------------------------------------------------- */
 
 static void on_progress(void *arg)
 {
@@ -57,6 +95,8 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                        .broker = &inbox->broker,
                                                                        .partitions = &inbox->partitions,
                                                                        .stats = inbox->config.stats,
+                                                                       .unit = str_of(options->unit),
+                                                                       .found = on_found,
                                                                        .progress = on_progress,
                                                                        .changed = on_changed,
                                                                        .arg = inbox});
@@ -66,26 +106,6 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                            .partitions = &inbox->partitions,
                                                                            .options = options,
                                                                            .stats = inbox->config.stats});
-}
-
-/* --- topics ------------------------------------------------------------------------------------------------------ */
-
-static struct partition *find(const struct inbox *inbox, struct str topic, unsigned number)
-{
-    for (size_t i = 0; i < inbox->partitions.count; i++) {
-        struct partition *partition = inbox->partitions.items[i];
-        if (partition->number == number && str_equal(str_of(partition->topic), topic))
-            return partition;
-    }
-    return NULL;
-}
-
-static struct partition *add(struct inbox *inbox, struct str unit, struct str topic, unsigned number)
-{
-    struct partition_list *list = &inbox->partitions;
-    list->items = mem_realloc(list->items, (list->count + 1) * sizeof(struct partition *));
-    list->items[list->count] = partition_create(unit, topic, number, inbox->config.hooks);
-    return list->items[list->count++];
 }
 
 void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit)

@@ -9,8 +9,9 @@
 #include "common/log.h"
 #include "unit-agent/survey.h"
 
-#define RETRY_US  100000 /* after a cursor write that the broker refused */
-#define TRIM_MOST "10000"
+#define RETRY_US   100000 /* after a cursor write that the broker refused */
+#define TRIM_MOST  "10000"
+#define SCAN_COUNT "1000"
 
 /* A broker that is out of memory refuses HSET, and then nothing could ever be acknowledged and trimmed again; a
  * script may say that it is needed. */
@@ -229,6 +230,38 @@ static void begin_link(struct ledger *ledger, struct partition *partition)
         errand_end(errand);
 }
 
+/* --- discovery --------------------------------------------------------------------------------------------------- */
+
+static void discover(struct ledger *ledger, const char *position);
+
+static void on_discovered(void *arg, const redisReply *reply)
+{
+    struct ledger *ledger = arg;
+    bool added = false;
+    if (reply == NULL)
+        return;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING) {
+        log_warning("stream.discovery", "the broker does not list its streams: %s", reply->str ? reply->str : "");
+        return;
+    }
+    const redisReply *keys = reply->element[1];
+    for (size_t i = 0; i < keys->elements; i++)
+        added |= ledger->config.found(ledger->config.arg, reply_text(keys->element[i]));
+    if (added)
+        ledger_tick(ledger);
+    if (strcmp(reply->element[0]->str, "0") != 0)
+        discover(ledger, reply->element[0]->str);
+}
+
+/* Topics and partitions that the rules no longer name may still hold messages that were accepted. */
+static void discover(struct ledger *ledger, const char *position)
+{
+    char pattern[PROTOCOL_KEY_MAX];
+    snprintf(pattern, sizeof(pattern), "ldc:{%.*s/*}:stream", STR_ARG(ledger->config.unit));
+    (void)!SEND(ledger, on_discovered, ledger, "SCAN", position, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE",
+                "stream");
+}
+
 /* --- surveys and trimming ---------------------------------------------------------------------------------------- */
 
 static void on_trimmed(void *arg, const redisReply *reply)
@@ -299,6 +332,7 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
     if (state == BROKER_READY) {
         log_info("broker.up", "%s serves", ledger->config.broker->url);
         ledger_tick(ledger);
+        discover(ledger, "0");
     } else if (state == BROKER_DOWN) {
         if (stat_get(&ledger->config.stats->agent_broker_up))
             log_warning("broker.down", "%s: %s; what is in memory goes on", ledger->config.broker->url,

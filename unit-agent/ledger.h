@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the agent keeps in the broker: compares its partitions with the broker's cursors and streams whenever the
- * connection is made anew, writes the cursors, surveys the streams, and trims what was acknowledged and is old enough.
- * It has a connection of its own, since the reader's blocks. Owned by the inbox.
+ * connection is made anew, looks for streams that the rules do not name, writes the cursors, surveys the streams, and
+ * trims what was acknowledged and is old enough. It has a connection of its own, since the reader's blocks. Owned by
+ * the inbox.
  *
  * One cursor write is under way for each partition at a time and records everything acknowledged before it, so one
  * round trip (and one fsync of the broker) serves many messages.
@@ -21,6 +22,9 @@ struct ledger_config {
     const struct broker_config *broker;
     const struct partition_list *partitions; /* borrowed; may grow */
     struct agent_stats *stats;
+    struct str unit;
+    /* The broker holds a stream of the unit under KEY. Returns whether its partition was added to the list just now. */
+    bool (*found)(void *arg, struct str key);
     /* A partition may be read again: it was linked, or there is room in it. */
     void (*progress)(void *arg);
     /* The broker came or went. */

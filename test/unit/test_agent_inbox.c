@@ -359,6 +359,27 @@ static void partitions_are_added_while_it_runs_and_never_taken_away(void **state
     assert_int_equal(inbox_partitions(inbox)->count, 4);
 }
 
+static void streams_that_the_rules_no_longer_name_are_found(void **state)
+{
+    (void)state;
+    inbox_destroy(&inbox);
+    produce("ldc:{RZ01/payments/9}:stream", "a");
+    produce("ldc:{RZ01/bygone/0}:stream", "b");
+    produce("ldc:{RZ02/payments/0}:stream", "c");
+    produce("ldc:{RZ01/payments/x}:stream", "d");
+    COMMAND("SET %s text", "ldc:{RZ01/text/0}:stream");
+    for (int i = 0; i < 3000; i++) /* more than one answer of SCAN holds */
+        COMMAND("SET key%d x", i);
+    inbox_start();
+    RUN_UNTIL(out_count == 2);
+    turns(20);
+    assert_int_equal(out_count, 2);
+    acknowledge(1);
+    acknowledge(0);
+    RUN_UNTIL(inbox_idle(inbox));
+    assert_int_equal(inbox_partitions(inbox)->count, 4);
+}
+
 static void what_is_done_and_old_is_trimmed_and_the_rest_is_not(void **state)
 {
     (void)state;
@@ -410,6 +431,7 @@ int main(void)
         TEST(another_primary_is_read_from_its_own_cursors),
         TEST(a_cursor_that_cannot_be_read_stops_its_partition_alone),
         TEST(partitions_are_added_while_it_runs_and_never_taken_away),
+        TEST(streams_that_the_rules_no_longer_name_are_found),
         TEST(what_is_done_and_old_is_trimmed_and_the_rest_is_not),
         TEST(lag_counts_what_was_not_read_too),
     };

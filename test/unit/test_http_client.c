@@ -263,6 +263,19 @@ static void a_proxy_in_the_environment_is_ignored(void **state)
     unsetenv("http_proxy");
 }
 
+static void a_host_may_be_a_name(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        snprintf(url, sizeof(url), "http://localhost:%u/echo/", httpd_port(httpd));
+        struct heard heard = ask(&(struct http_request){.method = "GET", .url = url, .connect_timeout_ms = 5000});
+        assert_int_equal(heard.status, 200);
+        snprintf(url, sizeof(url), "http://no-such-host.invalid:%u/echo/", httpd_port(httpd));
+        heard = ask(&(struct http_request){.method = "GET", .url = url, .timeout_ms = 5000});
+        assert_int_equal(heard.status, 0);
+    }
+}
+
 static void nobody_listening_is_a_fault_on_a_later_turn(void **state)
 {
     (void)state;
@@ -454,6 +467,7 @@ int main(void)
         TEST(retry_after_is_told_apart_from_none),
         TEST(redirects_are_not_followed),
         TEST(a_proxy_in_the_environment_is_ignored),
+        TEST(a_host_may_be_a_name),
         TEST(nobody_listening_is_a_fault_on_a_later_turn),
         TEST(an_answer_that_does_not_come_times_out),
         TEST(an_answer_that_is_too_long_fails),

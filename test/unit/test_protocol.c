@@ -28,6 +28,33 @@ static void a_message_id_says_where_it_is(void **state)
     assert_int_equal(parts.partition, 1023);
 }
 
+static void a_key_says_what_it_is_of(void **state)
+{
+    (void)state;
+    struct protocol_id parts;
+    struct str suffix;
+    assert_true(protocol_key_parse(STR_LIT("ldc:{RZ01/pay-ments_2/1023}:stream"), &parts, &suffix));
+    assert_true(str_equal(parts.unit, STR_LIT("RZ01")));
+    assert_true(str_equal(parts.topic, STR_LIT("pay-ments_2")));
+    assert_int_equal(parts.partition, 1023);
+    assert_true(str_equal(suffix, STR_LIT("stream")));
+    static const char *const bad[] = {"",
+                                      "ldc:{RZ01/payments/1}",
+                                      "ldc:{RZ01/payments/1}:",
+                                      "ldc:{RZ01/payments/1}stream",
+                                      "ldc:{RZ01/payments/1:stream",
+                                      "ldc:{RZ01/payments/}:stream",
+                                      "ldc:{RZ01/payments/x}:stream",
+                                      "ldc:{RZ01/payments/123456}:stream",
+                                      "ldc:{RZ01/payments}:stream",
+                                      "ldc:{/payments/1}:stream",
+                                      "ldc:{RZ01/pay.ments/1}:stream",
+                                      "lcd:{RZ01/payments/1}:stream"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        if (protocol_key_parse(str_of(bad[i]), &parts, &suffix))
+            fail_msg("%s was taken", bad[i]);
+}
+
 static void the_longest_names_fit(void **state)
 {
     (void)state;
@@ -86,6 +113,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_partition_has_keys_under_one_hash_tag),
         cmocka_unit_test(a_message_id_says_where_it_is),
+        cmocka_unit_test(a_key_says_what_it_is_of),
         cmocka_unit_test(the_longest_names_fit),
         cmocka_unit_test(what_is_no_message_id_is_refused),
         cmocka_unit_test(an_envelope_needs_all_its_fields_in_any_order),
