@@ -56,7 +56,7 @@ int play_process_start(struct play_process *process, bool dies_with_us, struct e
     close(log);
     if (failed)
         return error_set_errno(err, failed, "cannot start %s", process->name);
-    process->pid = pid;
+    process->pid = process->shown_pid = pid;
     process->start_ticks = play_process_start_ticks(pid);
     return 0;
 }

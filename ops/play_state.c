@@ -29,7 +29,7 @@ static json_t *describe(const struct play_process *process)
             json_object_set_new(ports, process->ports[i].name, json_integer(process->ports[i].number));
     json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:i,s:o,s:s}", "name", process->name, "role",
                              play_role_name(process->role), "unit", process->unit, "datacenter", process->datacenter,
-                             "pid", (int)process->pid, "ports", ports, "log", process->log);
+                             "pid", (int)process->shown_pid, "ports", ports, "log", process->log);
     if (process->role == PLAY_BROKER)
         json_object_set_new(json, "primary", json_boolean(process->primary));
     return json;

@@ -25,8 +25,9 @@ class Load:
     load.sent
     """
 
-    def __init__(self, ports, users, path="/pay/1", method="POST", threads=4, pause=0.0):
+    def __init__(self, ports, users, path="/pay/1", method="POST", threads=4, pause=0.0, payee=False):
         self.ports, self.path, self.method, self.pause = list(ports), path, method, pause
+        self.payee = payee  # pays to oneself, for routes that want a participant
         self.stopping = threading.Event()
         self.lists = [[] for _ in range(threads)]
         self.threads = [threading.Thread(target=self._run, args=(users[n::threads], self.lists[n], n), daemon=True)
@@ -80,7 +81,7 @@ class Load:
         started = time.perf_counter()
         try:
             answer = client.request(self.method, self.path, {"X-User-Id": user, "Content-Type": "application/json"},
-                                    json.dumps({"user": user, "seq": seq}).encode())
+                                    json.dumps({"user": user, "seq": seq, **({"payee": user} if self.payee else {})}).encode())
             one.status, one.unit = answer.status, answer.headers.get("ldc-unit")
             one.epoch, one.id = answer.headers.get("ldc-epoch"), answer.headers.get("ldc-message-id")
         except (OSError, http.client.HTTPException):
