@@ -73,6 +73,8 @@ $(UNIT_TESTS): $(B)/test/%: $(B)/test/unit/%.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(if $(filter $@,$(GATEWAY_TESTS)),-lh2o-evloop) -lcmocka $(COMMON_LIBS)
 $(GATEWAY_TESTS): $(B)/libgateway.a
+$(B)/test/test_gateway_http1 $(B)/test/test_gateway_http2: $(B)/test/unit/ingress_driver.o
+$(B)/test/test_gateway_http2: $(B)/test/unit/http2_client.o
 $(AGENT_TESTS): $(B)/libagent.a
 # Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
 $(filter $(B)/test/fuzz_gateway_%,$(FUZZERS)): $(B)/libgateway.a

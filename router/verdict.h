@@ -28,7 +28,6 @@
     X(HEAD_TOO_LARGE, 431, "head-too-large", "", 0, "The header block exceeds the limit")                              \
     X(EXPECTATION, 417, "expectation-failed", "", 0, "The expectation cannot be met")                                  \
     X(TOO_SLOW, 408, "too-slow", "", 0, "The request did not arrive in time")                                          \
-    X(UNKNOWN_CODING, 501, "unknown-coding", "", 0, "The transfer coding is not supported")                            \
     X(BAD_VERSION, 505, "bad-version", "", 0, "The HTTP version is not supported")                                     \
     X(NOT_FOUND, 404, "not-found", "", 0, "There is nothing at this reserved path")                                    \
     X(BODIES_FULL, 503, "overloaded", "connection_limit_reached", 1, "The gateway holds too many request bodies")      \

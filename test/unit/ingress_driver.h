@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Drives the ingress end to end: a worker with the real listener and a small handler on its own thread, and a client
- * on a real socket.
+ * on a real socket. One of them at a time: `ingress` is reset by ingress_start().
+ *
+ * The handler: /stream and /large answer in pieces of unknown length, /short and /long send less and more than they
+ * say, /hold waits for ingress_release(), /upgrade hands its socket over to an echo, /fields counts the fields, and any
+ * other path tells what came.
  */
 #ifndef TEST_UNIT_INGRESS_DRIVER_H
 #define TEST_UNIT_INGRESS_DRIVER_H
@@ -11,323 +15,46 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <arpa/inet.h>
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
-#include "common/clock.h"
-#include "gateway/exchange.h"
 #include "gateway/gateway.h"
-#include "gateway/h2_fields.h"
-#include "gateway/http1_conn.h"
-#include "gateway/listener.h"
 
 #define PATIENCE_MS 5000
 
-#ifdef __SANITIZE_ADDRESS__
-/* libh2o keeps buffers in thread-local lists, which go unreachable with their thread. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libh2o-evloop\n";
-}
-#endif
-
-static struct gateway gateway;
-static struct worker worker;
-static pthread_t thread;
-static unsigned port;
-static bool http2_clear, patient; /* set before start() */
-static _Atomic bool stopping, drain_asked;
-static _Atomic unsigned handled, disposed, in_proceed;
-static h2o_req_t *_Atomic held; /* by /hold, for the time of the test */
-
-/* --- the handler ----------------------------------------------------------------------------------------------- */
-
-struct stream {
-    h2o_generator_t super;
-    unsigned left;
-    size_t size;
-    char *piece;
+struct ingress {
+    struct gateway gateway;
+    struct worker worker;
+    unsigned port;
+    _Atomic unsigned handled, disposed, pieces; /* requests that came and went; pieces of streams */
 };
 
-static void count_dispose(void *chunk)
-{
-    (void)chunk;
-    atomic_fetch_add(&disposed, 1);
-}
+extern struct ingress ingress;
 
-static void send_piece(h2o_generator_t *self, h2o_req_t *req)
-{
-    struct stream *stream = (struct stream *)self;
-    h2o_iovec_t piece = h2o_iovec_init(stream->piece, stream->size);
-    atomic_fetch_add(&in_proceed, 1);
-    stream->left--;
-    h2o_send(req, &piece, 1, stream->left > 0 ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
-}
+/* Setup and teardown of a test. The patient one lets bodies and idle connections take their time. */
+int ingress_start(void **state);
+int ingress_start_patient(void **state);
+int ingress_start_http2(void **state); /* prior knowledge on clear text */
+int ingress_start_http2_patient(void **state);
+int ingress_stop(void **state);
 
-static void start_stream(h2o_req_t *req, unsigned pieces, size_t size, size_t length)
-{
-    struct stream *stream = h2o_mem_alloc_shared(&req->pool, sizeof(*stream), NULL);
-    *stream = (struct stream){{send_piece, NULL}, pieces, size, h2o_mem_alloc_pool(&req->pool, size)};
-    memset(stream->piece, 'x', size);
-    req->res.status = 200;
-    req->res.content_length = length;
-    h2o_start_response(req, &stream->super);
-    send_piece(&stream->super, req);
-}
+/* On the worker's thread, soon. */
+void ingress_drain(void);
+void ingress_release(void); /* answers the request that /hold keeps */
 
-static void echo(h2o_req_t *req)
-{
-    char *text = h2o_mem_alloc_pool(&req->pool, 512);
-    int len =
-        snprintf(text, 512, "%.*s %.*s host=%.*s body=%zu:%.*s", (int)req->method.len, req->method.base,
-                 (int)req->path.len, req->path.base, (int)req->authority.len, req->authority.base, req->entity.len,
-                 (int)(req->entity.len < 64 ? req->entity.len : 64), req->entity.base ? req->entity.base : "");
-    req->res.status = 200;
-    h2o_send_inline(req, text, (size_t)len);
-}
+/* True as soon as *VALUE is within LEAST..MOST; false where it never is. */
+bool ingress_wait(const _Atomic unsigned *value, unsigned least);
+bool ingress_wait_body_bytes(uint64_t least, uint64_t most);
 
-static void count_fields(h2o_req_t *req)
-{
-    char text[32];
-    req->res.status = 200;
-    h2o_send_inline(req, text, (size_t)snprintf(text, sizeof(text), "fields=%zu", req->headers.size));
-}
-
-static void taken(void *arg, h2o_socket_t *sock);
-
-static int on_req(h2o_handler_t *handler, h2o_req_t *req)
-{
-    (void)handler;
-    atomic_fetch_add(&handled, 1);
-    h2o_mem_alloc_shared(&req->pool, 1, count_dispose);
-    struct str path = {req->path.base, req->path.len};
-    const char *fault = NULL;
-    enum verdict verdict = req->version >= 0x200 ? h2_fields_check(req, &fault) : VERDICT_OK;
-    if (verdict != VERDICT_OK) {
-        problem_send(&worker, req, verdict, fault);
-        return 0;
-    }
-    if (str_starts(path, STR_LIT("/stream")))
-        start_stream(req, 5, 4, SIZE_MAX);
-    else if (str_starts(path, STR_LIT("/large")))
-        start_stream(req, 256, 64 * 1024, SIZE_MAX);
-    else if (str_starts(path, STR_LIT("/short")))
-        start_stream(req, 2, 4, 100);
-    else if (str_starts(path, STR_LIT("/long")))
-        start_stream(req, 5, 4, 10);
-    else if (str_starts(path, STR_LIT("/fields")))
-        count_fields(req);
-    else if (str_starts(path, STR_LIT("/hold")))
-        atomic_store(&held, req);
-    else if (str_starts(path, STR_LIT("/upgrade")))
-        http1_conn_upgrade(
-            req, STR_LIT("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), taken, NULL);
-    else
-        echo(req);
-    return 0;
-}
-
-/* What was taken is echoed until the client ends. */
-static void close_taken(h2o_socket_t *sock, const char *err)
-{
-    (void)err;
-    h2o_socket_close(sock);
-}
-
-static void echo_taken(h2o_socket_t *sock, const char *err)
-{
-    if (err != NULL) {
-        h2o_socket_close(sock);
-        return;
-    }
-    if (sock->input->size == 0)
-        return;
-    static h2o_iovec_t out;
-    out.base = realloc(out.base, sock->input->size);
-    out.len = sock->input->size;
-    memcpy(out.base, sock->input->bytes, out.len);
-    h2o_buffer_consume(&sock->input, out.len);
-    h2o_socket_read_stop(sock);
-    h2o_socket_write(sock, &out, 1, close_taken);
-}
-
-static void taken(void *arg, h2o_socket_t *sock)
-{
-    (void)arg;
-    if (sock == NULL)
-        return;
-    h2o_socket_read_start(sock, echo_taken);
-    echo_taken(sock, NULL);
-}
-
-/* --- the worker ------------------------------------------------------------------------------------------------ */
-
-static void *run(void *arg)
-{
-    (void)arg;
-    while (!atomic_load(&stopping)) {
-        h2o_evloop_run(worker.h2o.loop, 20);
-        if (atomic_exchange(&drain_asked, false)) {
-            worker.draining = true;
-            listener_stop(worker.listener);
-        }
-    }
-    return NULL;
-}
-
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
-static void configure(void)
-{
-    static char listen_on[32];
-    static char *addresses[] = {listen_on};
-    port = free_port();
-    snprintf(listen_on, sizeof(listen_on), "127.0.0.1:%u", port);
-    gateway.config.ingress.listen.items = addresses;
-    gateway.config.ingress.listen.count = 1;
-    gateway.config.limits.head = 16384;
-    gateway.config.limits.uri = 8192;
-    gateway.config.limits.body = 100000;
-    gateway.config.limits.bodies_total = 300000;
-    gateway.config.limits.connections = 100;
-    gateway.config.limits.head_timeout = 300;
-    gateway.config.limits.body_timeout = patient ? 60000 : 300;
-    gateway.config.limits.idle_timeout = patient ? 60000 : 500;
-    gateway.config.limits.send_timeout = 1000;
-    gateway.config.limits.http2_streams = 100;
-    gateway.config.limits.http2_cancels = 20;
-    gateway.config.limits.http2_frames = 200;
-    gateway.config.ingress.http2_clear = http2_clear;
-    strcpy(gateway.name, "gw");
-}
-
-static inline int start(void **state)
-{
-    (void)state;
-    struct error err;
-    signal(SIGPIPE, SIG_IGN); /* as the gateway does */
-    configure();
-    worker = (struct worker){.gateway = &gateway};
-    h2o_config_init(&worker.h2o_config);
-    worker.h2o_config.server_name = h2o_iovec_init(H2O_STRLIT("ldcgate"));
-    h2o_hostconf_t *host = h2o_config_register_host(&worker.h2o_config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
-    h2o_handler_t *handler = h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof(*handler));
-    handler->on_req = on_req;
-    worker.h2o_config.http2.idle_timeout = 5000;
-    h2o_context_init(&worker.h2o, h2o_evloop_create(), &worker.h2o_config);
-    worker.accept = (h2o_accept_ctx_t){.ctx = &worker.h2o, .hosts = worker.h2o_config.hosts};
-    if (listener_create(&worker, &worker.listener, &err) != 0)
-        fail_msg("%s", err.text);
-    handled = disposed = 0;
-    stopping = drain_asked = false;
-    return pthread_create(&thread, NULL, run, NULL);
-}
-
-static inline int stop(void **state)
-{
-    (void)state;
-    atomic_store(&stopping, true);
-    pthread_join(thread, NULL);
-    listener_destroy(&worker.listener);
-    return 0;
-}
-
-/* --- the client ------------------------------------------------------------------------------------------------ */
-
-static inline int dial(void)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    return fd;
-}
-
-static inline void say(int fd, const char *text)
-{
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-/* Appends what comes until TEXT holds MARK (NULL: until the end of the stream). False where it never comes. */
-static inline bool hear(int fd, struct buf *text, const char *mark)
-{
-    uint64_t until = clock_monotonic_us() + PATIENCE_MS * 1000;
-    buf_append(text, "", 0);
-    while (mark == NULL || strstr(text->base, mark) == NULL) {
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
-        int64_t left = (int64_t)(until - clock_monotonic_us()) / 1000;
-        if (left <= 0 || poll(&ready, 1, (int)left) <= 0)
-            return false;
-        ssize_t n = recv(fd, buf_reserve(text, 65536), 65535, 0);
-        if (n <= 0)
-            return mark == NULL && n == 0;
-        text->len += (size_t)n;
-        text->base[text->len] = '\0';
-    }
-    return true;
-}
-
-static inline void expect(int fd, const char *mark)
-{
-    struct buf text = {NULL, 0, 0};
-    bool heard = hear(fd, &text, mark);
-    if (!heard)
-        print_error("no \"%s\" in \"%.*s\"\n", mark ? mark : "end", STR_ARG(buf_str(&text)));
-    assert_true(heard);
-    buf_free(&text);
-}
-
-static inline void expect_end(int fd)
-{
-    expect(fd, NULL);
-    close(fd);
-}
-
-/* The whole conversation of a client that sends TEXT and reads to the end. For free(). */
-static inline char *converse(const char *request)
-{
-    struct buf text = {NULL, 0, 0};
-    int fd = dial();
-    say(fd, request);
-    if (!hear(fd, &text, NULL))
-        fail_msg("no end after \"%.*s\"", STR_ARG(buf_str(&text)));
-    close(fd);
-    buf_append(&text, "", 1);
-    return text.base;
-}
-
-static inline void check(const char *request, const char *const *marks)
-{
-    char *answer = converse(request);
-    for (; *marks != NULL; marks++)
-        if (strstr(answer, *marks) == NULL)
-            fail_msg("no \"%s\" in \"%s\"", *marks, answer);
-    free(answer);
-}
-
+/* A client. */
+int dial(void);
+void say(int fd, const char *text);
+/* Appends what comes to TEXT until it holds MARK (NULL: until the end of the stream). False where that never comes. */
+bool hear(int fd, struct buf *text, const char *mark);
+void expect(int fd, const char *mark);
+void expect_end(int fd);
+/* The whole conversation of a client that sends REQUEST and reads to the end. For free(). */
+char *converse(const char *request);
+/* The answer to REQUEST holds all of MARKS (NULL-terminated). */
+void check(const char *request, const char *const *marks);
 #define CHECK(request, ...) check(request, (const char *const[]){__VA_ARGS__, NULL})
-
-static inline bool wait_for(_Atomic unsigned *value, unsigned least)
-{
-    uint64_t until = clock_monotonic_us() + PATIENCE_MS * 1000;
-    while (atomic_load(value) < least && clock_monotonic_us() < until)
-        usleep(1000);
-    return atomic_load(value) >= least;
-}
 
 #endif

@@ -1,219 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "test/unit/http2_client.h"
 #include "test/unit/ingress_driver.h"
-
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-enum frame_type {
-    DATA = 0,
-    HEADERS,
-    PRIORITY,
-    RST_STREAM,
-    SETTINGS,
-    PUSH_PROMISE,
-    PING,
-    GOAWAY,
-    WINDOW_UPDATE,
-    CONTINUATION,
-    EXTENSION,
-};
-
-enum frame_flag {
-    END_STREAM = 1,
-    ACK = 1,
-    END_HEADERS = 4,
-};
-
-#define CALM 11
-
-/* One client: what it will send, what it has read, what it has seen. */
-struct client {
-    int fd;
-    struct buf out, in;
-    uint32_t next_stream;
-    bool ended;
-    int goaway; /* its error code, or -1 */
-    unsigned resets;
-};
-
-/* What came for one stream. */
-struct answer {
-    int status;
-    struct buf body;
-    bool ended, reset;
-};
-
-static struct client open_client(void)
-{
-    struct client client = {.fd = dial(), .next_stream = 1, .goaway = -1};
-    buf_append_str(&client.out, STR_LIT(PREFACE));
-    return client;
-}
-
-static void close_client(struct client *client)
-{
-    close(client->fd);
-    buf_free(&client->out);
-    buf_free(&client->in);
-}
-
-static void put_frame(struct client *client, enum frame_type type, unsigned flags, uint32_t stream, struct str payload)
-{
-    unsigned char head[9] = {(unsigned char)(payload.len >> 16),
-                             (unsigned char)(payload.len >> 8),
-                             (unsigned char)payload.len,
-                             (unsigned char)type,
-                             (unsigned char)flags,
-                             (unsigned char)(stream >> 24),
-                             (unsigned char)(stream >> 16),
-                             (unsigned char)(stream >> 8),
-                             (unsigned char)stream};
-    buf_append(&client->out, head, sizeof(head));
-    buf_append_str(&client->out, payload);
-}
-
-static void put_settings(struct client *client)
-{
-    put_frame(client, SETTINGS, 0, 0, STR_LIT(""));
-}
-
-/* A literal field without indexing; the lengths stay below 127. */
-static void put_field(struct buf *block, struct str name, struct str value)
-{
-    unsigned char name_len = (unsigned char)name.len, value_len = (unsigned char)value.len;
-    buf_append(block, "\0", 1);
-    buf_append(block, &name_len, 1);
-    buf_append_str(block, name);
-    buf_append(block, &value_len, 1);
-    buf_append_str(block, value);
-}
-
-static struct buf request_block(const char *method, const char *path)
-{
-    struct buf block = {NULL, 0, 0};
-    put_field(&block, STR_LIT(":method"), str_of(method));
-    put_field(&block, STR_LIT(":scheme"), STR_LIT("http"));
-    put_field(&block, STR_LIT(":path"), str_of(path));
-    put_field(&block, STR_LIT(":authority"), STR_LIT("h"));
-    return block;
-}
-
-static uint32_t put_block(struct client *client, struct buf *block, unsigned flags)
-{
-    uint32_t stream = client->next_stream;
-    client->next_stream += 2;
-    put_frame(client, HEADERS, END_HEADERS | flags, stream, buf_str(block));
-    buf_free(block);
-    return stream;
-}
-
-static uint32_t put_request(struct client *client, const char *method, const char *path, unsigned flags)
-{
-    struct buf block = request_block(method, path);
-    return put_block(client, &block, flags);
-}
-
-/* False where the connection is gone. */
-static bool flush(struct client *client)
-{
-    size_t sent = 0;
-    while (sent < client->out.len) {
-        ssize_t n = send(client->fd, client->out.base + sent, client->out.len - sent, MSG_NOSIGNAL);
-        if (n <= 0)
-            return false;
-        sent += (size_t)n;
-    }
-    buf_consume(&client->out, client->out.len);
-    return true;
-}
-
-static uint32_t number(const char *at, int bytes)
-{
-    uint32_t result = 0;
-    for (int i = 0; i < bytes; i++)
-        result = result << 8 | (unsigned char)at[i];
-    return result;
-}
-
-/* libh2o writes the status first: an index of the static table, or a literal of three digits. */
-static int status_of(const char *block)
-{
-    static const int indexed[] = {200, 204, 206, 304, 400, 404, 500};
-    unsigned char first = (unsigned char)block[0];
-    return first >= 0x88 && first <= 0x8e ? indexed[first - 0x88] : atoi(block + 2);
-}
-
-static void take_frame(struct client *client, uint32_t stream, struct answer *answer)
-{
-    const char *head = client->in.base, *payload = head + 9;
-    uint32_t len = number(head, 3), id = number(head + 5, 4);
-    if (head[3] == GOAWAY)
-        client->goaway = (int)number(payload + 4, 4);
-    client->resets += head[3] == RST_STREAM;
-    if (id == stream && answer != NULL) {
-        if (head[3] == HEADERS)
-            answer->status = status_of(payload);
-        if (head[3] == DATA)
-            buf_append(&answer->body, payload, len);
-        answer->reset |= head[3] == RST_STREAM;
-        answer->ended |= (head[3] == HEADERS || head[3] == DATA) && (head[4] & END_STREAM);
-    }
-    buf_consume(&client->in, 9 + len);
-}
-
-/* Reads frames until STREAM's answer is over, or the connection is (STREAM 0). False where that never happens. */
-static bool listen_for(struct client *client, uint32_t stream, struct answer *answer)
-{
-    uint64_t until = clock_monotonic_us() + PATIENCE_MS * 1000;
-    for (;;) {
-        while (client->in.len >= 9 && client->in.len >= 9 + number(client->in.base, 3))
-            take_frame(client, stream, answer);
-        if (answer != NULL && (answer->ended || answer->reset))
-            return true;
-        struct pollfd ready = {.fd = client->fd, .events = POLLIN};
-        int64_t left = (int64_t)(until - clock_monotonic_us()) / 1000;
-        if (left <= 0 || poll(&ready, 1, (int)left) <= 0)
-            return false;
-        ssize_t n = recv(client->fd, buf_reserve(&client->in, 65536), 65536, 0);
-        client->ended = n <= 0;
-        if (client->ended)
-            return stream == 0;
-        client->in.len += (size_t)n;
-    }
-}
-
-/* The status of the answer to what CLIENT has put as STREAM; 0 for a reset, -1 for none at all. */
-static int ask(struct client *client, uint32_t stream, const char *mark)
-{
-    struct answer answer = {0};
-    flush(client);
-    bool heard = listen_for(client, stream, &answer);
-    buf_append(&answer.body, "", 1);
-    if (heard && mark != NULL && strstr(answer.body.base, mark) == NULL)
-        fail_msg("no \"%s\" in \"%s\"", mark, answer.body.base);
-    buf_free(&answer.body);
-    return !heard ? -1 : answer.ended ? answer.status : 0;
-}
-
-static int start_http2(void **state)
-{
-    http2_clear = true;
-    return start(state);
-}
-
-static int start_patient(void **state)
-{
-    patient = true;
-    int result = start_http2(state);
-    patient = false;
-    return result;
-}
-
-/* --- the tests ------------------------------------------------------------------------------------------------- */
 
 static void requests_over_http2_are_answered(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     uint32_t stream = put_request(&client, "GET", "/a?b", END_STREAM);
     assert_int_equal(ask(&client, stream, "GET /a?b host=h body=0:"), 200);
@@ -228,7 +22,7 @@ static void requests_over_http2_are_answered(void **state)
 static void a_preface_in_pieces_is_understood(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     uint32_t stream = put_request(&client, "GET", "/a", END_STREAM);
     while (client.out.len > 1) {
@@ -239,37 +33,37 @@ static void a_preface_in_pieces_is_understood(void **state)
     close_client(&client);
 }
 
-static void put_reset(struct client *client, uint32_t stream)
+static void put_reset(struct h2_client *client, uint32_t stream)
 {
     put_frame(client, RST_STREAM, 0, stream, STR_LIT("\0\0\0\x08"));
 }
 
 /* The client floods until it is shut out; then GOAWAY with ENHANCE_YOUR_CALM is what it has read. */
-static void expect_calm(struct client *client)
+static void expect_calm(struct h2_client *client)
 {
     bool over = listen_for(client, 0, NULL);
     assert_true(over);
     assert_int_equal(client->goaway, CALM);
-    assert_int_equal(stat_get(&worker.stats.http2_guard_closes_total), 1);
+    assert_int_equal(stat_get(&ingress.worker.stats.http2_guard_closes_total), 1);
     close_client(client);
 }
 
 static void rapid_reset_ends_the_connection(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     for (int i = 0; i < 5000; i++)
         put_reset(&client, put_request(&client, "GET", "/hold", END_STREAM));
-    flush(&client);
+    flush_client(&client);
     expect_calm(&client);
-    assert_in_range(atomic_load(&handled), 20, 22);
+    assert_in_range(atomic_load(&ingress.handled), 20, 22);
 }
 
 static void answers_excuse_cancelled_streams(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     for (int i = 0; i < 60; i++)
         assert_int_equal(ask(&client, put_request(&client, "GET", "/a", END_STREAM), NULL), 200);
@@ -284,27 +78,27 @@ static void answers_excuse_cancelled_streams(void **state)
 static void making_the_server_reset_streams_ends_the_connection_too(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     for (int i = 0; i < 1000; i++) {
         uint32_t stream = put_request(&client, "GET", "/hold", END_STREAM);
         put_frame(&client, WINDOW_UPDATE, 0, stream, STR_LIT("\0\0\0\0"));
     }
-    flush(&client);
+    flush_client(&client);
     expect_calm(&client);
-    assert_in_range(atomic_load(&handled), 20, 22);
+    assert_in_range(atomic_load(&ingress.handled), 20, 22);
 }
 
 static void streams_beyond_what_is_allowed_count_as_cancelled(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     for (int i = 0; i < 1000; i++)
         put_request(&client, "GET", "/hold", END_STREAM);
-    flush(&client);
+    flush_client(&client);
     expect_calm(&client);
-    assert_int_equal(atomic_load(&handled), 100);
+    assert_int_equal(atomic_load(&ingress.handled), 100);
 }
 
 static void floods_of_empty_work_end_the_connection(void **state)
@@ -321,13 +115,13 @@ static void floods_of_empty_work_end_the_connection(void **state)
         {PING, ACK, 0, {"01234567", 8}},
     };
     for (size_t i = 0; i < sizeof(floods) / sizeof(floods[0]); i++) {
-        struct client client = open_client();
-        stat_set(&worker.stats.http2_guard_closes_total, 0);
+        struct h2_client client = open_client();
+        stat_set(&ingress.worker.stats.http2_guard_closes_total, 0);
         put_settings(&client);
         put_request(&client, "POST", "/a", 0);
         for (int n = 0; n < 1000; n++)
             put_frame(&client, floods[i].type, floods[i].flags, floods[i].stream, floods[i].payload);
-        flush(&client);
+        flush_client(&client);
         expect_calm(&client);
     }
     (void)state;
@@ -336,7 +130,7 @@ static void floods_of_empty_work_end_the_connection(void **state)
 static void a_header_block_beyond_the_limit_ends_the_connection(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     struct buf filler = {NULL, 0, 0};
     put_settings(&client);
     memset(buf_reserve(&filler, 1000), 'x', 1000);
@@ -344,19 +138,19 @@ static void a_header_block_beyond_the_limit_ends_the_connection(void **state)
     put_frame(&client, HEADERS, END_STREAM, 1, STR_LIT("\x82"));
     for (int i = 0; i < 100; i++)
         put_frame(&client, CONTINUATION, 0, 1, buf_str(&filler));
-    flush(&client);
+    flush_client(&client);
     expect_calm(&client);
-    assert_int_equal(atomic_load(&handled), 0);
+    assert_int_equal(atomic_load(&ingress.handled), 0);
     buf_free(&filler);
 }
 
 static void a_header_block_that_does_not_end_is_cut(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     put_frame(&client, HEADERS, END_STREAM, 1, STR_LIT("\x82"));
-    flush(&client);
+    flush_client(&client);
     expect_calm(&client);
 }
 
@@ -364,7 +158,7 @@ static void a_header_block_that_does_not_end_is_cut(void **state)
 static void fields_are_measured_uncompressed(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     struct buf block = request_block("GET", "/a");
     char value[120];
     put_settings(&client);
@@ -380,7 +174,7 @@ static void fields_are_measured_uncompressed(void **state)
 static void a_long_path_is_refused_by_name(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     struct buf block = {NULL, 0, 0};
     put_settings(&client);
     put_field(&block, STR_LIT(":method"), STR_LIT("GET"));
@@ -432,7 +226,7 @@ static void odd_fields_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(odd_fields) / sizeof(odd_fields[0]); i++) {
-        struct client client = open_client();
+        struct h2_client client = open_client();
         struct buf block = request_block("GET", "/a");
         put_settings(&client);
         put_field(&block, odd_fields[i].name, odd_fields[i].value);
@@ -459,7 +253,7 @@ static void odd_requests_are_refused(void **state)
         {NULL, "http", "/", "h", 0},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct client client = open_client();
+        struct h2_client client = open_client();
         struct buf block = {NULL, 0, 0};
         put_settings(&client);
         if (cases[i].method != NULL)
@@ -480,21 +274,21 @@ static void odd_requests_are_refused(void **state)
 static void a_length_that_differs_from_the_body_is_refused(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     struct buf block = request_block("POST", "/a");
     put_settings(&client);
     put_field(&block, STR_LIT("content-length"), STR_LIT("3"));
     uint32_t stream = put_block(&client, &block, 0);
     put_frame(&client, DATA, END_STREAM, stream, STR_LIT("hello"));
     assert_int_equal(ask(&client, stream, NULL), 0);
-    assert_int_equal(atomic_load(&handled), 0);
+    assert_int_equal(atomic_load(&ingress.handled), 0);
     close_client(&client);
 }
 
 static void trailers_do_not_become_fields(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     struct buf trailers = {NULL, 0, 0};
     put_settings(&client);
     uint32_t stream = put_request(&client, "POST", "/fields", 0);
@@ -506,7 +300,7 @@ static void trailers_do_not_become_fields(void **state)
     close_client(&client);
 }
 
-static void put_body(struct client *client, uint32_t stream, size_t size, unsigned last_flags)
+static void put_body(struct h2_client *client, uint32_t stream, size_t size, unsigned last_flags)
 {
     static char bytes[10000];
     for (size_t sent = 0; sent < size; sent += sizeof(bytes))
@@ -517,7 +311,7 @@ static void put_body(struct client *client, uint32_t stream, size_t size, unsign
 static void large_bodies_are_answered_not_reset(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     struct buf block = request_block("POST", "/a");
     put_field(&block, STR_LIT("content-length"), STR_LIT("100001"));
@@ -533,35 +327,26 @@ static void large_bodies_are_answered_not_reset(void **state)
     close_client(&client);
 }
 
-static bool body_bytes_become(uint64_t least, uint64_t most)
-{
-    uint64_t until = clock_monotonic_us() + PATIENCE_MS * 1000, bytes;
-    while ((bytes = atomic_load(&gateway.body_bytes)) < least || bytes > most)
-        if (clock_monotonic_us() > until)
-            return false;
-    return true;
-}
-
 static void bodies_count_against_the_total(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     for (int i = 0; i < 3; i++)
         put_body(&client, put_request(&client, "POST", "/a", 0), 90000, 0);
-    flush(&client);
-    assert_true(body_bytes_become(270000, 300000));
+    flush_client(&client);
+    assert_true(ingress_wait_body_bytes(270000, 300000));
     uint32_t stream = put_request(&client, "POST", "/a", 0);
     put_body(&client, stream, 40000, END_STREAM);
     assert_int_equal(ask(&client, stream, "overloaded"), 503);
     close_client(&client);
-    assert_true(body_bytes_become(0, 0));
+    assert_true(ingress_wait_body_bytes(0, 0));
 }
 
 static void slow_bodies_are_answered(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     uint32_t stream = put_request(&client, "POST", "/a", 0);
     put_frame(&client, DATA, 0, stream, STR_LIT("hello"));
@@ -574,22 +359,22 @@ static void slow_bodies_are_answered(void **state)
 static void a_client_that_takes_nothing_is_cut_off(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     put_request(&client, "GET", "/large", END_STREAM);
-    flush(&client);
+    flush_client(&client);
     assert_true(listen_for(&client, 0, NULL));
-    assert_true(wait_for(&disposed, 1));
+    assert_true(ingress_wait(&ingress.disposed, 1));
     close_client(&client);
 }
 
 static void draining_says_goaway(void **state)
 {
     (void)state;
-    struct client client = open_client();
+    struct h2_client client = open_client();
     put_settings(&client);
     assert_int_equal(ask(&client, put_request(&client, "GET", "/a", END_STREAM), NULL), 200);
-    atomic_store(&drain_asked, true);
+    ingress_drain();
     assert_true(listen_for(&client, 0, NULL));
     assert_int_equal(client.goaway, 0);
     close_client(&client);
@@ -597,7 +382,7 @@ static void draining_says_goaway(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start_http2, stop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, ingress_start_http2, ingress_stop)
     const struct CMUnitTest tests[] = {
         TEST(requests_over_http2_are_answered),
         TEST(a_preface_in_pieces_is_understood),
@@ -615,7 +400,7 @@ int main(void)
         TEST(a_length_that_differs_from_the_body_is_refused),
         TEST(trailers_do_not_become_fields),
         TEST(large_bodies_are_answered_not_reset),
-        cmocka_unit_test_setup_teardown(bodies_count_against_the_total, start_patient, stop),
+        cmocka_unit_test_setup_teardown(bodies_count_against_the_total, ingress_start_http2_patient, ingress_stop),
         TEST(slow_bodies_are_answered),
         TEST(a_client_that_takes_nothing_is_cut_off),
         TEST(draining_says_goaway),
