@@ -178,7 +178,7 @@ class Detached(harness.StackTest):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            done = self.ctl("playground", "up", "--port-base", port - 1, "--detach")
+            done = self.ctl("playground", "up", "--port-base", port, "--detach")
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"port {port} is not to be had", done.stderr)
         empty = self.stack.folder / "empty"
