@@ -29,3 +29,13 @@ const char *ctl_text(const json_t *object, const char *key)
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
 }
+
+json_t *ctl_lines(struct str text)
+{
+    json_t *list = json_array();
+    struct str line;
+    while (str_next(&text, '\n', &line))
+        if (line.len > 0)
+            json_array_append_new(list, json_stringn(line.base, line.len));
+    return list;
+}

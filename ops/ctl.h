@@ -46,6 +46,9 @@ void ctl_print_json(json_t *document);
 /* The text at KEY of the object OBJECT, "" where there is none; borrowed. */
 const char *ctl_text(const json_t *object, const char *key);
 
+/* The lines of TEXT as an array: a new reference. */
+json_t *ctl_lines(struct str text);
+
 enum ctl_exit verb_rules_validate(const struct ctl *ctl);
 enum ctl_exit verb_rules_diff(const struct ctl *ctl);
 enum ctl_exit verb_rules_apply(const struct ctl *ctl);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "common/store_json.h"
-#include "ops/ctl.h"
 #include "ops/poll.h"
 
 #define STATUS_TIMEOUT_MS 1500
@@ -210,4 +209,44 @@ void fleet_faults(const struct fleet *fleet, struct buf *out)
         add_broker_fault(json_array_get(units, i), out);
         add_node_faults(json_array_get(units, i), out);
     }
+}
+
+/* --- for the verbs ------------------------------------------------------------------------------------------------ */
+
+enum ctl_exit fleet_run(const struct ctl *ctl, fleet_show_fn show)
+{
+    struct deployment deployment;
+    struct fleet fleet = {0};
+    struct error err = {0};
+    enum ctl_exit result;
+    if (deployment_find(&ctl->args, &deployment, &err) != 0 || fleet_ask(&fleet, &deployment, &err) != 0)
+        result = ctl_fail(&err);
+    else
+        result = show(ctl, &fleet, &deployment);
+    fleet_free(&fleet);
+    deployment_free(&deployment);
+    return result;
+}
+
+const char *fleet_state(const struct fleet_member *member)
+{
+    const json_t *status = member->status;
+    return status == NULL                                      ? "unreachable"
+           : json_is_true(json_object_get(status, "draining")) ? "draining"
+           : json_is_true(json_object_get(status, "ready"))    ? "ready"
+                                                               : "not ready";
+}
+
+const char *fleet_broker_state(const json_t *unit)
+{
+    const json_t *up = json_object_get(json_object_get(unit, "broker"), "up");
+    return json_is_true(up) ? "up" : json_is_false(up) ? "away" : "?";
+}
+
+void fleet_add_count(struct grid *grid, const json_t *object, const char *key)
+{
+    if (json_is_integer(json_object_get(object, key)))
+        grid_add(grid, "%llu", (unsigned long long)fleet_number(object, key));
+    else
+        grid_add(grid, "-");
 }

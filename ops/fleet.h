@@ -6,7 +6,9 @@
 #define OPS_FLEET_H
 
 #include "common/store.h"
+#include "ops/ctl.h"
 #include "ops/deployment.h"
+#include "ops/grid.h"
 
 struct fleet_member {
     struct store_member member; /* of a gateway that the store does not list only `admin` and the role are known */
@@ -44,5 +46,16 @@ uint64_t fleet_pending(const json_t *agent);
 
 /* Appends what is wrong, a sentence a line. */
 void fleet_faults(const struct fleet *fleet, struct buf *out);
+
+/* In a word or two. UNIT: of a gateway's status. */
+const char *fleet_state(const struct fleet_member *member);
+const char *fleet_broker_state(const json_t *unit);
+
+/* The number at KEY of OBJECT as a cell, "-" where there is none. */
+void fleet_add_count(struct grid *grid, const json_t *object, const char *key);
+
+/* Finds the deployment, asks everybody, and hands the answers to SHOW, which may ask again. */
+typedef enum ctl_exit (*fleet_show_fn)(const struct ctl *ctl, struct fleet *fleet, struct deployment *deployment);
+enum ctl_exit fleet_run(const struct ctl *ctl, fleet_show_fn show);
 
 #endif

@@ -8,11 +8,13 @@
 
 #include "common/version.h"
 #include "ops/ctl.h"
+#include "rules/rules.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 static const char global_usage[] =
-    "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [--version] [--document]";
+    "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [--version] "
+    "[--document-verbs] [--document-rules]";
 
 static const struct ctl_verb verbs[] = {
     {"rules validate", "FILE",
@@ -81,13 +83,14 @@ static void print_help(FILE *out)
           "  --gateway URL      admin URLs of one or more gateways, with commas; or LDC_GATEWAY\n"
           "  --token-file FILE  the admin listeners' token; or LDC_TOKEN_FILE\n"
           "  -o table|json      for people, or for scripts\n"
+          "  --version          which ldcctl this is; --document-verbs, --document-rules: parts of docs/\n"
           "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 not converged in time.\n"
           "`ldcctl VERB --help` says what a verb does.\n",
           out);
 }
 
 /* Markdown, for docs/LDCCTL.md. */
-static void print_document(void)
+static void document_verbs(void)
 {
     puts("| verb | what it does |\n|---|---|");
     for (size_t i = 0; i < COUNT_OF(verbs); i++) {
@@ -139,19 +142,44 @@ static enum ctl_exit unknown_verb(int argc, char *const *argv)
     return CTL_USAGE;
 }
 
+/* Markdown, for docs/RULES.md. */
+static void document_rules(void)
+{
+    struct buf out = {0};
+    rules_document(&out);
+    fputs(out.base, stdout);
+    buf_free(&out);
+}
+
+static void print_version(void)
+{
+    puts("ldcctl " LDCGATE_VERSION);
+}
+
+static void print_help_here(void)
+{
+    print_help(stdout);
+}
+
 static enum ctl_exit without_verb(const struct ctl *ctl)
 {
-    if (args_value(&ctl->args, "--version") != NULL) {
-        puts("ldcctl " LDCGATE_VERSION);
-        return CTL_DONE;
+    static const struct {
+        const char *flag;
+        void (*run)(void);
+    } actions[] = {
+        {"--help", print_help_here},
+        {"--version", print_version},
+        {"--document-verbs", document_verbs},
+        {"--document-rules", document_rules},
+    };
+    for (size_t i = 0; i < COUNT_OF(actions); i++) {
+        if (args_value(&ctl->args, actions[i].flag) != NULL) {
+            actions[i].run();
+            return CTL_DONE;
+        }
     }
-    if (args_value(&ctl->args, "--document") != NULL) {
-        print_document();
-        return CTL_DONE;
-    }
-    bool asked = args_value(&ctl->args, "--help") != NULL;
-    print_help(asked ? stdout : stderr);
-    return asked ? CTL_DONE : CTL_USAGE;
+    print_help(stderr);
+    return CTL_USAGE;
 }
 
 static int take_output(struct ctl *ctl, struct error *err)

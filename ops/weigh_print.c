@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "ops/ctl.h"
 #include "ops/grid.h"
 #include "ops/weigh.h"
 
@@ -136,16 +137,6 @@ static json_t *gains_of(const struct weigh *weigh)
     return list;
 }
 
-static json_t *changes_of(const struct weigh *weigh)
-{
-    json_t *list = json_array();
-    struct str rest = buf_str(&weigh->diff.text), line;
-    while (str_next(&rest, '\n', &line))
-        if (line.len > 0)
-            json_array_append_new(list, json_stringn(line.base, line.len));
-    return list;
-}
-
 json_t *weigh_json(const struct weigh *weigh)
 {
     const struct rules_diff *diff = &weigh->diff;
@@ -155,6 +146,6 @@ json_t *weigh_json(const struct weigh *weigh)
                   (int)seen->user_count, "gateways", (int)seen->gateway_count, "silent", (int)seen->silent);
     return json_pack("{s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "moves", moves_of(weigh), "resharded", diff->resharded,
                      "slots", known(diff->slot_share), "users", known(diff->user_share), "requests",
-                     known(diff->request_share), "gains", gains_of(weigh), "changes", changes_of(weigh), "traffic",
-                     traffic);
+                     known(diff->request_share), "gains", gains_of(weigh), "changes", ctl_lines(buf_str(&diff->text)),
+                     "traffic", traffic);
 }
