@@ -35,6 +35,13 @@ static void take_off_expect(h2o_req_t *req)
         h2o_delete_header(&req->headers, at);
 }
 
+/* Nodes are told by X-Forwarded-Proto: what came in clear is no HTTPS, whatever :scheme says. */
+static void set_scheme(h2o_req_t *req)
+{
+    bool tls = req->conn->callbacks->get_socket(req->conn)->ssl != NULL;
+    req->scheme = req->input.scheme = tls ? &H2O_URL_SCHEME_HTTPS : &H2O_URL_SCHEME_HTTP;
+}
+
 static bool is_connection_specific(const h2o_iovec_t *name)
 {
     static const h2o_iovec_t names[] = {
@@ -97,6 +104,7 @@ enum verdict h2_fields_check(h2o_req_t *req, const char **fault)
     *fault = NULL;
     take_off_trailers(req);
     take_off_expect(req);
+    set_scheme(req);
     enum verdict verdict = check_sizes(req, &worker_of(req)->gateway->config);
     if (verdict != VERDICT_OK)
         return verdict;

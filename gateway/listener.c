@@ -36,7 +36,8 @@ struct listener {
     h2o_linklist_t clients;
     h2o_timeout_t handshake_timeout, pause_timeout;
     h2o_timeout_entry_t pause;
-    int spare_fd; /* given up when the process is out of descriptors, so that the queue can be emptied */
+    int64_t send_timeout_ms; /* what the sockets have, for a reload may change it */
+    int spare_fd;            /* given up when the process is out of descriptors, so that the queue can be emptied */
 };
 
 /* A client's connection, whatever it speaks; freed by its socket's on_close. */
@@ -91,13 +92,16 @@ static void set_option(int fd, int level, int name, int value)
     setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-/* Accepted sockets inherit these. TCP_USER_TIMEOUT is the limit for clients that take none of an answer: the kernel
- * sees the last byte that went, which no timer of ours can. */
-static void tune(int fd, const struct gateway_config *config)
+/* Accepted sockets inherit the options of the listening one. TCP_USER_TIMEOUT is the limit for clients that take none
+ * of an answer: the kernel sees the last byte that went, which no timer of ours can. */
+static void follow_send_timeout(struct listener *listener)
 {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)config->limits.send_timeout);
+    int64_t wanted = listener->worker->gateway->config.limits.send_timeout;
+    if (listener->send_timeout_ms == wanted)
+        return;
+    listener->send_timeout_ms = wanted;
+    for (size_t i = 0; i < listener->acceptor_count; i++)
+        set_option(h2o_socket_get_fd(listener->acceptors[i].sock), IPPROTO_TCP, TCP_USER_TIMEOUT, (int)wanted);
 }
 
 static int open_socket(const struct addrinfo *info, bool shared)
@@ -131,7 +135,9 @@ static int open_address(struct listener *listener, const struct addrinfo *info)
     int fd = open_socket(info, true);
     if (fd < 0)
         return -1;
-    tune(fd, &listener->worker->gateway->config);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)listener->send_timeout_ms);
     if (listen(fd, BACKLOG) == 0)
         return fd;
     int failed = errno;
@@ -338,6 +344,7 @@ static void shed(struct acceptor *acceptor)
     int fd = accept(h2o_socket_get_fd(acceptor->sock), NULL, NULL);
     if (fd >= 0)
         close(fd);
+    listener->send_timeout_ms = gateway->config.limits.send_timeout;
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     pause_accepting(listener);
 }
@@ -365,6 +372,7 @@ static bool accept_one(struct acceptor *acceptor)
 static void on_accept(h2o_socket_t *sock, const char *err)
 {
     struct acceptor *acceptor = sock->data;
+    follow_send_timeout(acceptor->listener);
     for (int i = 0; err == NULL && i < ACCEPT_BATCH && accept_one(acceptor); i++)
         ;
 }
