@@ -67,6 +67,7 @@ TESTS ?= unit,fuzz,system
 UNIT_TESTS := $(patsubst test/unit/%.c,$(B)/test/%,$(wildcard test/unit/test_*.c))
 GATEWAY_TESTS := $(filter $(B)/test/test_gateway_%,$(UNIT_TESTS))
 AGENT_TESTS := $(filter $(B)/test/test_agent_%,$(UNIT_TESTS))
+OPS_TESTS := $(filter $(B)/test/test_ops_%,$(UNIT_TESTS))
 FUZZERS := $(patsubst test/fuzz/%.c,$(B)/test/%,$(wildcard test/fuzz/fuzz_*.c))
 
 $(UNIT_TESTS): $(B)/test/%: $(B)/test/unit/%.o $(LIBS)
@@ -76,6 +77,7 @@ $(GATEWAY_TESTS): $(B)/libgateway.a
 $(B)/test/test_gateway_http1 $(B)/test/test_gateway_http2: $(B)/test/unit/ingress_driver.o
 $(B)/test/test_gateway_http2: $(B)/test/unit/http2_client.o
 $(AGENT_TESTS): $(B)/libagent.a
+$(OPS_TESTS): $(B)/libops.a
 # Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
 $(filter $(B)/test/fuzz_gateway_%,$(FUZZERS)): $(B)/libgateway.a
 $(FUZZERS): $(B)/test/%: $(B)/test/fuzz/%.o $(LIBS)

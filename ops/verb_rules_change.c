@@ -67,12 +67,23 @@ static void tell_put(const struct rules_change *change)
     fflush(stdout);
 }
 
+/* The very same text is in force already: there is nothing to put, and nothing to undo. */
+static enum ctl_exit follow_what_is(struct rules_change *change, const struct bounds *bounds)
+{
+    change->new_epoch = change->epoch;
+    change->new_version = change->version;
+    tell_put(change);
+    return rules_change_follow(change, bounds->timeout_s * 1000, false);
+}
+
 static enum ctl_exit apply(struct rules_change *change, const struct bounds *bounds, struct error *err)
 {
     if (rules_change_weigh(change, err) != 0)
         return ctl_fail(err);
     if (!change->ctl->json && change->before.table != NULL)
         weigh_print(&change->weigh);
+    if (str_equal(buf_str(&change->before.text), buf_str(&change->after.text)))
+        return follow_what_is(change, bounds);
     if (hold_against(change, bounds->max_move, err) != 0 ||
         rules_change_put(change, change->epoch, NULL, args_value(&change->ctl->args, "--note"), err) != 0)
         return ctl_fail(err);

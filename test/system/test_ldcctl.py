@@ -187,6 +187,8 @@ class Online(harness.StackTest):
         self.assertEqual(len(change["members"]), 6)
         self.assertTrue(all(one["followed"] and one["ms"] >= 0 for one in change["members"]))
         self.assertEqual(set(self.epochs().values()), {2})
+        again = self.play.ctl_json("rules", "apply", self.move(5))[1]
+        self.assertEqual((again["applied"], again["epoch"]), (True, 2), "the same again changes nothing")
         self.assertEqual(harness.request(self.play.ingress(1), "GET", "/echo/x", {"X-User-Id": "52"}).headers["ldc-unit"],
                          "RZ01")
         self.assertEqual(self.play.ctl("rules", "show", "--version", "1").stdout, self.rules)

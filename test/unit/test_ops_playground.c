@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ops/play_plan.h"
+#include "ops/play_process.h"
+#include "rules/rules.h"
+
+#define BASE 20000
+
+static struct play_plan plan_of(int64_t gateways, int64_t units)
+{
+    struct play_plan plan = {
+        .dir = "/some/where", .programs = "/some/bin", .gateways = gateways, .units = units, .port_base = BASE};
+    play_plan_make(&plan);
+    return plan;
+}
+
+static void its_rules_are_sound_for_any_number_of_units(void **state)
+{
+    (void)state;
+    for (int64_t units = 1; units <= PLAY_UNITS_MOST; units++) {
+        struct play_plan plan = plan_of(1, units);
+        struct diag_list diags = {.file = "rules.yaml"};
+        struct buf text = {0};
+        play_plan_rules(&plan, &text);
+        struct table *table = rules_load(buf_str(&text), 0, &diags);
+        assert_int_equal(diags.count, 0);
+        assert_non_null(table);
+        assert_int_equal(table->unit_count, units + 2);
+        table_unref(&table);
+        diag_free(&diags);
+        buf_free(&text);
+        play_plan_free(&plan);
+    }
+}
+
+static void no_port_and_no_name_is_given_twice(void **state)
+{
+    (void)state;
+    struct play_plan plan = plan_of(PLAY_GATEWAYS_MOST, PLAY_UNITS_MOST);
+    unsigned count = play_plan_ports(&plan);
+    bool *taken = mem_calloc(count, sizeof(*taken));
+    for (size_t i = 0; i < plan.count; i++) {
+        for (size_t j = 0; j < 2 && plan.processes[i].ports[j].name != NULL; j++) {
+            unsigned port = plan.processes[i].ports[j].number;
+            assert_in_range(port, BASE, BASE + count - 1);
+            assert_false(taken[port - BASE]);
+            taken[port - BASE] = true;
+        }
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(plan.processes[i].name, plan.processes[j].name);
+        assert_true(i == 0 || plan.processes[i - 1].role <= plan.processes[i].role);
+    }
+    free(taken);
+    play_plan_free(&plan);
+}
+
+static void a_broker_and_its_replica_stand_in_two_datacentres(void **state)
+{
+    (void)state;
+    struct play_plan plan = plan_of(1, 5);
+    for (size_t i = 0; i + 1 < plan.count && plan.processes[i].role == PLAY_BROKER; i += 2) {
+        assert_true(plan.processes[i].primary && !plan.processes[i + 1].primary);
+        assert_string_equal(plan.processes[i].unit, plan.processes[i + 1].unit);
+        assert_string_not_equal(plan.processes[i].datacenter, plan.processes[i + 1].datacenter);
+    }
+    play_plan_free(&plan);
+}
+
+static void a_process_is_known_by_its_number_and_its_beginning(void **state)
+{
+    (void)state;
+    uint64_t ticks = play_process_start_ticks(getpid());
+    assert_true(ticks > 0);
+    assert_true(play_process_lives(getpid(), ticks));
+    assert_false(play_process_lives(getpid(), ticks + 1));
+    assert_false(play_process_lives(0, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(its_rules_are_sound_for_any_number_of_units),
+        cmocka_unit_test(no_port_and_no_name_is_given_twice),
+        cmocka_unit_test(a_broker_and_its_replica_stand_in_two_datacentres),
+        cmocka_unit_test(a_process_is_known_by_its_number_and_its_beginning),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
