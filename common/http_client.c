@@ -296,15 +296,17 @@ static struct watch *watch_of(struct http_client *client, int fd)
     return client->watches[fd];
 }
 
-/* EVENTS 0: not at all. */
+/* EVENTS 0: not at all. curl closes a socket that never connected without calling close_socket(): its number may be
+ * free by now, which matters only where curl still wants it. */
 static void watch_arm(struct http_client *client, int fd, struct watch *watch, uint32_t events)
 {
     if (watch->armed == events)
         return;
     int how = watch->armed == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
     struct epoll_event event = {.events = events, .data.u64 = (uint64_t)watch->generation << 32 | (uint32_t)fd};
-    INVARIANT(epoll_ctl(client->sockets, how, fd, &event) == 0 || how == EPOLL_CTL_DEL);
-    watch->armed = events;
+    bool done = epoll_ctl(client->sockets, how, fd, &event) == 0;
+    INVARIANT(done || !watch->wanted);
+    watch->armed = done ? events : 0;
 }
 
 static void watch_drop(struct http_client *client, int fd)
@@ -312,6 +314,7 @@ static void watch_drop(struct http_client *client, int fd)
     struct watch *watch = watch_find(client, fd);
     if (watch == NULL)
         return;
+    watch->wanted = false;
     watch_arm(client, fd, watch, 0);
     client->watches[fd] = NULL;
     free(watch);
@@ -363,8 +366,10 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 {
     (void)purpose;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
-    if (fd >= 0)
-        watch_of(arg, fd)->ours = true;
+    if (fd < 0)
+        return fd;
+    watch_drop(arg, fd); /* of a former socket with this number */
+    watch_of(arg, fd)->ours = true;
     return fd;
 }
 

@@ -276,16 +276,70 @@ static void a_host_may_be_a_name(void **state)
     }
 }
 
-static void nobody_listening_is_a_fault_on_a_later_turn(void **state)
+/* Bound and not listening: nobody else can take the port. Returns the descriptor, and the URL in TEXT. */
+static int refuse_at(char *text, size_t size)
 {
-    (void)state;
     struct sockaddr_in address = {.sin_family = AF_INET};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0); /* bound and not listening: nobody else can take the port */
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u/", ntohs(address.sin_port));
+    snprintf(text, size, "http://127.0.0.1:%u/", ntohs(address.sin_port));
+    return fd;
+}
+
+/* Descriptors come again at once, for a connection that stands or for the next that is refused. */
+static void refused_connections_do_not_confuse_the_others(void **state)
+{
+    (void)state;
+    char refused[64];
+    int fd = refuse_at(refused, sizeof(refused));
+    for (int round = 0; round < 100; round++) {
+        struct heard heard[8] = {0};
+        const char *const closing[] = {"Connection: close", NULL};
+        for (int i = 0; i < 8; i++)
+            http_client_start(client,
+                              &(struct http_request){.method = "GET",
+                                                     .url = (round + i) % 3 == 0 ? refused : at("/echo/"),
+                                                     .headers = i % 2 == 0 ? closing : NULL},
+                              NULL, on_done, &heard[i]);
+        for (int i = 0; i < 8; i++) {
+            run_until(&heard[i].done, 1);
+            assert_int_equal(heard[i].status, (round + i) % 3 == 0 ? 0 : 200);
+        }
+    }
+    close(fd);
+}
+
+/* curl closes a socket that never connected without a word; its number may come again at once. */
+static void a_connection_that_does_not_come_about_is_forgotten(void **state)
+{
+    (void)state;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    char full[64];
+    int held[8], fd = refuse_at(full, sizeof(full));
+    socklen_t len = sizeof(address);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    for (int i = 0; i < 8; i++) { /* fills the queue of those that wait to be accepted */
+        held[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(held[i], (struct sockaddr *)&address, len);
+    }
+    for (int round = 0; round < 5; round++) {
+        struct heard heard = ask(&(struct http_request){.method = "GET", .url = full, .connect_timeout_ms = 50});
+        assert_int_equal(heard.status, 0);
+        assert_int_equal(ask(&(struct http_request){.method = "GET", .url = at("/echo/")}).status, 200);
+    }
+    for (int i = 0; i < 8; i++)
+        close(held[i]);
+    close(fd);
+}
+
+static void nobody_listening_is_a_fault_on_a_later_turn(void **state)
+{
+    (void)state;
+    int fd = refuse_at(url, sizeof(url));
     struct heard heard = ask(&(struct http_request){.method = "GET", .url = url});
     assert_int_equal(heard.status, 0);
     assert_string_not_equal(heard.error, "");
@@ -468,6 +522,8 @@ int main(void)
         TEST(redirects_are_not_followed),
         TEST(a_proxy_in_the_environment_is_ignored),
         TEST(a_host_may_be_a_name),
+        TEST(refused_connections_do_not_confuse_the_others),
+        TEST(a_connection_that_does_not_come_about_is_forgotten),
         TEST(nobody_listening_is_a_fault_on_a_later_turn),
         TEST(an_answer_that_does_not_come_times_out),
         TEST(an_answer_that_is_too_long_fails),
