@@ -344,7 +344,6 @@ static void shed(struct acceptor *acceptor)
     int fd = accept(h2o_socket_get_fd(acceptor->sock), NULL, NULL);
     if (fd >= 0)
         close(fd);
-    listener->send_timeout_ms = gateway->config.limits.send_timeout;
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     pause_accepting(listener);
 }
@@ -389,6 +388,7 @@ int listener_create(struct worker *worker, struct listener **out, struct error *
     struct gateway *gateway = worker->gateway;
     struct listener *listener = mem_calloc(1, sizeof(*listener));
     listener->worker = worker;
+    listener->send_timeout_ms = gateway->config.limits.send_timeout;
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     listener->pause.cb = on_resume;
     h2o_linklist_init_anchor(&listener->clients);
