@@ -84,6 +84,11 @@ $(FUZZERS): $(B)/test/%: $(B)/test/fuzz/%.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(if $(findstring fuzz_gateway_,$@),-lh2o-evloop) $(COMMON_LIBS)
 
+# What a routing decision costs, for the bench.
+$(B)/test/route: $(B)/test/bench/route.o $(LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
 .PHONY: deps
 deps: ## install what the build and the tests need (apt; root or sudo)
 	@sh ops/deps.sh

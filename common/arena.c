@@ -3,6 +3,7 @@
 
 #include <stdalign.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "common/invariant.h"
 
@@ -45,6 +46,19 @@ struct str arena_str(struct arena *arena, struct str s)
     memcpy(copy, s.base, s.len);
     copy[s.len] = '\0';
     return (struct str){copy, s.len};
+}
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+void *arena_alloc_table(size_t size)
+{
+    if (size < HUGE_PAGE)
+        return mem_calloc(1, size);
+    size_t rounded = (size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    void *table = aligned_alloc(HUGE_PAGE, rounded);
+    INVARIANT(table != NULL);
+    madvise(table, rounded, MADV_HUGEPAGE); /* a wish: small pages do as well */
+    return memset(table, 0, rounded);
 }
 
 void arena_free(struct arena *arena)

@@ -21,4 +21,8 @@ struct str arena_str(struct arena *arena, struct str s);
 
 void arena_free(struct arena *arena);
 
+/* Zeroed memory for one large table that is read at random: on huge pages where there are any, since with small ones
+ * each access misses the TLB. Never NULL; for free(). */
+void *arena_alloc_table(size_t size);
+
 #endif

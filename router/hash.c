@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "router/hash.h"
 
+/* Inlined: user IDs are short, so a call through the library's dispatch would cost more than the hash. */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 /* The remainder of one byte is the sum of the remainders of its bits, so eight constants make a table of 256. */
@@ -74,6 +76,11 @@ static bool modulo(struct str user, uint32_t slots, uint32_t *slot)
     return user.len > 0;
 }
 
+uint64_t hash_xxh3(struct str bytes, uint64_t seed)
+{
+    return seed == 0 ? XXH3_64bits(bytes.base, bytes.len) : XXH3_64bits_withSeed(bytes.base, bytes.len, seed);
+}
+
 bool hash_slot(const struct hash *hash, struct str user, uint32_t *slot)
 {
     if (user.len == 0)
@@ -88,11 +95,11 @@ bool hash_slot(const struct hash *hash, struct str user, uint32_t *slot)
         if (!hash->non_numeric_xxh3)
             return false;
     }
-    *slot = (uint32_t)(XXH3_64bits_withSeed(user.base, user.len, hash->seed) % hash->slots);
+    *slot = (uint32_t)(hash_xxh3(user, hash->seed) % hash->slots);
     return true;
 }
 
 uint64_t hash_seed_of_salt(struct str salt)
 {
-    return XXH3_64bits(salt.base, salt.len);
+    return hash_xxh3(salt, 0);
 }

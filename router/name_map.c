@@ -2,26 +2,18 @@
 #include "router/name_map.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "common/invariant.h"
-
-/* Records are addressed in steps of this many bytes, so 32 bits reach 16 GiB of them. */
-#define STEP 4
+#include "router/hash.h"
 
 struct name_bucket {
     uint32_t tag;  /* upper half of the hash: a wrong text is rarely touched */
     uint32_t step; /* of the record; 0: empty */
 };
 
-static size_t record_size(size_t len)
-{
-    return (sizeof(struct name_record) + len + STEP - 1) / STEP * STEP;
-}
-
 static const struct name_record *record_at(const struct name_map *map, uint32_t step)
 {
-    return (const struct name_record *)(map->records + (size_t)step * STEP);
+    return (const struct name_record *)(map->records + (size_t)step * NAME_RECORD_STEP);
 }
 
 /* The bucket of TEXT: its own, or the empty one where it belongs. */
@@ -46,18 +38,19 @@ static void rehash(struct name_map *map, uint32_t bucket_count)
     map->buckets = mem_calloc(bucket_count, sizeof(*map->buckets));
     map->bucket_count = bucket_count;
     for (const struct name_record *record = NULL; (record = name_map_next(map, record)) != NULL;) {
-        uint64_t hash = XXH3_64bits(record->text, record->len);
-        struct name_bucket *bucket = probe(map, (struct str){record->text, record->len}, hash);
-        *bucket =
-            (struct name_bucket){(uint32_t)(hash >> 32), (uint32_t)(((const char *)record - map->records) / STEP)};
+        struct str text = name_record_text(record);
+        uint64_t hash = hash_xxh3(text, 0);
+        struct name_bucket *bucket = probe(map, text, hash);
+        *bucket = (struct name_bucket){(uint32_t)(hash >> 32),
+                                       (uint32_t)(((const char *)record - map->records) / NAME_RECORD_STEP)};
     }
 }
 
 static uint32_t append(struct name_map *map, struct str text, uint16_t unit, uint32_t line)
 {
     if (map->records_len == 0)
-        map->records_len = STEP; /* step 0 means an empty bucket */
-    size_t size = record_size(text.len);
+        map->records_len = NAME_RECORD_STEP; /* step 0 means an empty bucket */
+    size_t size = (size_t)name_record_steps(text.len) * NAME_RECORD_STEP;
     if (map->records_capacity - map->records_len < size || map->records == NULL) {
         map->records_capacity = map->records_capacity * 2 + 4096;
         map->records = mem_realloc(map->records, map->records_capacity);
@@ -65,7 +58,7 @@ static uint32_t append(struct name_map *map, struct str text, uint16_t unit, uin
     struct name_record *record = (struct name_record *)(map->records + map->records_len);
     *record = (struct name_record){.line = line, .unit = unit, .len = (uint16_t)text.len};
     memcpy(record->text, text.base, text.len);
-    size_t step = map->records_len / STEP;
+    size_t step = map->records_len / NAME_RECORD_STEP;
     INVARIANT(step <= UINT32_MAX);
     map->records_len += size;
     return (uint32_t)step;
@@ -76,7 +69,7 @@ uint32_t name_map_add(struct name_map *map, struct str text, uint16_t unit, uint
     INVARIANT(text.len > 0 && text.len <= NAME_MAP_LONGEST);
     if (map->count >= map->bucket_count / 8 * 5)
         rehash(map, map->bucket_count > 0 ? map->bucket_count * 2 : 16);
-    uint64_t hash = XXH3_64bits(text.base, text.len);
+    uint64_t hash = hash_xxh3(text, 0);
     struct name_bucket *bucket = probe(map, text, hash);
     if (bucket->step != 0)
         return record_at(map, bucket->step)->line;
@@ -85,19 +78,11 @@ uint32_t name_map_add(struct name_map *map, struct str text, uint16_t unit, uint
     return 0;
 }
 
-void name_map_trim(struct name_map *map)
-{
-    if (map->records_len == 0)
-        return;
-    map->records = mem_realloc(map->records, map->records_len);
-    map->records_capacity = map->records_len;
-}
-
 const struct name_record *name_map_find(const struct name_map *map, struct str text)
 {
     if (map->count == 0 || text.len > NAME_MAP_LONGEST)
         return NULL;
-    const struct name_bucket *bucket = probe(map, text, XXH3_64bits(text.base, text.len));
+    const struct name_bucket *bucket = probe(map, text, hash_xxh3(text, 0));
     return bucket->step != 0 ? record_at(map, bucket->step) : NULL;
 }
 
@@ -105,7 +90,9 @@ const struct name_record *name_map_next(const struct name_map *map, const struct
 {
     if (map->count == 0)
         return NULL;
-    const char *next = record ? (const char *)record + record_size(record->len) : map->records + STEP;
+    const char *next = map->records + NAME_RECORD_STEP;
+    if (record != NULL)
+        next = (const char *)record + (size_t)name_record_steps(record->len) * NAME_RECORD_STEP;
     return next < map->records + map->records_len ? (const struct name_record *)next : NULL;
 }
 

@@ -38,17 +38,27 @@ static int check_segments(struct str text, struct error *err)
     return 0;
 }
 
+uint64_t pattern_word(struct str path)
+{
+    uint64_t word = 0;
+    memcpy(&word, path.base, path.len < sizeof(word) ? path.len : sizeof(word));
+    return word;
+}
+
 int pattern_parse(struct str text, struct pattern *pattern, struct error *err)
 {
     if (check_bytes(text, err) == -1 || check_segments(text, err) == -1)
         return -1;
     const char *star = memchr(text.base, '*', text.len);
     size_t head = star ? (size_t)(star - text.base) : text.len;
-    *pattern = (struct pattern){.text = text,
-                                .head = {text.base, head},
-                                .shape = head == text.len       ? PATTERN_EXACT
-                                         : head + 1 == text.len ? PATTERN_PREFIX
-                                                                : PATTERN_SEGMENTS};
+    *pattern =
+        (struct pattern){.text = text,
+                         .head = {text.base, head},
+                         .word = pattern_word((struct str){text.base, head}),
+                         .mask = pattern_word((struct str){"\xff\xff\xff\xff\xff\xff\xff\xff", head < 8 ? head : 8}),
+                         .shape = head == text.len       ? PATTERN_EXACT
+                                  : head + 1 == text.len ? PATTERN_PREFIX
+                                                         : PATTERN_SEGMENTS};
     return 0;
 }
 

@@ -17,9 +17,19 @@ enum pattern_shape {
 
 struct pattern {
     struct str text;
-    struct str head; /* up to the first star */
+    struct str head;     /* up to the first star */
+    uint64_t word, mask; /* of the head's first bytes, see pattern_word() */
     enum pattern_shape shape;
 };
+
+/* The first eight bytes of PATH as a number, zeros behind a shorter one. */
+uint64_t pattern_word(struct str path);
+
+/* False for most patterns that PATH does not match: a glance at its first bytes. */
+static inline bool pattern_may_match(const struct pattern *pattern, uint64_t word_of_path)
+{
+    return (word_of_path & pattern->mask) == pattern->word;
+}
 
 /* -1 with the reason where TEXT is no pattern. */
 int pattern_parse(struct str text, struct pattern *pattern, struct error *err) MUST_CHECK;

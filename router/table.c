@@ -2,7 +2,6 @@
 #include "router/table.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "router/table_index.h"
 
@@ -18,11 +17,9 @@ struct table *table_create(void)
 void table_seal(struct table *table)
 {
     struct table_index *index = table->index;
-    name_map_trim(&index->users);
-    name_map_trim(&index->prefixes);
     table->override_count = index->users.count + index->prefixes.count;
-    table->bytes = sizeof(*table) + sizeof(*index) + index->arena.bytes + name_map_bytes(&index->users) +
-                   name_map_bytes(&index->prefixes);
+    table->bytes = sizeof(*table) + sizeof(*index) + index->arena.bytes + name_index_bytes(&index->users) +
+                   name_index_bytes(&index->prefixes);
 }
 
 void table_ref(struct table *table)
@@ -36,8 +33,8 @@ void table_unref(struct table **table)
     *table = NULL;
     if (gone == NULL || atomic_fetch_sub_explicit(&gone->index->references, 1, memory_order_acq_rel) > 1)
         return;
-    name_map_free(&gone->index->users);
-    name_map_free(&gone->index->prefixes);
+    name_index_free(&gone->index->users);
+    name_index_free(&gone->index->prefixes);
     arena_free(&gone->index->arena);
     free(gone->index);
     free(gone);
@@ -58,9 +55,11 @@ static uint32_t method_bit(struct str method)
 enum verdict table_match(const struct table *table, struct str method, struct str path, uint32_t *route)
 {
     uint32_t bit = method_bit(method);
+    uint64_t word = pattern_word(path);
     enum verdict verdict = VERDICT_NO_ROUTE;
     for (uint32_t i = 0; i < table->route_count; i++) {
-        if (!pattern_match(&table->index->patterns[i], path))
+        const struct pattern *pattern = &table->index->patterns[i];
+        if (!pattern_may_match(pattern, word) || !pattern_match(pattern, path))
             continue;
         if (table->routes[i].methods == 0 || (table->routes[i].methods & bit) != 0) {
             *route = i;
@@ -81,11 +80,14 @@ static bool serves(const struct table *table, const struct name_record *record, 
 static const struct name_record *find_prefix(const struct table *table, enum zone zone, struct str user)
 {
     const struct table_index *index = table->index;
+    unsigned char first = (unsigned char)user.base[0];
+    if ((index->prefix_heads[first / 64] >> first % 64 & 1) == 0)
+        return NULL;
     for (uint32_t i = 0; i < index->prefix_length_count; i++) {
         size_t len = index->prefix_lengths[i];
         if (len > user.len)
             continue;
-        const struct name_record *record = name_map_find(&index->prefixes, (struct str){user.base, len});
+        const struct name_record *record = name_index_find(&index->prefixes, (struct str){user.base, len});
         if (record != NULL && serves(table, record, zone))
             return record;
     }
@@ -95,7 +97,7 @@ static const struct name_record *find_prefix(const struct table *table, enum zon
 static bool place_by_override(const struct table *table, enum zone zone, struct str user, struct decision *decision)
 {
     decision->by = BY_OVERRIDE_USER;
-    const struct name_record *record = name_map_find(&table->index->users, user);
+    const struct name_record *record = name_index_find(&table->index->users, user);
     if (record == NULL || !serves(table, record, zone)) {
         decision->by = BY_OVERRIDE_PREFIX;
         record = find_prefix(table, zone, user);
@@ -238,21 +240,9 @@ enum verdict table_route(const struct table *table, const struct routing *routin
     return VERDICT_OK;
 }
 
-enum color table_color(const struct table_unit *unit, struct str user)
-{
-    uint64_t blue = unit->weights[COLOR_BLUE], green = unit->weights[COLOR_GREEN];
-    if (green == 0 || blue == 0 || user.len == 0)
-        return green > blue ? COLOR_GREEN : COLOR_BLUE;
-    /* floor(hash * all / 2^64) < green is the same as hash < green / all * 2^64: a user is green above a share of its
-     * own, whatever the weights add up to. */
-    uint64_t hash = XXH3_64bits_withSeed(user.base, user.len, unit->color_seed);
-    uint64_t place = (uint64_t)((unsigned __int128)hash * (blue + green) >> 64);
-    return place < green ? COLOR_GREEN : COLOR_BLUE;
-}
-
 uint32_t table_partition(const struct table_topic *topic, uint32_t slot, struct str user)
 {
-    uint64_t value = slot != UINT32_MAX ? slot : XXH3_64bits(user.base ? user.base : "", user.len);
+    uint64_t value = slot != UINT32_MAX ? slot : hash_xxh3(user, 0);
     return (uint32_t)(value % topic->partitions);
 }
 
@@ -262,17 +252,6 @@ uint32_t table_unit_index(const struct table *table, struct str name)
         if (str_equal(table->units[i].name, name))
             return i;
     return NO_UNIT;
-}
-
-const char *zone_name(enum zone zone)
-{
-    static const char *const names[] = {[ZONE_A] = "A", [ZONE_B] = "B", [ZONE_C] = "C", [ZONE_CORE] = "core"};
-    return names[zone];
-}
-
-const char *color_name(enum color color)
-{
-    return color == COLOR_GREEN ? "green" : "blue";
 }
 
 const char *action_name(enum action action)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The compiled rules: what the gateway and the agent run. One immutable block, made by rules/compile.c, shared by
+ * The compiled rules: what the gateway and the agent run. One immutable block, made by rules/, shared by
  * reference count and swapped whole; a request keeps the table that it started with. Lookups allocate nothing, read
  * no clock and know no I/O. All texts in it live as long as the table.
  */
@@ -9,84 +9,14 @@
 
 #include "common/str.h"
 #include "router/hash.h"
+#include "router/source.h"
+#include "router/unit.h"
 #include "router/verdict.h"
-
-enum zone {
-    ZONE_A = 0, /* sharded by user */
-    ZONE_B,     /* isolated long tail */
-    ZONE_C,     /* global data */
-    ZONE_CORE,  /* work that spans units */
-};
-
-enum color {
-    COLOR_BLUE = 0,
-    COLOR_GREEN,
-    COLOR_COUNT,
-};
 
 enum action {
     ACTION_PROXY = 0,
     ACTION_QUEUE,
     ACTION_ZONE_C,
-};
-
-enum source_kind {
-    SOURCE_HEADER = 0, /* name: lower-case field name */
-    SOURCE_COOKIE,
-    SOURCE_QUERY,
-    SOURCE_PATH, /* name: template with one {variable} segment: /users/{uid} (a prefix match) */
-    SOURCE_JSON, /* name: RFC 6901 pointer into the body */
-    SOURCE_JWT,  /* name: claim of the bearer token */
-};
-
-/* Where a user ID comes from. */
-struct source {
-    enum source_kind kind;
-    struct str name; /* by kind, see above */
-    struct str text; /* as the operator wrote it: "header:X-User-Id" */
-};
-
-enum on_missing {
-    MISSING_REJECT = 0,
-    MISSING_CORE,
-    MISSING_LOCAL, /* a unit of the route's zone in the gateway's own datacentre */
-};
-
-enum jwt_algorithm {
-    JWT_NONE = 0, /* no jwt: source configured */
-    JWT_HS256,
-    JWT_RS256,
-    JWT_ES256,
-};
-
-struct jwt_rules {
-    enum jwt_algorithm algorithm;
-    struct str key_file;         /* HS256: the secret's bytes; others: a PEM public key */
-    struct str issuer, audience; /* base NULL: not checked */
-    int64_t leeway_s;
-};
-
-#define NO_UNIT UINT32_MAX
-
-struct table_nodes {
-    const struct str *urls; /* http://host:port */
-    uint32_t count;
-};
-
-struct table_unit {
-    struct str name, datacenter;
-    enum zone kind;
-    uint32_t standby;          /* index, or NO_UNIT */
-    const struct str *brokers; /* redis://host:port; the first is the primary */
-    uint32_t broker_count;
-    const struct str *agents; /* base URLs of the unit's agents */
-    uint32_t agent_count;
-    struct table_nodes nodes[COLOR_COUNT];
-    uint32_t weights[COLOR_COUNT]; /* relative */
-    uint64_t color_seed;
-    uint32_t max_in_flight; /* of one gateway; 0: the gateway's own default */
-    double capacity_rps;    /* 0: not declared */
-    uint32_t line;          /* in the rule file */
 };
 
 struct table_topic {
@@ -188,18 +118,12 @@ enum verdict table_route(const struct table *table, const struct routing *routin
  * prefix, and that before the slot. An override to an A unit or the core counts for zone A, one to a B unit for B. */
 enum verdict table_owner(const struct table *table, struct str user, struct decision *decision);
 
-/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to
- * it. Nobody in particular (base NULL) gets the heavier colour. */
-enum color table_color(const struct table_unit *unit, struct str user);
-
 /* The partition of TOPIC for USER: by its slot, so that a slot's users move together. */
 uint32_t table_partition(const struct table_topic *topic, uint32_t slot, struct str user);
 
 /* Index of the unit called NAME, or NO_UNIT. */
 uint32_t table_unit_index(const struct table *table, struct str name);
 
-const char *zone_name(enum zone zone);
-const char *color_name(enum color color);
 const char *action_name(enum action action);
 
 #endif

@@ -8,17 +8,18 @@
 #include <stdatomic.h>
 
 #include "common/arena.h"
-#include "router/name_map.h"
+#include "router/name_index.h"
 #include "router/pattern.h"
 #include "router/table.h"
 
 struct table_index {
     atomic_uint references;
-    struct arena arena;              /* holds every array and text of the table */
-    const struct pattern *patterns;  /* [route_count] */
-    struct name_map users, prefixes; /* overrides */
-    const uint16_t *prefix_lengths;  /* the distinct ones, longest first */
+    struct arena arena;                /* holds every array and text of the table */
+    const struct pattern *patterns;    /* [route_count] */
+    struct name_index users, prefixes; /* overrides */
+    const uint16_t *prefix_lengths;    /* the distinct ones, longest first */
     uint32_t prefix_length_count;
+    uint64_t prefix_heads[4]; /* bit set of their first bytes: most users have no prefix at all */
 };
 
 /* An empty table with one reference, to be filled before anybody else sees it. */

@@ -16,9 +16,16 @@ struct comparison {
     uint32_t *twins; /* [before->unit_count] -> the unit of the same name in `after`, or NO_UNIT */
 };
 
+enum measure {
+    MEASURE_SLOTS = 0,
+    MEASURE_USERS,
+    MEASURE_REQUESTS,
+    MEASURE_COUNT,
+};
+
 /* What arrives at one unit of `after`, absolute. */
 struct arrivals {
-    double slots, users, requests;
+    double of[MEASURE_COUNT];
 };
 
 /* The unit of `after` to which USER moves; NO_UNIT where it stays, or has no unit at all. *MOVES says which. */
@@ -31,14 +38,14 @@ static uint32_t destination(const struct comparison *comparison, struct str user
     return *moves && has ? to.unit : NO_UNIT;
 }
 
-/* Adds WEIGHT to the gain of where USER moves, OFFSET bytes into struct arrivals; returns what moved. */
-static double move(const struct comparison *comparison, struct str user, double weight, struct arrivals *arrivals,
-                   size_t offset)
+/* Counts WEIGHT as an arrival where USER moves; returns what moved. */
+static double move(const struct comparison *comparison, struct str user, double weight, enum measure measure,
+                   struct arrivals *arrivals)
 {
     bool moves;
     uint32_t unit = destination(comparison, user, &moves);
     if (unit != NO_UNIT)
-        *(double *)((char *)&arrivals[unit] + offset) += weight;
+        arrivals[unit].of[measure] += weight;
     return moves ? weight : 0;
 }
 
@@ -63,7 +70,7 @@ static double compare_slots(const struct comparison *comparison, struct arrivals
         if (comparison->twins[from] == to)
             continue;
         add_move(comparison->diff, slot, from, to);
-        arrivals[to].slots += 1;
+        arrivals[to].of[MEASURE_SLOTS] += 1;
         moved += 1;
     }
     return moved;
@@ -75,24 +82,28 @@ static double compare_probes(const struct comparison *comparison, struct arrival
     for (unsigned i = 0; i < PROBES; i++) {
         char user[16];
         int len = snprintf(user, sizeof(user), "%u", FIRST_PROBE + i);
-        moved += move(comparison, (struct str){user, (size_t)len}, 1, arrivals, offsetof(struct arrivals, slots));
+        moved += move(comparison, (struct str){user, (size_t)len}, 1, MEASURE_SLOTS, arrivals);
     }
     return moved;
 }
 
 /* The share of SAMPLES that moves, or -1; *TOTAL is what it is a share of. */
 static double compare_sample(const struct comparison *comparison, const struct rules_sample *samples, size_t count,
-                             bool by_request, struct arrivals *arrivals, double *total)
+                             enum measure measure, struct arrivals *arrivals, double *total)
 {
-    size_t offset = by_request ? offsetof(struct arrivals, requests) : offsetof(struct arrivals, users);
     double moved = 0;
     *total = 0;
     for (size_t i = 0; i < count; i++) {
-        double weight = by_request ? (double)samples[i].requests : 1;
+        double weight = measure == MEASURE_REQUESTS ? (double)samples[i].requests : 1;
         *total += weight;
-        moved += move(comparison, samples[i].user, weight, arrivals, offset);
+        moved += move(comparison, samples[i].user, weight, measure, arrivals);
     }
     return *total > 0 ? moved / *total : -1;
+}
+
+static double share(const struct arrivals *part, const struct arrivals *whole, enum measure measure)
+{
+    return whole->of[measure] > 0 ? part->of[measure] / whole->of[measure] : -1;
 }
 
 /* TOTALS: what the arrivals are shares of. */
@@ -103,12 +114,12 @@ static void add_gains(const struct comparison *comparison, const struct arrivals
     diff->gains = mem_calloc(comparison->after->unit_count, sizeof(*diff->gains));
     for (uint32_t i = 0; i < comparison->after->unit_count; i++) {
         const struct arrivals *here = &arrivals[i];
-        if (here->slots == 0 && here->users == 0 && here->requests == 0)
+        if (here->of[MEASURE_SLOTS] == 0 && here->of[MEASURE_USERS] == 0 && here->of[MEASURE_REQUESTS] == 0)
             continue;
         diff->gains[diff->gain_count].unit = i;
-        diff->gains[diff->gain_count].slot_gain = here->slots / totals->slots;
-        diff->gains[diff->gain_count].user_gain = totals->users > 0 ? here->users / totals->users : -1;
-        diff->gains[diff->gain_count++].request_gain = totals->requests > 0 ? here->requests / totals->requests : -1;
+        diff->gains[diff->gain_count].slot_gain = share(here, totals, MEASURE_SLOTS);
+        diff->gains[diff->gain_count].user_gain = share(here, totals, MEASURE_USERS);
+        diff->gains[diff->gain_count++].request_gain = share(here, totals, MEASURE_REQUESTS);
     }
 }
 
@@ -133,11 +144,13 @@ void rules_compare(const struct table *before, const struct table *after, const 
     *diff = (struct rules_diff){.resharded = !same_hash(&before->hash, &after->hash)};
     struct comparison comparison = {before, after, diff, find_twins(before, after)};
     struct arrivals *arrivals = mem_calloc(after->unit_count, sizeof(*arrivals));
-    struct arrivals totals = {.slots = diff->resharded ? PROBES : after->hash.slots};
-    diff->slot_share =
-        (diff->resharded ? compare_probes(&comparison, arrivals) : compare_slots(&comparison, arrivals)) / totals.slots;
-    diff->user_share = compare_sample(&comparison, users, user_count, false, arrivals, &totals.users);
-    diff->request_share = compare_sample(&comparison, requests, request_count, true, arrivals, &totals.requests);
+    struct arrivals totals = {.of[MEASURE_SLOTS] = diff->resharded ? PROBES : after->hash.slots};
+    double moved = diff->resharded ? compare_probes(&comparison, arrivals) : compare_slots(&comparison, arrivals);
+    diff->slot_share = moved / totals.of[MEASURE_SLOTS];
+    diff->user_share =
+        compare_sample(&comparison, users, user_count, MEASURE_USERS, arrivals, &totals.of[MEASURE_USERS]);
+    diff->request_share =
+        compare_sample(&comparison, requests, request_count, MEASURE_REQUESTS, arrivals, &totals.of[MEASURE_REQUESTS]);
     add_gains(&comparison, arrivals, &totals);
     facets_compare(before, after, &diff->text);
     free(arrivals);

@@ -12,8 +12,9 @@
 struct compiler {
     const struct model *model;
     struct diag_list *diags;
-    struct table *table;     /* under construction */
-    const char **unit_names; /* NULL-terminated, for hints; borrows the model */
+    struct table *table;             /* under construction */
+    const char **unit_names;         /* NULL-terminated, for hints; borrows the model */
+    struct name_map users, prefixes; /* overrides, collected; the table has indexes made of them */
     bool jwt_used;
 };
 

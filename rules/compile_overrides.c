@@ -19,7 +19,6 @@ static void add(struct compiler *compiler, struct name_map *map, struct str text
 
 static void compile_override(struct compiler *compiler, const struct model_override *override)
 {
-    struct table_index *index = compiler->table->index;
     uint32_t unit = 0;
     if (override->unit.at.line > 0)
         unit = compile_unit_name(compiler, &override->unit, "unit");
@@ -28,17 +27,20 @@ static void compile_override(struct compiler *compiler, const struct model_overr
     for (size_t i = 0; override->users != NULL && i < override->users->count; i++) {
         const struct yaml_node *user = &override->users->items[i];
         if (schema_is_text(user))
-            add(compiler, &index->users, user->text, place_of(user), unit, "user");
+            add(compiler, &compiler->users, user->text, place_of(user), unit, "user");
     }
     if (override->prefix.at.line > 0)
-        add(compiler, &index->prefixes, override->prefix.value, override->prefix.at, unit, "prefix");
+        add(compiler, &compiler->prefixes, override->prefix.value, override->prefix.at, unit, "prefix");
 }
 
-static void collect_lengths(struct compiler *compiler)
+/* What lets a lookup skip lengths, or prefixes as a whole. */
+static void index_prefixes(struct compiler *compiler)
 {
     struct table_index *index = compiler->table->index;
     bool seen[NAME_MAP_LONGEST + 1] = {false};
-    for (const struct name_record *record = NULL; (record = name_map_next(&index->prefixes, record)) != NULL;) {
+    for (const struct name_record *record = NULL; (record = name_map_next(&compiler->prefixes, record)) != NULL;) {
+        unsigned char first = (unsigned char)record->text[0];
+        index->prefix_heads[first / 64] |= UINT64_C(1) << first % 64;
         index->prefix_length_count += !seen[record->len];
         seen[record->len] = true;
     }
@@ -53,5 +55,7 @@ void compile_overrides(struct compiler *compiler)
 {
     for (size_t i = 0; i < compiler->model->override_count; i++)
         compile_override(compiler, &compiler->model->overrides[i]);
-    collect_lengths(compiler);
+    index_prefixes(compiler);
+    name_index_build(&compiler->table->index->users, &compiler->users);
+    name_index_build(&compiler->table->index->prefixes, &compiler->prefixes);
 }

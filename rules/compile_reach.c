@@ -55,11 +55,10 @@ static void check_zones(struct compiler *compiler)
 
 static bool is_wanted(const struct compiler *compiler, uint32_t unit)
 {
-    const struct table_index *index = compiler->table->index;
     for (uint32_t i = 0; i < compiler->table->unit_count; i++)
         if (compiler->table->units[i].standby == unit)
             return true;
-    const struct name_map *const maps[] = {&index->users, &index->prefixes};
+    const struct name_map *const maps[] = {&compiler->users, &compiler->prefixes};
     for (int i = 0; i < 2; i++)
         for (const struct name_record *record = NULL; (record = name_map_next(maps[i], record)) != NULL;)
             if (record->unit == unit)

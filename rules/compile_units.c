@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/compile.h"
 
-#include <xxhash.h>
-
 #include "common/protocol.h"
 #include "common/url.h"
 
@@ -153,7 +151,7 @@ static void compile_weights(struct building *building)
 /* Different for each unit and independent of the slot, so that a slot's users have both colours. */
 static uint64_t color_seed(struct str unit)
 {
-    return XXH3_64bits_withSeed(unit.base, unit.len, 0x636f6c6f72 /* "color" */);
+    return hash_xxh3(unit, 0x636f6c6f72 /* "color" */);
 }
 
 static void compile_unit(struct building *building)

@@ -291,24 +291,30 @@ static bool order_changed(const struct table *before, const struct table *after)
     return false;
 }
 
-static bool leads_to_same(const struct table *a, const struct name_record *left, const struct table *b,
-                          const struct name_record *right)
+/* How the overrides of AFTER were before. */
+struct override_count {
+    const struct table *before, *after;
+    const struct name_index *old;
+    uint32_t kept, elsewhere;
+};
+
+static void count_override(void *arg, const struct name_record *record)
 {
-    return str_equal(a->units[left->unit].name, b->units[right->unit].name);
+    struct override_count *count = arg;
+    const struct name_record *twin = name_index_find(count->old, name_record_text(record));
+    if (twin == NULL)
+        return;
+    count->kept++;
+    count->elsewhere += !unit_same(&count->before->units[twin->unit], &count->after->units[record->unit]);
 }
 
-static void compare_overrides(const char *noun, const struct table *before, const struct name_map *old,
-                              const struct table *after, const struct name_map *new, struct buf *out)
+static void compare_overrides(const char *noun, struct override_count count, const struct name_index *new,
+                              struct buf *out)
 {
-    uint32_t kept = 0, elsewhere = 0;
-    for (const struct name_record *record = NULL; (record = name_map_next(new, record)) != NULL;) {
-        const struct name_record *twin = name_map_find(old, (struct str){record->text, record->len});
-        kept += twin != NULL;
-        elsewhere += twin != NULL && !leads_to_same(before, twin, after, record);
-    }
-    if (kept < new->count || kept < old->count || elsewhere > 0)
-        buf_printf(out, "overrides of %s: %u added, %u gone, %u lead elsewhere\n", noun, new->count - kept,
-                   old->count - kept, elsewhere);
+    name_index_each(new, count_override, &count);
+    if (count.kept < new->count || count.kept < count.old->count || count.elsewhere > 0)
+        buf_printf(out, "overrides of %s: %u added, %u gone, %u lead elsewhere\n", noun, new->count - count.kept,
+                   count.old->count - count.kept, count.elsewhere);
 }
 
 static void compare_zone_b(const struct table *before, const struct table *after, struct buf *out)
@@ -331,7 +337,9 @@ void facets_compare(const struct table *before, const struct table *after, struc
         compare_family(&families[i], before, after, out);
     if (order_changed(before, after))
         buf_printf(out, "routes: their order changed\n");
-    compare_overrides("users", before, &before->index->users, after, &after->index->users, out);
-    compare_overrides("prefixes", before, &before->index->prefixes, after, &after->index->prefixes, out);
+    struct override_count users = {before, after, &before->index->users, 0, 0};
+    struct override_count prefixes = {before, after, &before->index->prefixes, 0, 0};
+    compare_overrides("users", users, &after->index->users, out);
+    compare_overrides("prefixes", prefixes, &after->index->prefixes, out);
     compare_zone_b(before, after, out);
 }

@@ -14,6 +14,8 @@ static void compile(struct compiler *compiler)
     compile_overrides(compiler);
     compile_routes(compiler);
     compile_reach(compiler);
+    name_map_free(&compiler->users);
+    name_map_free(&compiler->prefixes);
     free(compiler->unit_names);
 }
 

@@ -108,11 +108,11 @@ static void read_number(const struct reading *reading, const struct yaml_node *n
     *field = (struct schema_number){value, place_of(node)};
 }
 
-/* "a, b or c". */
-static void print_choices(const char *const *choices, const char *last, struct buf *out)
+/* "a, b or c" where LAST is " or ". */
+static void print_choices(const char *const *choices, const char *between, const char *last, struct buf *out)
 {
     for (size_t i = 0; choices[i] != NULL; i++)
-        buf_printf(out, "%s%s", i == 0 ? "" : choices[i + 1] == NULL ? last : ", ", choices[i]);
+        buf_printf(out, "%s%s", i == 0 ? "" : choices[i + 1] == NULL ? last : between, choices[i]);
 }
 
 static bool find_choice(const char *const *choices, struct str text, int64_t *index)
@@ -132,7 +132,7 @@ static void read_choice(const struct reading *reading, const struct yaml_node *n
     }
     char hint[SCHEMA_HINT_SIZE];
     struct buf choices = {NULL, 0, 0};
-    print_choices(reading->key->choices, " or ", &choices);
+    print_choices(reading->key->choices, ", ", " or ", &choices);
     FAULT(reading->diags, *node, schema_hint(hint, node->text, reading->key->choices),
           "%s: %s is expected, not \"%.*s\"", reading->key->name, choices.base, SHOWN(node->text));
     buf_free(&choices);
@@ -253,7 +253,7 @@ static void document_value(const struct schema_key *key, struct buf *out)
     };
     if (key->type == SCHEMA_CHOICE) {
         buf_printf(out, "`");
-        print_choices(key->choices, "`, `", out);
+        print_choices(key->choices, "`, `", "`, `", out);
         buf_printf(out, "`");
         return;
     }

@@ -140,48 +140,116 @@ static void a_pattern_covers_itself_and_what_is_narrower(void **state)
     }
 }
 
-static void a_name_map_finds_what_was_added_and_nothing_else(void **state)
+static struct str nth_user(char text[32], uint32_t i)
+{
+    return (struct str){text, (size_t)snprintf(text, 32, "user-%u", i)};
+}
+
+static void names_are_found_with_what_was_added_and_no_others(void **state)
 {
     (void)state;
+    enum { ADDED = 50000 };
     struct name_map map = {0};
-    assert_null(name_map_find(&map, STR_LIT("x")));
-    assert_null(name_map_next(&map, NULL));
-    for (uint32_t i = 0; i < 50000; i++) {
-        char text[32];
-        int len = snprintf(text, sizeof(text), "user-%u", i);
-        assert_int_equal(name_map_add(&map, (struct str){text, (size_t)len}, (uint16_t)(i % 1000), i + 1), 0);
-    }
-    name_map_trim(&map);
+    struct name_index index = {0};
+    char text[32];
+    for (uint32_t i = 0; i < ADDED; i++)
+        assert_int_equal(name_map_add(&map, nth_user(text, i), (uint16_t)(i % 1000), i + 1), 0);
     assert_int_equal(name_map_add(&map, STR_LIT("user-77"), 5, 99999), 78);
-    for (uint32_t i = 0; i < 60000; i++) {
-        char text[32];
-        int len = snprintf(text, sizeof(text), "user-%u", i);
-        const struct name_record *record = name_map_find(&map, (struct str){text, (size_t)len});
-        assert_int_equal(record != NULL, i < 50000);
+    name_index_build(&index, &map);
+    for (uint32_t i = 0; i < ADDED + 10000; i++) {
+        const struct name_record *record = name_index_find(&index, nth_user(text, i));
+        assert_int_equal(record != NULL, i < ADDED);
+        assert_int_equal(name_map_find(&map, nth_user(text, i)) != NULL, i < ADDED);
         if (record != NULL) {
             assert_int_equal(record->line, i + 1);
             assert_int_equal(record->unit, i % 1000);
         }
     }
-    assert_true(name_map_bytes(&map) / map.count <= 50);
-    uint32_t line = 0;
-    for (const struct name_record *record = NULL; (record = name_map_next(&map, record)) != NULL;)
-        assert_int_equal(record->line, ++line);
-    assert_int_equal(line, 50000);
+    assert_true(name_index_bytes(&index) / ADDED <= 40);
     name_map_free(&map);
+    name_index_free(&index);
 }
 
-static void a_name_map_takes_any_bytes_of_any_length(void **state)
+static void note_record(void *arg, const struct name_record *record)
+{
+    bool *seen = arg;
+    assert_false(seen[record->line]);
+    seen[record->line] = true;
+}
+
+static void names_are_gone_through_once_each(void **state)
 {
     (void)state;
     struct name_map map = {0};
-    char text[NAME_MAP_LONGEST];
-    memset(text, '\xff', sizeof(text));
-    for (uint32_t len = 1; len <= sizeof(text); len++)
-        assert_int_equal(name_map_add(&map, (struct str){text, len}, 1, len), 0);
-    for (uint32_t len = 1; len <= sizeof(text); len++)
-        assert_int_equal(name_map_find(&map, (struct str){text, len})->line, len);
+    struct name_index index = {0};
+    bool seen[3000] = {false};
+    char text[32];
+    for (uint32_t i = 0; i < 3000; i++)
+        name_map_add(&map, nth_user(text, i), 0, i);
+    name_index_build(&index, &map);
+    uint32_t line = 0;
+    for (const struct name_record *record = NULL; (record = name_map_next(&map, record)) != NULL;)
+        assert_int_equal(record->line, line++);
+    assert_int_equal(line, 3000);
+    name_index_each(&index, note_record, seen);
+    for (uint32_t i = 0; i < 3000; i++)
+        assert_true(seen[i]);
     name_map_free(&map);
+    name_index_free(&index);
+}
+
+static void no_names_are_an_index_too(void **state)
+{
+    (void)state;
+    struct name_map map = {0};
+    struct name_index index = {0};
+    assert_null(name_map_find(&map, STR_LIT("x")));
+    assert_null(name_map_next(&map, NULL));
+    name_index_build(&index, &map);
+    assert_null(name_index_find(&index, STR_LIT("x")));
+    assert_int_equal(name_index_bytes(&index), 0);
+    name_index_free(&index);
+}
+
+/* Few names and lengths that fill lines badly, over and over: building must end, and find them all. */
+static void names_of_all_lengths_find_room(void **state)
+{
+    (void)state;
+    unsigned seed = 7;
+    for (unsigned round = 0; round < 3000; round++) {
+        struct name_map map = {0};
+        struct name_index index = {0};
+        char texts[40][24];
+        size_t count = 1 + (size_t)rand_r(&seed) % 40, lens[40];
+        for (size_t i = 0; i < count; i++) {
+            lens[i] = 1 + (size_t)rand_r(&seed) % 24;
+            for (size_t j = 0; j < lens[i]; j++)
+                texts[i][j] = (char)rand_r(&seed);
+            name_map_add(&map, (struct str){texts[i], lens[i]}, (uint16_t)i, 1);
+        }
+        name_index_build(&index, &map);
+        for (size_t i = 0; i < count; i++)
+            assert_non_null(name_index_find(&index, (struct str){texts[i], lens[i]}));
+        name_map_free(&map);
+        name_index_free(&index);
+    }
+}
+
+static void names_are_any_bytes_of_any_length(void **state)
+{
+    (void)state;
+    struct name_map map = {0};
+    struct name_index index = {0};
+    char text[NAME_MAP_LONGEST + 1];
+    memset(text, '\xff', sizeof(text));
+    for (uint32_t len = 1; len <= NAME_MAP_LONGEST; len++)
+        assert_int_equal(name_map_add(&map, (struct str){text, len}, 1, len), 0);
+    name_index_build(&index, &map);
+    for (uint32_t len = 1; len <= NAME_MAP_LONGEST; len++)
+        assert_int_equal(name_index_find(&index, (struct str){text, len})->line, len);
+    assert_null(name_index_find(&index, (struct str){text, NAME_MAP_LONGEST + 1}));
+    name_map_free(&map);
+    name_index_free(&index);
 }
 
 static unsigned count_green(struct table_unit *unit, uint32_t blue, uint32_t green, bool *was_green)
@@ -278,8 +346,11 @@ int main(void)
         cmocka_unit_test(bad_patterns_are_refused_with_the_reason),
         cmocka_unit_test(a_pattern_covers_another_only_if_it_matches_all_of_its_paths),
         cmocka_unit_test(a_pattern_covers_itself_and_what_is_narrower),
-        cmocka_unit_test(a_name_map_finds_what_was_added_and_nothing_else),
-        cmocka_unit_test(a_name_map_takes_any_bytes_of_any_length),
+        cmocka_unit_test(names_are_found_with_what_was_added_and_no_others),
+        cmocka_unit_test(names_are_gone_through_once_each),
+        cmocka_unit_test(no_names_are_an_index_too),
+        cmocka_unit_test(names_of_all_lengths_find_room),
+        cmocka_unit_test(names_are_any_bytes_of_any_length),
         cmocka_unit_test(raising_a_weight_only_adds_users),
         cmocka_unit_test(growing_from_ten_to_twenty_keeps_all_who_were_green),
         cmocka_unit_test(nobody_in_particular_gets_the_heavier_color),
