@@ -52,6 +52,7 @@ json_t *ctl_lines(struct str text);
 enum ctl_exit verb_rules_validate(const struct ctl *ctl);
 enum ctl_exit verb_rules_diff(const struct ctl *ctl);
 enum ctl_exit verb_rules_apply(const struct ctl *ctl);
+enum ctl_exit verb_rules_reference(const struct ctl *ctl);
 enum ctl_exit verb_rules_show(const struct ctl *ctl);
 enum ctl_exit verb_rules_history(const struct ctl *ctl);
 enum ctl_exit verb_rules_rollback(const struct ctl *ctl);

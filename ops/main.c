@@ -34,6 +34,8 @@ static const struct ctl_verb verbs[] = {
     {"rules rollback", "[--to N] [--note TEXT] [--timeout SECONDS]",
      "Puts an earlier version in force again (the one before the current, or version N) and waits as apply does.",
      verb_rules_rollback},
+    {"rules reference", "", "Prints every key of a rule file, with its values and its default, as Markdown.",
+     verb_rules_reference},
     {"explain", "--user ID [--path PATH] [--method METHOD] [--rules FILE]",
      "Says where a user's request goes and why: source, hash, slot, rule line, override, epoch, target. Asks a "
      "gateway, or with --rules a file, offline. With `--user -` users come from standard input, one a line, and one "

@@ -26,6 +26,16 @@ enum ctl_exit verb_rules_validate(const struct ctl *ctl)
     return result;
 }
 
+enum ctl_exit verb_rules_reference(const struct ctl *ctl)
+{
+    struct buf text = {NULL, 0, 0};
+    (void)ctl;
+    rules_document(&text);
+    fwrite(text.base, 1, text.len, stdout);
+    buf_free(&text);
+    return CTL_DONE;
+}
+
 static enum ctl_exit diff_files(const struct ctl *ctl, const char *before_path, const char *after_path)
 {
     struct rulefile before = {0}, after = {0};
