@@ -125,9 +125,11 @@ format: ## clang-format over the tree
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 .PHONY: install
-install: programs ## into $(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install $(B)/ldc-gateway $(B)/ldc-agent $(B)/ldcctl $(DESTDIR)$(PREFIX)/bin
+install: programs ## into $(PREFIX), with units for systemd
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	for unit in ldc-gateway.service ldc-agent@.service; do \
+	    sed 's,/usr/local/bin,$(PREFIX)/bin,' ops/packaging/$$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; done
 
 .PHONY: clean
 clean: ## remove what was built

@@ -8,7 +8,6 @@
 
 #include "common/version.h"
 #include "ops/ctl.h"
-#include "rules/rules.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -85,7 +84,7 @@ static void print_help(FILE *out)
           "  --gateway URL      admin URLs of one or more gateways, with commas; or LDC_GATEWAY\n"
           "  --token-file FILE  the admin listeners' token; or LDC_TOKEN_FILE\n"
           "  -o table|json      for people, or for scripts\n"
-          "  --version          which ldcctl this is; --document-verbs, --document-rules: parts of docs/\n"
+          "  --version          which ldcctl this is; --document-verbs: the table of docs/LDCCTL.md\n"
           "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 not converged in time.\n"
           "`ldcctl VERB --help` says what a verb does.\n",
           out);
@@ -144,15 +143,6 @@ static enum ctl_exit unknown_verb(int argc, char *const *argv)
     return CTL_USAGE;
 }
 
-/* Markdown, for docs/RULES.md. */
-static void document_rules(void)
-{
-    struct buf out = {0};
-    rules_document(&out);
-    fputs(out.base, stdout);
-    buf_free(&out);
-}
-
 static void print_version(void)
 {
     puts("ldcctl " LDCGATE_VERSION);
@@ -172,7 +162,6 @@ static enum ctl_exit without_verb(const struct ctl *ctl)
         {"--help", print_help_here},
         {"--version", print_version},
         {"--document-verbs", document_verbs},
-        {"--document-rules", document_rules},
     };
     for (size_t i = 0; i < COUNT_OF(actions); i++) {
         if (args_value(&ctl->args, actions[i].flag) != NULL) {

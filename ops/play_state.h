@@ -21,8 +21,7 @@ struct play_state {
     size_t count;
 };
 
-/* False where DIR holds no playground (then *state is zeroed). -1 is not needed: a file that cannot be read counts as
- * none. */
+/* False, and a zeroed *state, where DIR holds no playground, or none whose file can be read. */
 bool play_state_load(struct play_state *state, const char *dir);
 void play_state_free(struct play_state *state);
 

@@ -65,6 +65,8 @@ static enum ctl_exit diff_live(const struct ctl *ctl, const char *path)
         result = ctl_fail(&err);
     else if (result == CTL_DONE && ctl->json)
         ctl_print_json(weigh_json(&change.weigh));
+    else if (result == CTL_DONE && change.before.table == NULL)
+        puts("no rules are in force yet: everything is new");
     else if (result == CTL_DONE)
         weigh_print(&change.weigh);
     rules_change_end(&change);

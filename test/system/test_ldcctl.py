@@ -3,6 +3,7 @@
 import json
 import pathlib
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -163,6 +164,10 @@ class Online(harness.StackTest):
         away = f"http://127.0.0.1:{harness.free_port()}"
         admin = self.play.topology()["admin"]
         done = self.stack.ctl("rules", "show", "--gateway", f"{away},{admin[0]}", "--token-file", self.play.dir / "token")
+        self.assertEqual((done.returncode, done.stdout), (0, self.rules))
+        found = dict(harness._sanitizer_env(self.stack.log("ldcctl")), LDC_GATEWAY=f"{away},{admin[1]}",
+                     LDC_TOKEN_FILE=str(self.play.dir / "token"))
+        done = subprocess.run([harness.BUILD / "ldcctl", "rules", "show"], env=found, capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stdout), (0, self.rules))
         wrong = self.stack.folder / "wrong"
         wrong.write_text("no such token\n")
