@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/compile.h"
 
+#include <stdlib.h>
+
 /* Where routes lead and what the units there must have for it. Nothing of this enters the table. */
 struct reach {
     uint32_t lines[ZONE_CORE + 1][ACTION_ZONE_C]; /* first route that leads to units of the kind; 0: none */
@@ -53,29 +55,34 @@ static void check_zones(struct compiler *compiler)
     }
 }
 
-static bool is_wanted(const struct compiler *compiler, uint32_t unit)
+/* Units that have something to do without any slots. For free(). */
+static bool *find_wanted(const struct compiler *compiler)
 {
-    for (uint32_t i = 0; i < compiler->table->unit_count; i++)
-        if (compiler->table->units[i].standby == unit)
-            return true;
+    const struct table *table = compiler->table;
     const struct name_map *const maps[] = {&compiler->users, &compiler->prefixes};
+    bool *wanted = mem_calloc(table->unit_count, sizeof(*wanted));
+    for (uint32_t i = 0; i < table->unit_count; i++)
+        if (table->units[i].standby != NO_UNIT)
+            wanted[table->units[i].standby] = true;
     for (int i = 0; i < 2; i++)
         for (const struct name_record *record = NULL; (record = name_map_next(maps[i], record)) != NULL;)
-            if (record->unit == unit)
-                return true;
-    return false;
+            wanted[record->unit] = true;
+    return wanted;
 }
 
+/* Only where there is no error: then all names lead to units. */
 static void check_idle(struct compiler *compiler)
 {
+    bool *wanted = find_wanted(compiler);
     for (uint32_t i = 0; i < compiler->table->unit_count; i++) {
         const struct model_unit *unit = &compiler->model->units[i];
         bool slots = unit->slots != NULL && unit->slots->count > 0;
-        if (compiler->table->units[i].kind == ZONE_A && !slots && !is_wanted(compiler, i))
+        if (compiler->table->units[i].kind == ZONE_A && !slots && !wanted[i])
             WARNING(compiler->diags, unit->name.at, NULL,
                     "unit %.*s owns no slots, stands by for nobody, and no override leads to it",
                     SHOWN(unit->name.value));
     }
+    free(wanted);
 }
 
 static void check_identity(struct compiler *compiler)

@@ -189,14 +189,14 @@ static uint32_t count_units(const struct table *table, enum zone zone)
 static void compile_zone(struct layout *layout)
 {
     struct compiler *compiler = layout->compiler;
+    uint32_t unit_count = count_units(compiler->table, layout->zone);
+    if (unit_count == 0 && layout->zone == ZONE_B)
+        return;
     uint16_t *units = compile_alloc(compiler, layout->slots, sizeof(*units));
     uint32_t *lines = compile_alloc(compiler, layout->slots, sizeof(*lines));
-    uint32_t unit_count = count_units(compiler->table, layout->zone);
     memset(layout->owners, -1, sizeof(layout->owners));
     collect(layout);
     if (layout->zone == ZONE_B && layout->range_count == 0 && !layout->faulty) {
-        if (unit_count == 0)
-            return;
         spread(layout, unit_count, units, lines);
     } else {
         if (!layout->faulty && !compiler->model->units_faulty)

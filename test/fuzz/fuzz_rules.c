@@ -8,7 +8,7 @@
 #include "rules/rules.h"
 #include "test/fuzz/replay.h"
 
-static const char *const users[] = {"", "0", "1001", "99999999999999999999999999", "vip-7", "{a}b", "\xc3\xa4"};
+static const char *const users[] = {NULL, "", "0", "1001", "99999999999999999999999999", "vip-7", "{a}b", "\xc3\xa4"};
 
 static void check_slots(const struct table *table)
 {
