@@ -160,6 +160,20 @@ static enum ctl_exit fail(const struct error *err)
     return CTL_FAILED;
 }
 
+/* Lets go of what the starting process gave, so that nobody waits for the end of our output, and tells it to go on. */
+static void leave_terminal(const struct playground *playground, int ready)
+{
+    char done = CTL_DONE, *path = play_path(playground->plan.dir, "logs/supervisor.log");
+    int log = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644), null = open("/dev/null", O_RDONLY);
+    dup2(null, STDIN_FILENO);
+    dup2(log, STDOUT_FILENO);
+    dup2(log, STDERR_FILENO);
+    free(path);
+    if (write(ready, &done, 1) != 1)
+        fputs("ldcctl: nobody waits to hear that the playground is ready\n", stderr);
+    close(ready);
+}
+
 /* Comes up, in this process. READY (may be -1) is told the exit code once it is known. */
 static enum ctl_exit run(const struct ctl *ctl, struct playground *playground, int ready)
 {
@@ -175,18 +189,8 @@ static enum ctl_exit run(const struct ctl *ctl, struct playground *playground, i
     fflush(stdout);
     if (!playground->stays)
         return CTL_DONE;
-    if (ready >= 0) {
-        char done = CTL_DONE;
-        char *path = play_path(playground->plan.dir, "logs/supervisor.log");
-        int log = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644), null = open("/dev/null", O_RDONLY);
-        dup2(null, STDIN_FILENO);
-        dup2(log, STDOUT_FILENO);
-        dup2(log, STDERR_FILENO);
-        free(path);
-        if (write(ready, &done, 1) != 1)
-            fputs("ldcctl: nobody waits to hear that the playground is ready\n", stderr);
-        close(ready);
-    }
+    if (ready >= 0)
+        leave_terminal(playground, ready);
     playground_watch(playground);
     playground_stop(playground);
     return CTL_DONE;
