@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "gateway/broker_h2o.h"
@@ -46,6 +45,7 @@ struct queue {
 struct message {
     struct line *line;
     struct exchange *exchange; /* NULL: nobody waits any more */
+    uint32_t partition;
     size_t bytes;
     h2o_timeout_entry_t impatience; /* of the route; linked only where it has a timeout below the broker's */
     struct message *next_spare;
@@ -178,25 +178,23 @@ static char *put(char *at, struct str text)
 }
 
 /* Names are of the rules, so nothing in them needs escaping. */
-static size_t format_accepted(struct str id, char *body)
+static size_t format_accepted(const struct exchange *exchange, uint32_t partition, char *body)
 {
-    struct protocol_id parts;
-    INVARIANT(protocol_id_parse(id, &parts));
-    char *at = put(put(body, STR_LIT("{\"id\":\"")), id);
-    at = put(put(at, STR_LIT("\",\"unit\":\"")), parts.unit);
-    at = put(put(at, STR_LIT("\",\"topic\":\"")), parts.topic);
+    char *at = put(put(body, STR_LIT("{\"id\":\"")), exchange->message_id);
+    at = put(put(at, STR_LIT("\",\"unit\":\"")), exchange->rules->name);
+    at = put(put(at, STR_LIT("\",\"topic\":\"")), exchange->view->table->topics[exchange->route->topic].name);
     at = put(at, STR_LIT("\",\"partition\":"));
-    at += str_from_u64(parts.partition, at);
+    at += str_from_u64(partition, at);
     return (size_t)(put(at, STR_LIT("}\n")) - body);
 }
 
-static void send_accepted(struct exchange *exchange)
+static void send_accepted(struct exchange *exchange, uint32_t partition)
 {
     static const char prefix[] = "/-/messages/";
     h2o_req_t *req = exchange->req;
     struct str id = exchange->message_id;
     char body[3 * PROTOCOL_ID_MAX];
-    size_t len = format_accepted(id, body);
+    size_t len = format_accepted(exchange, partition, body);
     h2o_iovec_t location =
         h2o_concat(&req->pool, h2o_iovec_init(prefix, sizeof(prefix) - 1), h2o_iovec_init(id.base, id.len));
     req->res.status = 202;
@@ -256,14 +254,14 @@ static void send_unknown(struct exchange *exchange)
     exchange_fail(exchange, VERDICT_OUTCOME_UNKNOWN, "Look the message up before you send it again");
 }
 
-static void send_stored(struct line *line, struct exchange *exchange)
+static void send_stored(struct line *line, struct exchange *exchange, uint32_t partition)
 {
     struct gateway_stats *stats = &line->queue->worker->stats;
     stat_add(&stats->queue_accepted_total, 1);
     if (exchange == NULL)
         return;
     stat_observe(&stats->queue_latency, clock_monotonic_us() - exchange->received_mono_us);
-    send_accepted(exchange);
+    send_accepted(exchange, partition);
 }
 
 static void free_message(struct message *message)
@@ -290,9 +288,10 @@ static void on_stored(void *arg, const redisReply *reply)
     struct message *message = arg;
     struct line *line = message->line;
     struct exchange *exchange = let_go(message);
+    uint32_t partition = message->partition;
     free_message(message);
     if (reply != NULL && reply->type == REDIS_REPLY_STRING)
-        send_stored(line, exchange);
+        send_stored(line, exchange, partition);
     else if (reply != NULL)
         send_refused(line, exchange, reply);
     else if (exchange != NULL)
@@ -315,8 +314,9 @@ static void detach(struct exchange *exchange)
 
 /* --- what the broker is told ------------------------------------------------------------------------------------- */
 
-static struct message *take_message(struct queue *queue, struct line *line, struct exchange *exchange, size_t bytes)
+static struct message *take_message(struct line *line, struct exchange *exchange, size_t bytes)
 {
+    struct queue *queue = line->queue;
     struct message *message = queue->spare;
     if (message != NULL)
         queue->spare = message->next_spare;
@@ -340,8 +340,10 @@ static int64_t set_deadline(struct message *message, const struct table_route *r
 
 #define XADD_WORDS 3 /* before the fields: XADD key id */
 
-static bool send_message(struct line *line, struct exchange *exchange, const char *key, size_t key_len)
+static bool send_message(struct line *line, struct exchange *exchange, struct str topic, uint32_t partition)
 {
+    char key[PROTOCOL_KEY_MAX];
+    size_t key_len = protocol_key(key, exchange->rules->name, topic, partition, "stream");
     struct envelope envelope;
     const char *words[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {"XADD", key, "*"};
     size_t lengths[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {4, key_len, 1}, bytes = 0;
@@ -353,7 +355,8 @@ static bool send_message(struct line *line, struct exchange *exchange, const cha
         words[at + 1] = envelope.fields[i].base ? envelope.fields[i].base : "";
         bytes += lengths[at + 1] = envelope.fields[i].len;
     }
-    struct message *message = take_message(line->queue, line, exchange, bytes);
+    struct message *message = take_message(line, exchange, bytes);
+    message->partition = partition;
     int64_t deadline_ms = set_deadline(message, exchange->route);
     if (!broker_command_for(line->broker, deadline_ms, on_stored, message, XADD_WORDS + 2 * ENVELOPE_FIELDS, words,
                             lengths)) {
@@ -365,10 +368,10 @@ static bool send_message(struct line *line, struct exchange *exchange, const cha
     return true;
 }
 
-static void name_message(struct exchange *exchange, const struct table_topic *topic, uint32_t partition)
+static void name_message(struct exchange *exchange, struct str topic, uint32_t partition)
 {
     char *id = h2o_mem_alloc_pool(&exchange->req->pool, PROTOCOL_ID_MAX);
-    size_t len = protocol_id_format(id, exchange->rules->name, topic->name, partition, exchange->received_us,
+    size_t len = protocol_id_format(id, exchange->rules->name, topic, partition, exchange->received_us,
                                     worker_random(exchange->worker) >> 16);
     exchange->message_id = (struct str){id, len};
 }
@@ -385,15 +388,13 @@ void queue_publish(struct exchange *exchange)
     struct line *line = exchange->unit->id < queue->line_count ? queue->lines[exchange->unit->id] : NULL;
     const struct table_topic *topic = &exchange->view->table->topics[exchange->route->topic];
     uint32_t partition = table_partition(topic, exchange->decision.slot, exchange->user);
-    char key[PROTOCOL_KEY_MAX];
     if (line == NULL || broker_state(line->broker) != BROKER_READY) {
         refuse_away(line, exchange);
     } else if (broker_in_flight(line->broker) >= MOST_MESSAGES || line->bytes >= MOST_BYTES) {
         refuse(exchange, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
     } else {
-        name_message(exchange, topic, partition);
-        size_t key_len = protocol_key(key, exchange->rules->name, topic->name, partition, "stream");
-        if (!send_message(line, exchange, key, key_len))
+        name_message(exchange, topic->name, partition);
+        if (!send_message(line, exchange, topic->name, partition))
             refuse_away(line, exchange);
     }
 }

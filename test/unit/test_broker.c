@@ -142,6 +142,128 @@ static void a_silent_broker_runs_into_the_deadline(void **state)
     teardown(&fixture);
 }
 
+static bool send_ping_for(struct fixture *fixture, int64_t deadline_ms)
+{
+    const char *argv[] = {"ECHO", "x"};
+    return broker_command_for(fixture->broker, deadline_ms, on_reply, fixture, 2, argv, NULL);
+}
+
+static void the_nearest_deadline_of_all_decides(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    kill(fixture.redis.pid, SIGSTOP);
+    uint64_t began_us = clock_monotonic_us();
+    assert_true(send_ping_for(&fixture, 600000));
+    assert_true(send_ping_for(&fixture, 300));
+    assert_true(send_ping_for(&fixture, 600000));
+    RUN_UNTIL(&fixture, fixture.unknown == 3);
+    assert_true(clock_monotonic_us() - began_us >= 300000);
+    kill(fixture.redis.pid, SIGCONT);
+    teardown(&fixture);
+}
+
+static void a_long_deadline_outlives_the_configured_one(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.command_timeout_ms = 400});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    const char *argv[] = {"BLPOP", "nothing", "1"};
+    assert_true(broker_command_for(fixture.broker, 10000, on_reply, &fixture, 3, argv, NULL));
+    RUN_UNTIL(&fixture, fixture.replies == 1);
+    assert_int_equal(fixture.unknown, 0);
+    teardown(&fixture);
+}
+
+static void a_peer_that_never_speaks_is_left_and_dialled_again(void **state)
+{
+    (void)state;
+    struct fixture fixture = {0};
+    unsigned port;
+    int listener = redis_fixture_bind(&port);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_true(sd_event_new(&fixture.loop) >= 0);
+    fixture.broker_loop = broker_loop_of_event(fixture.loop);
+    snprintf(fixture.redis.url, sizeof(fixture.redis.url), "redis://127.0.0.1:%u", port);
+    connect_with(&fixture, (struct broker_config){.command_timeout_ms = 100});
+    RUN_UNTIL(&fixture, strcmp(broker_fault(fixture.broker), "it does not answer") == 0);
+    assert_int_not_equal(broker_state(fixture.broker), BROKER_READY);
+    for (int i = 0; i < 2; i++) {
+        struct pollfd waiting = {.fd = listener, .events = POLLIN};
+        RUN_UNTIL(&fixture, poll(&waiting, 1, 0) == 1);
+        close(accept(listener, NULL, NULL));
+    }
+    broker_destroy(&fixture.broker);
+    sd_event_unref(fixture.loop);
+    close(listener);
+}
+
+struct chain {
+    struct fixture *fixture;
+    int left;
+};
+
+static void go_on(void *arg, const redisReply *reply)
+{
+    struct chain *chain = arg;
+    const char *argv[] = {"PING"};
+    assert_non_null(reply);
+    if (--chain->left > 0)
+        assert_true(broker_command(chain->fixture->broker, go_on, chain, 1, argv, NULL));
+}
+
+static void a_reply_may_send_the_next_command(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.must_be_durable = true});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    struct chain chain = {&fixture, 500};
+    const char *argv[] = {"PING"};
+    assert_true(broker_command(fixture.broker, go_on, &chain, 1, argv, NULL));
+    RUN_UNTIL(&fixture, chain.left == 0);
+    assert_int_equal(broker_in_flight(fixture.broker), 0);
+    teardown(&fixture);
+}
+
+static void a_wrong_password_is_told_without_it(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.user = "gate", .password = "open-sesame"});
+    RUN_UNTIL(&fixture, strstr(broker_fault(fixture.broker), "password") != NULL);
+    assert_null(strstr(broker_fault(fixture.broker), "sesame"));
+    assert_int_not_equal(broker_state(fixture.broker), BROKER_READY);
+    teardown(&fixture);
+}
+
+static void destroy_when_ready(void *arg, struct broker *broker, enum broker_state state)
+{
+    struct fixture *fixture = arg;
+    if (state == BROKER_READY) {
+        assert_true(fixture->broker == broker);
+        broker_destroy(&fixture->broker);
+    }
+}
+
+static void a_change_of_state_may_destroy_its_broker(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    struct broker_config config = {.url = fixture.redis.url, .command_timeout_ms = 5000};
+    fixture.broker = broker_create(&fixture.broker_loop, &config, destroy_when_ready, &fixture);
+    RUN_UNTIL(&fixture, fixture.broker == NULL);
+    teardown(&fixture);
+}
+
 static void destroy_from_reply(void *arg, const redisReply *reply)
 {
     struct fixture *fixture = arg;
@@ -201,6 +323,12 @@ int main(void)
         cmocka_unit_test(a_broker_without_a_file_is_refused_with_advice),
         cmocka_unit_test(a_killed_broker_leaves_every_outcome_unknown_and_is_found_again),
         cmocka_unit_test(a_silent_broker_runs_into_the_deadline),
+        cmocka_unit_test(the_nearest_deadline_of_all_decides),
+        cmocka_unit_test(a_long_deadline_outlives_the_configured_one),
+        cmocka_unit_test(a_peer_that_never_speaks_is_left_and_dialled_again),
+        cmocka_unit_test(a_reply_may_send_the_next_command),
+        cmocka_unit_test(a_wrong_password_is_told_without_it),
+        cmocka_unit_test(a_change_of_state_may_destroy_its_broker),
         cmocka_unit_test(a_reply_may_destroy_its_broker),
         cmocka_unit_test(a_replica_is_refused_where_the_primary_is_wanted),
         cmocka_unit_test(nobody_there_is_a_fault_with_a_reason),
