@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The queue path against real brokers: what is stored, what is refused and in which words, and that no 202 is lost."""
 import asyncio
+import contextlib
 import signal
 import socket
 import time
@@ -290,14 +291,19 @@ class Flood:
     def __init__(self, port, clients=64):
         self.port, self.clients = port, clients
         self.accepted, self.others = [], []
-        self.stopping = False
+        self.stopping = asyncio.Event()
+
+    async def pause(self, seconds):
+        """Until stop(), SECONDS at most."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
 
     async def client(self, number):
-        while not self.stopping:
+        while not self.stopping.is_set():
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             except OSError:
-                await asyncio.sleep(0.01)
+                await self.pause(0.01)
                 continue
             try:
                 await self.talk(reader, writer, number)
@@ -308,7 +314,7 @@ class Flood:
 
     async def talk(self, reader, writer, number):
         body = b"y" * 100
-        while not self.stopping:
+        while not self.stopping.is_set():
             writer.write(b"POST /pay/1 HTTP/1.1\r\nHost: a\r\nX-User-Id: %d\r\nContent-Length: %d\r\n\r\n%s" %
                          (number, len(body), body))
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
@@ -318,14 +324,14 @@ class Flood:
                 self.accepted.append(fields["ldc-message-id"])
             else:
                 self.others.append(head[0].split()[1])
-                await asyncio.sleep(0.005)
+                await self.pause(0.005)
 
     async def until(self, condition, what, timeout=60.0):
         end = time.monotonic() + timeout * harness.SLOW
         while not condition():
             if time.monotonic() > end:
                 raise AssertionError(f"waited for {what}")
-            await asyncio.sleep(0.005)
+            await self.pause(0.005)
 
     async def more(self, count):
         wanted = len(self.accepted) + count
@@ -338,7 +344,7 @@ class Flood:
             try:
                 await scenario(self)
             finally:
-                self.stopping = True
+                self.stopping.set()
                 await asyncio.gather(*clients)
         asyncio.run(all_of_it())
 

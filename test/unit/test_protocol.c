@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+
+#include "common/file.h"
 #include "common/protocol.h"
 
 static void a_partition_has_keys_under_one_hash_tag(void **state)
@@ -108,6 +111,24 @@ static void an_envelope_needs_all_its_fields_in_any_order(void **state)
     assert_true(envelope_decode(names, values, ENVELOPE_FIELDS + 1, &envelope));
 }
 
+/* Tests run in the root of the tree. */
+static void the_document_lists_the_fields_in_their_order(void **state)
+{
+    (void)state;
+    struct buf text = {NULL, 0, 0};
+    struct error err;
+    char row[64];
+    assert_int_equal(file_read("docs/PROTOCOL.md", 1 << 20, &text, &err), 0);
+    const char *at = strstr(text.base, "## The envelope");
+    for (int i = 0; i < ENVELOPE_FIELDS; i++) {
+        snprintf(row, sizeof(row), "| `%s` |", envelope_names[i]);
+        assert_non_null(at);
+        at = strstr(at, row);
+    }
+    assert_non_null(at);
+    buf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +138,7 @@ int main(void)
         cmocka_unit_test(the_longest_names_fit),
         cmocka_unit_test(what_is_no_message_id_is_refused),
         cmocka_unit_test(an_envelope_needs_all_its_fields_in_any_order),
+        cmocka_unit_test(the_document_lists_the_fields_in_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
