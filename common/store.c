@@ -104,10 +104,10 @@ static int copy_text(char *out, size_t size, const char *text, const char *what,
     return 0;
 }
 
-int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, const char *by, const char *note,
-                    struct store_record *now, struct error *err)
+int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, uint64_t restores, const char *by,
+                    const char *note, struct store_record *now, struct error *err)
 {
-    *now = (struct store_record){.at_us = clock_wall_us()};
+    *now = (struct store_record){.restores = restores, .at_us = clock_wall_us()};
     if (rules.len > STORE_RULES_MOST)
         return error_set(err, ERROR_INPUT, "rules must not be longer than %zu bytes", STORE_RULES_MOST);
     if (copy_text(now->by, sizeof(now->by), by, "the name of who asks", err) == -1 ||

@@ -19,7 +19,8 @@
 struct store_record {
     uint64_t epoch;
     uint64_t version;
-    uint64_t at_us; /* wall time of the change */
+    uint64_t restores; /* the version whose text this one brought back; 0: its text was new */
+    uint64_t at_us;    /* wall time of the change */
     char sha256[65];
     char by[64];    /* who asked: "ldcctl@host", a gateway's name */
     char note[160]; /* why */
@@ -50,9 +51,10 @@ int store_current(struct store *store, struct store_record *record, struct error
 int store_rules(struct store *store, uint64_t version, struct buf *text, struct error *err) MUST_CHECK;
 
 /* Puts RULES as a new version, if the current epoch is still EXPECTED_EPOCH: ERROR_CONFLICT otherwise, with *now
- * filled. On success *now is the new record. Durable when it returns. */
-int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, const char *by, const char *note,
-                    struct store_record *now, struct error *err) MUST_CHECK;
+ * filled. RESTORES: the version whose text they are, or 0. On success *now is the new record. Durable when it returns.
+ */
+int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, uint64_t restores, const char *by,
+                    const char *note, struct store_record *now, struct error *err) MUST_CHECK;
 
 /* The records of the newest MOST changes, newest first, into RECORDS; returns how many, or -1. */
 int store_history(struct store *store, struct store_record *records, size_t most, struct error *err) MUST_CHECK;

@@ -11,18 +11,24 @@
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* The newest record of VERSION, or null: a new reference. */
-static json_t *record_of(struct control *control, uint64_t version)
+/* The newest record of VERSION; false where the history has none. */
+static bool find_record(struct control *control, uint64_t version, struct store_record *record)
 {
     struct store_record *records = mem_calloc(MOST_HISTORY, sizeof(*records));
     struct error ignored;
-    int count = store_history(control->rollout.store, records, MOST_HISTORY, &ignored);
-    json_t *found = NULL;
-    for (int i = 0; i < count && found == NULL; i++)
-        if (records[i].version == version)
-            found = store_record_to_json(&records[i]);
+    int count = store_history(control->rollout.store, records, MOST_HISTORY, &ignored), at = 0;
+    while (at < count && records[at].version != version)
+        at++;
+    if (at < count)
+        *record = records[at];
     free(records);
-    return found != NULL ? found : json_null();
+    return at < count;
+}
+
+static json_t *record_of(struct control *control, uint64_t version)
+{
+    struct store_record record;
+    return find_record(control, version, &record) ? store_record_to_json(&record) : json_null();
 }
 
 void admin_get_rules(struct httpd_request *request, void *context)
@@ -90,7 +96,7 @@ static void respond_conflict(struct httpd_request *request, const struct store_r
 
 /* What the caller says about the change; free with change_free. */
 struct change {
-    uint64_t expected_epoch;
+    uint64_t expected_epoch, restores;
     struct buf by, note;
 };
 
@@ -119,8 +125,8 @@ static void commit(struct httpd_request *request, struct control *control, const
 {
     struct store_record now;
     struct error err;
-    if (store_put_rules(control->rollout.store, change->expected_epoch, text, buf_str(&change->by).base,
-                        buf_str(&change->note).base, &now, &err) == 0) {
+    if (store_put_rules(control->rollout.store, change->expected_epoch, text, change->restores,
+                        buf_str(&change->by).base, buf_str(&change->note).base, &now, &err) == 0) {
         log_info("rules.put", "epoch %llu, version %llu, by %s", (unsigned long long)now.epoch,
                  (unsigned long long)now.version, now.by);
         control_sync(control);
@@ -153,24 +159,54 @@ void admin_put_rules(struct httpd_request *request, void *context)
     change_free(&change);
 }
 
+/* The version that first had the text of VERSION. */
+static uint64_t origin_of(struct control *control, uint64_t version)
+{
+    struct store_record record;
+    return find_record(control, version, &record) && record.restores != 0 ? record.restores : version;
+}
+
+/* The version before the text of NOW was first put: going back from what a rollback brought leads further back, never
+ * to what it took away. */
+static int version_before(const struct store_record *now, uint64_t *version, struct error *err)
+{
+    uint64_t origin = now->restores != 0 ? now->restores : now->version;
+    if (origin <= 1)
+        return error_set(err, ERROR_INPUT,
+                         "there are no rules before those in force, which first stood in version %llu",
+                         (unsigned long long)origin);
+    *version = origin - 1;
+    return 0;
+}
+
+/* VERSION UINT64_MAX: the one before. */
+static int find_text(struct control *control, const struct change *change, struct store_record *now, uint64_t *version,
+                     struct buf *text, struct error *err)
+{
+    if (store_current(control->rollout.store, now, err) != 0)
+        return -1;
+    if (now->epoch != change->expected_epoch)
+        return error_set(err, ERROR_CONFLICT, "the epoch is %llu by now", (unsigned long long)now->epoch);
+    if (*version == UINT64_MAX && version_before(now, version, err) != 0)
+        return -1;
+    return store_rules(control->rollout.store, *version, text, err);
+}
+
 static void put_back(struct httpd_request *request, struct control *control, struct change *change, uint64_t version)
 {
     struct store_record now;
     struct buf text = {NULL, 0, 0};
     struct error err;
-    int result = store_current(control->rollout.store, &now, &err);
-    if (result == 0 && version == UINT64_MAX)
-        version = now.version > 0 ? now.version - 1 : 0;
-    if (result == 0 && version == 0)
-        result = error_set(&err, ERROR_INPUT, "there is no version before the current one");
-    if (result == 0)
-        result = store_rules(control->rollout.store, version, &text, &err);
-    if (change->note.len == 0)
-        buf_printf(&change->note, "rollback to version %llu", (unsigned long long)version);
-    if (result == 0)
+    if (find_text(control, change, &now, &version, &text, &err) == 0) {
+        change->restores = origin_of(control, version);
+        if (change->note.len == 0)
+            buf_printf(&change->note, "rollback to version %llu", (unsigned long long)version);
         put(request, control, change, buf_str(&text));
-    else
+    } else if (err.code == ERROR_CONFLICT) {
+        respond_conflict(request, &now, &err);
+    } else {
         admin_respond_error(request, &err);
+    }
     buf_free(&text);
 }
 

@@ -190,7 +190,7 @@ static int put_rules(const struct play_plan *plan, struct error *err)
     if (result == 0 && now.epoch == 0)
         result = file_read(path, 64 * 1024 * 1024, &text, err) != 0
                      ? -1
-                     : store_put_rules(store, 0, buf_str(&text), "playground", "the rules to begin with", &now, err);
+                     : store_put_rules(store, 0, buf_str(&text), 0, "playground", "the rules to begin with", &now, err);
     store_close(&store);
     buf_free(&text);
     free(location);

@@ -144,6 +144,19 @@ routes:
         self.assertEqual(gateway.call("POST", "/v1/rules/rollback")[0], 400)
         self.assertEqual([r["epoch"] for r in gateway.get("/v1/rules/history?most=2")["history"]], [5, 4])
 
+    def test_a_rollback_after_a_rollback_goes_further_back_and_never_forward(self):
+        gateway = Gateway(self.stack, "gw")
+        texts = [self.rules(border=border) for border in (50, 40, 30)]
+        for epoch, text in enumerate(texts):
+            self.assert_put(gateway, epoch, text)
+        for epoch, restored in ((3, 2), (4, 1)):
+            status, record = gateway.call("POST", f"/v1/rules/rollback?expected_epoch={epoch}")
+            self.assertEqual((status, record["restores"]), (200, restored))
+            self.assertEqual(gateway.get("/v1/rules")["rules"], texts[restored - 1])
+        status, problem = gateway.call("POST", "/v1/rules/rollback?expected_epoch=5")
+        self.assertEqual(status, 400, problem)
+        self.assertIn("version 1", problem["detail"])
+
     def test_changes_under_load_fail_and_misroute_nothing(self):
         gateways = [Gateway(self.stack, "gw1"), Gateway(self.stack, "gw2")]
         borders = {epoch: 10 + epoch * 4 for epoch in range(1, 21)}

@@ -77,7 +77,7 @@ static struct store_record put(struct store *store, uint64_t expected, const cha
 {
     struct store_record now;
     struct error err = {ERROR_NONE, ""};
-    if (store_put_rules(store, expected, str_of(text), "test", "a note", &now, &err) == -1)
+    if (store_put_rules(store, expected, str_of(text), 0, "test", "a note", &now, &err) == -1)
         fail_msg("%s", err.text);
     return now;
 }
@@ -139,10 +139,10 @@ static void a_stale_expectation_conflicts_and_tells_the_epoch(void **state)
 {
     struct store_record one = put(*state, 0, "one"), now;
     struct error err;
-    assert_int_equal(store_put_rules(*state, 0, STR_LIT("other"), "x", "", &now, &err), -1);
+    assert_int_equal(store_put_rules(*state, 0, STR_LIT("other"), 0, "x", "", &now, &err), -1);
     assert_int_equal(err.code, ERROR_CONFLICT);
     assert_memory_equal(&now, &one, sizeof(now));
-    assert_int_equal(store_put_rules(*state, 2, STR_LIT("other"), "x", "", &now, &err), -1);
+    assert_int_equal(store_put_rules(*state, 2, STR_LIT("other"), 0, "x", "", &now, &err), -1);
     assert_int_equal(err.code, ERROR_CONFLICT);
     assert_int_equal(files_in("rules"), 1);
 }
@@ -154,9 +154,9 @@ static void long_texts_are_cut_between_characters(void **state)
     char name[200];
     memset(name, 'a', sizeof(name));
     memcpy(name + 62, "\xc3\xa9", 3);
-    assert_int_equal(store_put_rules(*state, 0, STR_LIT("x"), name, NULL, &now, &err), 0);
+    assert_int_equal(store_put_rules(*state, 0, STR_LIT("x"), 0, name, NULL, &now, &err), 0);
     assert_int_equal(strlen(now.by), 62);
-    assert_int_equal(store_put_rules(*state, 1, STR_LIT("x"), "\xff", "", &now, &err), -1);
+    assert_int_equal(store_put_rules(*state, 1, STR_LIT("x"), 0, "\xff", "", &now, &err), -1);
     assert_int_equal(err.code, ERROR_INPUT);
     assert_int_equal(epoch_of(*state), 1);
 }
@@ -194,7 +194,7 @@ static void a_garbled_record_is_an_error_that_names_it(void **state)
         assert_int_equal(store_current(*state, &record, &err), -1);
         assert_int_equal(err.code, ERROR_SYSTEM);
         assert_non_null(strstr(err.text, "/current"));
-        assert_int_equal(store_put_rules(*state, 1, STR_LIT("two"), "", "", &record, &err), -1);
+        assert_int_equal(store_put_rules(*state, 1, STR_LIT("two"), 0, "", "", &record, &err), -1);
     }
     assert_int_equal(file_replace(path_of("current"), buf_str(&whole), 0600, &err), 0);
     assert_int_equal(put(*state, 1, "two").epoch, 2);
@@ -227,7 +227,7 @@ static void a_folder_that_goes_and_comes_back_is_followed_again(void **state)
     store_drain(*state);
     assert_int_equal(store_current(*state, &record, &err), -1);
     assert_int_equal(err.code, ERROR_SYSTEM);
-    assert_int_equal(store_put_rules(*state, 1, STR_LIT("x"), "", "", &record, &err), -1);
+    assert_int_equal(store_put_rules(*state, 1, STR_LIT("x"), 0, "", "", &record, &err), -1);
     assert_int_equal(access(folder, F_OK), -1);
 
     assert_int_equal(rename(away, folder), 0);
@@ -270,7 +270,7 @@ static void a_full_disk_leaves_nothing_half_applied(void **state)
         tight = usual;
         tight.rlim_cur = round == 0 ? 8192 : 100;
         setrlimit(RLIMIT_FSIZE, &tight);
-        int result = store_put_rules(*state, 1, text, "", "", &now, &err);
+        int result = store_put_rules(*state, 1, text, 0, "", "", &now, &err);
         setrlimit(RLIMIT_FSIZE, &usual);
         assert_int_equal(result, -1);
         assert_int_equal(err.code, ERROR_SYSTEM);
@@ -306,7 +306,7 @@ static void a_lock_that_somebody_sits_on_is_a_timeout(void **state)
     put(*state, 0, "one");
     int fd = open(path_of("lock"), O_RDWR);
     assert_int_equal(flock(fd, LOCK_EX), 0);
-    assert_int_equal(store_put_rules(*state, 1, STR_LIT("x"), "", "", &now, &err), -1);
+    assert_int_equal(store_put_rules(*state, 1, STR_LIT("x"), 0, "", "", &now, &err), -1);
     assert_int_equal(err.code, ERROR_TIMEOUT);
     assert_int_equal(epoch_of(*state), 1);
     close(fd);
@@ -328,7 +328,7 @@ static int race(int fd)
         if (store_current(store, &now, &err) == -1)
             return 2;
         uint64_t expected = now.epoch;
-        if (store_put_rules(store, expected, str_of(text), "racer", text, &now, &err) == 0) {
+        if (store_put_rules(store, expected, str_of(text), 0, "racer", text, &now, &err) == 0) {
             if (now.epoch != expected + 1 || write(fd, &now.epoch, sizeof(now.epoch)) != sizeof(now.epoch))
                 return 3;
             won++;
