@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "gateway/balance.h"
+#include "gateway/pool.h"
 #include "gateway/response.h"
 
 #define OK "HTTP/1.1 200 OK\r\n"
@@ -285,6 +286,32 @@ static void a_request_tries_a_bounded_number_of_nodes(void **state)
     assert_int_equal(tried.count, BALANCE_TRIED_MAX);
 }
 
+static void where_all_are_out_the_one_tried_longest_ago_is_tried_once_an_interval(void **state)
+{
+    (void)state;
+    struct gateway_config config = {.proxy = {.probe_interval = 500}};
+    struct timers timers = {.loop = NULL};
+    struct pool *pool = pool_create(&config, &timers);
+    for (uint32_t i = 0; i < NODES; i++)
+        nodes[i].id = i * 20; /* far apart: the pool makes room */
+    reset_nodes();
+    nodes[0].reported = true; /* its agent says that it is ill */
+    for (unsigned i = 1; i < NODES; i++) {
+        nodes[i].refused = true;
+        pool_note_refusal(pool, &nodes[i], 1000 + 100 * i);
+    }
+    assert_null(pool_last_resort(pool, list, NODES, 1599));
+    assert_ptr_equal(pool_last_resort(pool, list, NODES, 1600), &nodes[1]);
+    assert_null(pool_last_resort(pool, list, NODES, 1600));
+    assert_ptr_equal(pool_last_resort(pool, list, NODES, 1700), &nodes[2]);
+    assert_ptr_equal(pool_last_resort(pool, list, NODES, 5000), &nodes[3]);
+    assert_ptr_equal(pool_last_resort(pool, list, NODES, 5000), &nodes[1]);
+    nodes[1].reported = nodes[2].reported = nodes[3].reported = true;
+    assert_null(pool_last_resort(pool, list, NODES, 9000));
+    pool_destroy(&pool);
+    assert_null(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +328,7 @@ int main(void)
         cmocka_unit_test(every_usable_node_is_chosen_and_no_other),
         cmocka_unit_test(the_busiest_node_gets_nothing_and_the_idlest_most),
         cmocka_unit_test(a_request_tries_a_bounded_number_of_nodes),
+        cmocka_unit_test(where_all_are_out_the_one_tried_longest_ago_is_tried_once_an_interval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
