@@ -202,17 +202,30 @@ static enum verdict place_sharded(const struct table *table, const struct table_
     return verdict == VERDICT_OK ? settle(table, route, routing, decision) : verdict;
 }
 
+/* The gateway's own collections need no unit of the kind: they are the core's. */
+static enum verdict place_global(const struct table *table, const struct table_route *route, struct str datacenter,
+                                 struct decision *decision)
+{
+    enum verdict verdict = place_local(table, route, datacenter, decision);
+    for (uint32_t i = 0; verdict != VERDICT_OK && i < table->unit_count; i++)
+        if (table->units[i].kind == ZONE_C) {
+            decision->unit = i;
+            verdict = VERDICT_OK;
+        }
+    decision->by = BY_ZONE;
+    if (verdict == VERDICT_OK || route->action != ACTION_ZONE_C)
+        return verdict;
+    decision->unit = table->core_unit != NO_UNIT ? table->core_unit : 0;
+    return VERDICT_OK;
+}
+
 static enum verdict place(const struct table *table, const struct table_route *route, const struct routing *routing,
                           struct decision *decision)
 {
     if (route->zone == ZONE_A || route->zone == ZONE_B)
         return place_sharded(table, route, routing, decision);
-    enum verdict verdict = place_in_core(table, route, BY_ZONE, decision);
-    if (route->zone == ZONE_C && verdict != VERDICT_OK) {
-        decision->unit = 0;
-        return VERDICT_OK;
-    }
-    return verdict;
+    return route->zone == ZONE_C ? place_global(table, route, routing->datacenter, decision)
+                                 : place_in_core(table, route, BY_ZONE, decision);
 }
 
 /* A tester's wish counts where it can be served: by nodes of that colour, or by a queue, which carries it along. */

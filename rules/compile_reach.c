@@ -33,11 +33,11 @@ static void check_unit(struct compiler *compiler, const struct reach *reach, uin
     const struct table_unit *unit = &compiler->table->units[i];
     uint32_t queue = reach->lines[unit->kind][ACTION_QUEUE], proxy = reach->lines[unit->kind][ACTION_PROXY];
     if (queue > 0 && model->brokers == NULL)
-        FAULT(compiler->diags, model->name.at, NULL, "unit %.*s has no brokers, and the route on line %u queues to it",
-              SHOWN(unit->name), queue);
+        WARNING(compiler->diags, model->name.at, "503 until it has",
+                "unit %.*s has no brokers, and the route on line %u queues to it", SHOWN(unit->name), queue);
     if (proxy > 0 && unit->nodes[COLOR_BLUE].count + unit->nodes[COLOR_GREEN].count == 0)
-        FAULT(compiler->diags, model->name.at, NULL, "unit %.*s has no nodes, and the route on line %u proxies to it",
-              SHOWN(unit->name), proxy);
+        WARNING(compiler->diags, model->name.at, "503 until it has",
+                "unit %.*s has no nodes, and the route on line %u proxies to it", SHOWN(unit->name), proxy);
 }
 
 /* Zones without units are complained about once each, at their first route. */

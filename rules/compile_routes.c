@@ -96,8 +96,9 @@ static void fault_misplaced(struct compiler *compiler, struct place at, const ch
 
 static void check_zone_c(struct compiler *compiler, const struct model_route *route)
 {
-    fault_misplaced(compiler, route->action.at, "action",
-                    "routes of zone A, B or core: zone C has an action of its own");
+    if (route->action.value == MODEL_ACTION_QUEUE)
+        FAULT(compiler->diags, route->action.at, NULL,
+              "action: zone C is read; queue to the core, where it is written");
     fault_misplaced(compiler, route->topic.at, "topic", "queue routes");
 }
 
@@ -117,9 +118,8 @@ static void compile_participants(struct building *building, const struct model_r
 static void compile_action(struct building *building, const struct model_route *model, struct table_route *route)
 {
     struct compiler *compiler = building->compiler;
-    route->action = route->zone == ZONE_C                       ? ACTION_ZONE_C
-                    : model->action.value == MODEL_ACTION_QUEUE ? ACTION_QUEUE
-                                                                : ACTION_PROXY;
+    bool queued = model->action.value == MODEL_ACTION_QUEUE, said = model->action.at.line > 0;
+    route->action = route->zone == ZONE_C && (queued || !said) ? ACTION_ZONE_C : queued ? ACTION_QUEUE : ACTION_PROXY;
     if (route->action == ACTION_ZONE_C)
         check_zone_c(compiler, model);
     else if (route->action == ACTION_PROXY)

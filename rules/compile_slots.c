@@ -211,8 +211,8 @@ void compile_slots(struct compiler *compiler)
     uint32_t slots = compiler->table->hash.slots;
     const struct model *model = compiler->model;
     for (uint32_t i = 0; i < model->unit_count; i++)
-        if (model->units[i].slots != NULL && compiler->table->units[i].kind == ZONE_CORE)
-            FAULT(compiler->diags, *model->units[i].slots, NULL, "slots: only A and B units own slots, not the core");
+        if (model->units[i].slots != NULL && compiler->table->units[i].kind > ZONE_B)
+            FAULT(compiler->diags, *model->units[i].slots, NULL, "slots: only A and B units own slots");
     for (enum zone zone = ZONE_A; zone <= ZONE_B && slots > 0; zone++) {
         struct layout *layout = mem_calloc(1, sizeof(*layout));
         layout->compiler = compiler;

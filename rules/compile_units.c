@@ -117,7 +117,7 @@ static void compile_standby(struct building *building)
     else if (other->kind != unit->kind)
         FAULT(diags, standby->at, NULL, "standby: %.*s is of kind %s, and %.*s of kind %s", STR_ARG(other->name),
               zone_name(other->kind), STR_ARG(unit->name), zone_name(unit->kind));
-    else if (str_equal(other->datacenter, unit->datacenter))
+    else if (unit->datacenter.len > 0 && str_equal(other->datacenter, unit->datacenter))
         WARNING(diags, standby->at, NULL, "standby: %.*s stands in %.*s too, and is lost with it", STR_ARG(other->name),
                 SHOWN(unit->datacenter));
 }
@@ -175,7 +175,7 @@ static void compile_unit(struct building *building)
 /* Names, kinds and places of all units come first, since units name one another. */
 static struct table_unit *introduce_units(struct compiler *compiler)
 {
-    static const enum zone kinds[] = {ZONE_A, ZONE_B, ZONE_CORE};
+    static const enum zone kinds[] = {ZONE_A, ZONE_B, ZONE_C, ZONE_CORE};
     const struct model *model = compiler->model;
     struct table_unit *units = compile_alloc(compiler, model->unit_count, sizeof(*units));
     compiler->unit_names = mem_calloc(model->unit_count + 1, sizeof(char *));

@@ -88,9 +88,12 @@ static const struct schema sharding_schema = {"sharding", "sharding", "How a use
 
 #define AT(field) offsetof(struct model_unit, field)
 static const struct schema_key unit_keys[] = {
-    {"kind", SCHEMA_CHOICE, AT(kind), REQUIRED, 0, 0, NULL, CHOICES("A", "B", "core"),
-     "`A`: sharded by user; `B`: the long tail, isolated from A; `core`: work that spans units."},
-    {"datacenter", SCHEMA_TEXT, AT(datacenter), REQUIRED, 0, 0, NULL, NULL, "Where the unit stands."},
+    {"kind", SCHEMA_CHOICE, AT(kind), REQUIRED, 0, 0, NULL, CHOICES("A", "B", "C", "core"),
+     "`A`: sharded by user; `B`: the long tail, isolated from A; `C`: global data, read nearby; `core`: work that "
+     "spans "
+     "units."},
+    {"datacenter", SCHEMA_TEXT, AT(datacenter), OPTIONAL, 0, 0, NULL, NULL,
+     "Where the unit stands: what `on_missing: local` and zone C go by, and standbys should differ in."},
     {"slots", SCHEMA_TEXTS, AT(slots), OPTIONAL, 0, HASH_MAX_SLOTS, NULL, NULL,
      "Slot ranges, inclusive on both ends: `[\"00-33\", \"50\"]`. Every slot is owned by exactly one A unit. B units "
      "list "
@@ -160,10 +163,12 @@ static const struct schema override_schema = {"overrides[]", "an override",
 static const struct schema_key route_keys[] = {
     {"match", SCHEMA_MAPPING, AT(match_mapping), REQUIRED, 0, 0, NULL, NULL, "Which requests."},
     {"zone", SCHEMA_CHOICE, AT(zone), REQUIRED, 0, 0, NULL, CHOICES("A", "B", "C", "core"),
-     "`A` and `B`: the user's unit of that kind; `C`: global data; `core`: the core unit."},
+     "`A` and `B`: the user's unit of that kind; `C`: global data, from the C unit of the gateway's datacentre or else "
+     "the "
+     "first; `core`: the core unit."},
     {"action", SCHEMA_CHOICE, AT(action), OPTIONAL, 0, 0, "proxy", CHOICES("proxy", "queue"),
-     "Forward to an HTTP node of the unit, or store in the unit's broker and answer 202. Zone C has an action of its "
-     "own."},
+     "Forward to an HTTP node of the unit, or store in the unit's broker and answer 202. Zone C without an action: the "
+     "gateway's own collections."},
     {"topic", SCHEMA_TEXT, AT(topic), OPTIONAL, 0, 0, NULL, NULL, "The topic of a queue route."},
     {"participants", SCHEMA_TEXTS, AT(participants), OPTIONAL, 1, ROUTE_MAX_PARTICIPANTS, NULL, NULL,
      "Sources, as in `identity`, of the other users that a queued request touches."},

@@ -53,6 +53,15 @@ class Smoke(harness.StackTest):
         self.broker.restart()
         harness.wait_until(lambda: self.post("1").status == 202, what="the broker to be found again")
 
+    def test_a_unit_without_brokers_and_nodes_answers_503_by_name(self):
+        gateway = self.stack.gateway(wait=False)
+        harness.wait_until(lambda: gateway.epoch() >= 0, what="the admin listener")
+        self.stack.put_rules(gateway, harness.rules({"RZ01": {"kind": "A", "slots": ["00-99"]}}))
+        for method, path, problem in (("POST", "/pay/1", "broker-unavailable"), ("GET", "/echo/1", "node-unavailable")):
+            answer = harness.request(gateway.port, method, path, {"X-User-Id": "1"})
+            self.assertEqual((answer.status, answer.json()["type"]), (503, "urn:ldcgate:problem:" + problem))
+            self.assertEqual((answer.headers["ldc-unit"], answer.headers["retry-after"]), ("RZ01", "1"))
+
 
 if __name__ == "__main__":
     unittest.main()
