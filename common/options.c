@@ -277,13 +277,14 @@ static void load_mapping(struct loading *loading, const struct yaml_node *mappin
     buf_free(&name);
 }
 
-static void load_text(struct loading *loading, struct str text)
+/* False where TEXT is no YAML: then nobody can tell what it would have given. */
+static bool load_text(struct loading *loading, struct str text)
 {
     if (text.len == 0)
-        return;
+        return true;
     struct yaml_doc *doc = yaml_doc_parse(text.base, text.len, loading->diags);
     if (doc == NULL)
-        return;
+        return false;
     const struct yaml_node *root = yaml_doc_root(doc);
     if (root->kind == YAML_MAPPING)
         load_mapping(loading, root, (struct str){"", 0});
@@ -291,6 +292,7 @@ static void load_text(struct loading *loading, struct str text)
         diag_add(loading->diags, DIAG_ERROR, root->line, root->column, NULL, "a mapping is expected, not %s",
                  yaml_kind_name(root->kind));
     yaml_doc_destroy(&doc);
+    return true;
 }
 
 static void load_override(struct loading *loading, const char *override)
@@ -308,12 +310,13 @@ static void load_override(struct loading *loading, const char *override)
         set(loading, option, value, 0, 0);
 }
 
-static void load_preset(struct loading *loading, const struct option *option)
+static void load_preset(struct loading *loading, const struct option *option, bool text_is_known)
 {
     struct error err;
-    if (option->preset == NULL)
-        diag_add(loading->diags, DIAG_ERROR, 0, 0, NULL, "%s must be given", option->name);
-    else
+    if (option->preset == NULL && text_is_known)
+        diag_add(loading->diags, DIAG_ERROR, 0, 0, "in the file, or by --set NAME=VALUE", "%s must be given",
+                 option->name);
+    else if (option->preset != NULL)
         INVARIANT(option->set(option, str_of(option->preset), loading->config + option->offset, &err) == 0);
 }
 
@@ -322,12 +325,12 @@ int options_load(const struct option *table, size_t count, void *config, struct 
 {
     size_t before = diags->errors;
     struct loading loading = {table, count, config, mem_calloc(count, sizeof(bool)), diags};
-    load_text(&loading, text);
+    bool text_is_known = load_text(&loading, text);
     for (; overrides != NULL && *overrides != NULL; overrides++)
         load_override(&loading, *overrides);
     for (size_t i = 0; i < count; i++)
         if (!loading.given[i])
-            load_preset(&loading, &table[i]);
+            load_preset(&loading, &table[i], text_is_known);
     free(loading.given);
     return diags->errors == before ? 0 : -1;
 }

@@ -75,7 +75,7 @@ int store_rules(struct store *store, uint64_t version, struct buf *text, struct 
     if (store_current(store, &current, err) == -1)
         return -1;
     if (version == 0 || version > current.version)
-        return error_set(err, ERROR_INPUT, "the store has no rules of version %llu", (unsigned long long)version);
+        return error_set(err, ERROR_REFUSED, "the store has no rules of version %llu", (unsigned long long)version);
     size_t before = text->len;
     if (store->backend->rules(store->state, version, text, err) == -1)
         return -1;

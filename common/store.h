@@ -47,7 +47,8 @@ void store_close(struct store **store);
 /* The current record; epoch 0 where no rules were ever put. */
 int store_current(struct store *store, struct store_record *record, struct error *err) MUST_CHECK;
 
-/* The text of a version, appended to TEXT. Its hash is checked against the record's where it is the current one. */
+/* The text of a version, appended to TEXT; ERROR_REFUSED where there is none of that number. Its hash is checked
+ * against the record's where it is the current one. */
 int store_rules(struct store *store, uint64_t version, struct buf *text, struct error *err) MUST_CHECK;
 
 /* Puts RULES as a new version, if the current epoch is still EXPECTED_EPOCH: ERROR_CONFLICT otherwise, with *now

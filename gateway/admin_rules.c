@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/diag_json.h"
 #include "common/log.h"
 #include "common/store_json.h"
 #include "gateway/admin.h"
-#include "common/diag_json.h"
 
 #define MOST_HISTORY 100000
 

@@ -260,8 +260,12 @@ static int serve(struct control *control)
         log_error("gateway.start", "%s", err.text);
         return EXIT_FAILURE;
     }
-    log_info("gateway.ready", "%s serves epoch %llu with %u threads", control->gateway->name,
-             (unsigned long long)control->rollout.record.epoch, control->gateway->worker_count);
+    if (control->rollout.record.epoch > 0)
+        log_info("gateway.ready", "%s serves epoch %llu with %u threads", control->gateway->name,
+                 (unsigned long long)control->rollout.record.epoch, control->gateway->worker_count);
+    else
+        log_warning("gateway.ready", "%s listens, and answers 503 until rules are applied (`ldcctl rules apply FILE`)",
+                    control->gateway->name);
     sd_notify(0, "READY=1");
     return sd_event_loop(control->loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -27,6 +27,7 @@ struct command {
     const char *config_path;
     const char **overrides; /* NULL-terminated */
     size_t override_count;
+    const char *misused; /* the argument that is unknown, or lacks its value */
     int (*run)(const struct command *command);
 };
 
@@ -148,8 +149,10 @@ static bool parse(int argc, char **argv, struct command *command)
             command->config_path = argv[++i];
         else if (strcmp(argv[i], "--set") == 0 && valued)
             command->overrides[command->override_count++] = argv[++i];
-        else if (!take_action(command, argv[i]))
+        else if (!take_action(command, argv[i])) {
+            command->misused = argv[i];
             return false;
+        }
     }
     return true;
 }
@@ -170,7 +173,10 @@ int main(int argc, char **argv)
     if (parse(argc, argv, &command))
         status = command.run(&command);
     else
-        fprintf(stderr, "usage: ldc-gateway [--config FILE] [--set NAME=VALUE]... (--help tells more)\n");
+        fprintf(stderr,
+                "ldc-gateway: '%s' is unknown, or lacks its value\n"
+                "usage: ldc-gateway [--config FILE] [--set NAME=VALUE]... (--help tells more)\n",
+                command.misused);
     free(command.overrides);
     return status;
 }

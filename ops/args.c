@@ -180,7 +180,7 @@ static size_t distance(struct str a, struct str b)
 struct str args_nearest(struct str word, const struct str *names, size_t count)
 {
     struct str nearest = {NULL, 0};
-    size_t best = word.len / 3 + 2;
+    size_t best = word.len / 3 + (word.len > 3 ? 2 : 1);
     for (size_t i = 0; i < count && word.len <= NAME_MAX_LEN; i++) {
         size_t steps = names[i].len <= NAME_MAX_LEN ? distance(word, names[i]) : best;
         if (steps < best) {

@@ -117,16 +117,17 @@ void deployment_free(struct deployment *deployment)
     *deployment = (struct deployment){0};
 }
 
-static int refused(long status, const json_t *problem, const char *url, struct error *err)
+static int refused(long status, const json_t *problem, const char *url, bool token_given, struct error *err)
 {
     const char *detail = ctl_text(problem, "detail");
+    if (status == 401)
+        return error_set(err, ERROR_REFUSED, "%s wants %s token: name its file by --token-file or LDC_TOKEN_FILE", url,
+                         token_given ? "another" : "a");
     if (!*detail)
         detail = ctl_text(problem, "title");
     enum error_code code = status == 409 ? ERROR_CONFLICT : ERROR_REFUSED;
     if (*detail)
         return error_set(err, code, "%s (%ld from %s)", detail, status, url);
-    if (status == 401)
-        return error_set(err, code, "%s wants another token: name its file by --token-file", url);
     return error_set(err, code, "%s answered %ld", url, status);
 }
 
@@ -156,7 +157,7 @@ int deployment_ask(struct deployment *deployment, const char *method, const char
         const char *url = deployment->urls[deployment->first];
         long status = ask_one(deployment, url, method, target, body, answer, err);
         if (status > 0)
-            return status >= 200 && status < 300 ? 0 : refused(status, *answer, url, err);
+            return status >= 200 && status < 300 ? 0 : refused(status, *answer, url, deployment->token != NULL, err);
         /* Who took a change in but did not answer may have made it: it is not asked for twice. */
         if (err->code != ERROR_UNREACHABLE && strcmp(method, "GET") != 0)
             return -1;

@@ -68,17 +68,25 @@ static void print_wrapped(FILE *out, const char *indent, const char *text)
     }
 }
 
+static void print_synopsis(FILE *out, const struct ctl_verb *verb)
+{
+    fprintf(out, "%s%s%s\n", verb->name, *verb->usage ? " " : "", verb->usage);
+}
+
 static void print_usage(FILE *out, const struct ctl_verb *verb)
 {
-    fprintf(out, "usage: ldcctl %s %s\n", verb->name, verb->usage);
+    fprintf(out, "usage: ldcctl ");
+    print_synopsis(out, verb);
     print_wrapped(out, "  ", verb->doc);
 }
 
 static void print_help(FILE *out)
 {
     fputs("usage: ldcctl VERB [ARGUMENTS]\n\n", out);
-    for (size_t i = 0; i < COUNT_OF(verbs); i++)
-        fprintf(out, "  %s%s%s\n", verbs[i].name, *verbs[i].usage ? " " : "", verbs[i].usage);
+    for (size_t i = 0; i < COUNT_OF(verbs); i++) {
+        fputs("  ", out);
+        print_synopsis(out, &verbs[i]);
+    }
     fputs("\nEverywhere:\n"
           "  --dir DIR          a playground's folder; ~/.ldcgate/playground where nothing else is said\n"
           "  --gateway URL      admin URLs of one or more gateways, with commas; or LDC_GATEWAY\n"
@@ -137,8 +145,10 @@ static enum ctl_exit unknown_verb(int argc, char *const *argv)
         fprintf(stderr, "; did you mean '%.*s'?", STR_ARG(nearest));
     fputs("\n", stderr);
     for (size_t i = 0; i < COUNT_OF(verbs); i++)
-        if (str_starts(names[i], str_of(argv[0])))
-            fprintf(stderr, "  %s %s\n", verbs[i].name, verbs[i].usage);
+        if (str_starts(names[i], str_of(argv[0]))) {
+            fputs("  ", stderr);
+            print_synopsis(stderr, &verbs[i]);
+        }
     fputs("`ldcctl --help` lists all verbs.\n", stderr);
     return CTL_USAGE;
 }

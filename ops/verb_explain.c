@@ -51,6 +51,14 @@ static void print_value(const char *key, const json_t *value)
     free(text);
 }
 
+/* A gateway of another version may know verdicts that this program does not. */
+static void print_meaning(const char *name)
+{
+    for (enum verdict verdict = 0; verdict < VERDICT_COUNT; verdict++)
+        if (strcmp(verdict_info(verdict)->name, name) == 0)
+            printf("%-9s %s\n", "meaning", verdict_info(verdict)->title);
+}
+
 static enum ctl_exit explain_one(const struct ctl *ctl, struct explaining *explaining, const char *user)
 {
     struct error err = {0};
@@ -64,6 +72,8 @@ static enum ctl_exit explain_one(const struct ctl *ctl, struct explaining *expla
     }
     for (void *at = json_object_iter(answer); at != NULL; at = json_object_iter_next(answer, at))
         print_value(json_object_iter_key(at), json_object_iter_value(at));
+    if (!routed)
+        print_meaning(ctl_text(answer, "verdict"));
     json_decref(answer);
     return routed ? CTL_DONE : CTL_FAILED;
 }

@@ -338,8 +338,11 @@ static int serve(struct agent *agent)
         log_error("agent.start", "%s", err.text);
         return EXIT_FAILURE;
     }
-    log_info("agent.ready", "%s delivers what is in the streams of %s, by epoch %lu", agent->name, agent->config.unit,
-             (unsigned long)agent->rules.record.epoch);
+    if (agent->rules.record.epoch > 0)
+        log_info("agent.ready", "%s delivers what is in the streams of %s, by epoch %lu", agent->name,
+                 agent->config.unit, (unsigned long)agent->rules.record.epoch);
+    else
+        log_warning("agent.ready", "%s waits for the first rules (`ldcctl rules apply FILE`)", agent->name);
     sd_notify(0, "READY=1");
     return sd_event_loop(agent->loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -82,7 +82,8 @@ int main(int argc, char **argv)
     int (*run)(const char *path, const char *const *overrides) = agent_run;
     int status = -1;
     size_t count = 0;
-    for (int i = 1; i < argc && status == -1; i++) {
+    int i;
+    for (i = 1; i < argc && status == -1; i++) {
         bool valued = i + 1 < argc;
         if (strcmp(argv[i], "--config") == 0 && valued)
             path = argv[++i];
@@ -94,7 +95,10 @@ int main(int argc, char **argv)
             status = print_paper(argv[i]) ? EXIT_SUCCESS : EXIT_USAGE;
     }
     if (status == EXIT_USAGE)
-        fprintf(stderr, "usage: ldc-agent [--config FILE] [--set NAME=VALUE]... (--help tells more)\n");
+        fprintf(stderr,
+                "ldc-agent: '%s' is unknown, or lacks its value\n"
+                "usage: ldc-agent [--config FILE] [--set NAME=VALUE]... (--help tells more)\n",
+                argv[i - 1]);
     if (status == -1)
         status = run(path, overrides);
     free(overrides);

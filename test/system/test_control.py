@@ -140,7 +140,7 @@ routes:
         self.assertEqual(gateway.get("/v1/rules?version=3")["record"]["epoch"], 3)
         status, problem = gateway.call("POST", "/v1/rules/rollback?expected_epoch=4")
         self.assertEqual((status, problem["epoch"]), (409, 5))
-        self.assertEqual(gateway.call("POST", "/v1/rules/rollback?expected_epoch=5&version=9")[0], 400)
+        self.assertEqual(gateway.call("POST", "/v1/rules/rollback?expected_epoch=5&version=9")[0], 404)
         self.assertEqual(gateway.call("POST", "/v1/rules/rollback")[0], 400)
         self.assertEqual([r["epoch"] for r in gateway.get("/v1/rules/history?most=2")["history"]], [5, 4])
 

@@ -108,7 +108,7 @@ static void an_empty_store_is_at_epoch_zero(void **state)
     struct buf text = {NULL, 0, 0};
     assert_int_equal(store_rules(*state, 0, &text, &err), -1);
     assert_int_equal(store_rules(*state, 1, &text, &err), -1);
-    assert_int_equal(err.code, ERROR_INPUT);
+    assert_int_equal(err.code, ERROR_REFUSED);
 }
 
 static void versions_are_kept_with_their_history(void **state)
