@@ -125,10 +125,9 @@ static void drop(struct broker *broker, const char *fault)
         return;
     enter(broker);
     broker->context = NULL;
-    context->data = NULL; /* its disconnect callback is no news to us */
-    broker->state = broker->state == BROKER_READY ? BROKER_GREETING : broker->state; /* takes no commands any more */
+    context->data = NULL;            /* its disconnect callback is no news to us */
+    broker->state = BROKER_GREETING; /* takes no commands any more, and nobody is told before all are called back */
     redisAsyncFree(context);
-    broker->state = broker->state == BROKER_DOWN ? BROKER_DOWN : BROKER_GREETING;
     go_down(broker);
     leave(broker);
 }

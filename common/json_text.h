@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON strings for those who write lines by hand because they write many: logs and the access log. Whoever builds or
- * reads documents uses jansson.
+ * JSON strings for those who write by hand because they write many: logs, the access log, problem documents. Whoever
+ * builds or reads documents uses jansson.
  */
 #ifndef COMMON_JSON_TEXT_H
 #define COMMON_JSON_TEXT_H

@@ -6,6 +6,13 @@ static int hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
 }
 
+int percent_byte(struct str text, size_t at)
+{
+    int high = at + 2 < text.len ? hex_digit(text.base[at + 1]) : -1;
+    int low = high >= 0 ? hex_digit(text.base[at + 2]) : -1;
+    return low >= 0 ? high << 4 | low : -1;
+}
+
 bool percent_decode(struct str text, bool plus_is_space, struct buf *out)
 {
     out->len = 0;
@@ -13,11 +20,10 @@ bool percent_decode(struct str text, bool plus_is_space, struct buf *out)
     for (size_t i = 0; i < text.len; i++) {
         char c = text.base[i];
         if (c == '%') {
-            int high = i + 2 < text.len ? hex_digit(text.base[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(text.base[i + 2]) : -1;
-            if (low < 0 || high + low == 0)
+            int byte = percent_byte(text, i);
+            if (byte <= 0)
                 return false;
-            c = (char)(high << 4 | low);
+            c = (char)byte;
             i += 2;
         } else if (c == '+' && plus_is_space)
             c = ' ';

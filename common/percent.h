@@ -7,6 +7,9 @@
 
 #include "common/str.h"
 
+/* The byte that the escape at TEXT[AT] ("%41") stands for, or -1 where it is malformed. */
+int percent_byte(struct str text, size_t at);
+
 /* TEXT decoded into OUT (cleared first). False for a broken escape or a decoded NUL. */
 bool percent_decode(struct str text, bool plus_is_space, struct buf *out);
 

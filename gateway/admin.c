@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/http_status.h"
 #include "common/json_text.h"
 #include "common/store_backend.h"
 #include "common/store_json.h"
@@ -17,23 +16,7 @@
 #define MOST_MEMBERS 1024
 #define MOST_USERS   1024
 
-struct admin {
-    struct httpd *httpd;
-    const char *listen; /* borrowed from the configuration */
-};
-
 /* --- answers ------------------------------------------------------------------------------------------------------ */
-
-void admin_respond(struct httpd_request *request, int status, json_t *json)
-{
-    char *text = json_dumps(json, JSON_COMPACT);
-    struct buf body = {NULL, 0, 0};
-    buf_printf(&body, "%s\n", text ? text : "null");
-    httpd_respond(request, status, status < 400 ? "application/json" : "application/problem+json", buf_str(&body));
-    buf_free(&body);
-    free(text);
-    json_decref(json);
-}
 
 void admin_respond_error(struct httpd_request *request, const struct error *err)
 {
@@ -66,12 +49,6 @@ bool admin_query_number(struct httpd_request *request, const char *name, uint64_
 
 /* --- the small resources ------------------------------------------------------------------------------------------ */
 
-static void get_health(struct httpd_request *request, void *context)
-{
-    (void)context;
-    httpd_respond(request, 200, "text/plain", STR_LIT("ok\n"));
-}
-
 static void get_members(struct httpd_request *request, void *context)
 {
     struct control *control = context;
@@ -84,7 +61,7 @@ static void get_members(struct httpd_request *request, void *context)
     if (count == -1)
         admin_respond_error(request, &err);
     else
-        admin_respond(request, 200, json_pack("{s:O}", "members", list));
+        httpd_admin_respond(request, 200, json_pack("{s:O}", "members", list));
     json_decref(list);
     free(members);
 }
@@ -114,21 +91,11 @@ static void get_explain(struct httpd_request *request, void *context)
     buf_free(&out);
 }
 
-static void add_option(const struct option *option, struct str value, void *arg)
-{
-    json_array_append_new(arg, json_pack("{s:s,s:s%,s:s,s:b,s:s}", "name", option->name, "value",
-                                         value.len > 0 ? value.base : "", value.len, "default",
-                                         option->preset ? option->preset : "", "reloadable", option->reloadable, "doc",
-                                         option->doc));
-}
-
 static void get_config(struct httpd_request *request, void *context)
 {
     const struct control *control = context;
-    json_t *options = json_array();
-    options_each(gateway_options, gateway_option_count, &control->gateway->config, add_option, options);
-    admin_respond(request, 200,
-                  json_pack("{s:s,s:o}", "file", control->config_path ? control->config_path : "", "options", options));
+    httpd_admin_respond_config(request, control->config_path, gateway_options, gateway_option_count,
+                               &control->gateway->config);
 }
 
 /* --- traffic ------------------------------------------------------------------------------------------------------ */
@@ -185,7 +152,7 @@ static void get_traffic(struct httpd_request *request, void *context)
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 static const struct httpd_route routes[] = {
-    {"GET", "/healthz", get_health, true, "200 while the process lives."},
+    {"GET", "/healthz", httpd_admin_health, true, "200 while the process lives."},
     {"GET", "/readyz", admin_get_ready, true,
      "200 while this gateway has rules and listens and does not drain, 503 otherwise; with the store's state."},
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
@@ -216,13 +183,10 @@ static const struct httpd_route routes[] = {
 
 void admin_document(struct buf *out)
 {
-    buf_printf(out, "| Method | Path | Token | What it gives |\n|---|---|---|---|\n");
-    for (size_t i = 0; i < COUNT_OF(routes); i++)
-        buf_printf(out, "| %s | `%s` | %s | %s |\n", routes[i].method, routes[i].path, routes[i].open ? "no" : "yes",
-                   routes[i].doc);
+    httpd_admin_document(routes, COUNT_OF(routes), out);
 }
 
-struct admin *admin_create(struct control *control, struct error *err)
+struct httpd *admin_create(struct control *control, struct error *err)
 {
     struct httpd_config config = {.listen = control->gateway->config.admin.listen,
                                   .token = control->admin_token,
@@ -230,38 +194,5 @@ struct admin *admin_create(struct control *control, struct error *err)
                                   .route_count = COUNT_OF(routes),
                                   .context = control,
                                   .most_body = STORE_RULES_MOST};
-    struct httpd *httpd = httpd_create(control->loop, &config, err);
-    if (httpd == NULL)
-        return NULL;
-    struct admin *admin = mem_calloc(1, sizeof(*admin));
-    *admin = (struct admin){httpd, config.listen};
-    return admin;
-}
-
-void admin_destroy(struct admin **admin)
-{
-    if (*admin == NULL)
-        return;
-    httpd_destroy(&(*admin)->httpd);
-    free(*admin);
-    *admin = NULL;
-}
-
-unsigned admin_port(const struct admin *admin)
-{
-    return httpd_port(admin->httpd);
-}
-
-void admin_url(const struct admin *admin, const char *host, char *url, size_t size)
-{
-    struct str listen = str_of(admin->listen);
-    if (str_starts(listen, STR_LIT("unix:"))) {
-        snprintf(url, size, "%s", admin->listen);
-        return;
-    }
-    const char *colon = strrchr(admin->listen, ':');
-    struct str address = {listen.base, colon ? (size_t)(colon - listen.base) : listen.len};
-    if (str_equal(address, STR_LIT("0.0.0.0")) || str_equal(address, STR_LIT("[::]")))
-        address = str_of(host);
-    snprintf(url, size, "http://%.*s:%u", STR_ARG(address), admin_port(admin));
+    return httpd_admin_create(control->loop, &config, err);
 }

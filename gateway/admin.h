@@ -6,20 +6,11 @@
 #ifndef GATEWAY_ADMIN_H
 #define GATEWAY_ADMIN_H
 
-#include <jansson.h>
-
-#include "common/httpd.h"
+#include "common/httpd_admin.h"
 #include "gateway/control.h"
 
-struct admin;
-
-struct admin *admin_create(struct control *control, struct error *err) MUST_CHECK;
-void admin_destroy(struct admin **admin);
-unsigned admin_port(const struct admin *admin); /* 0 on a unix socket */
-
-/* The base URL at which others find this listener, into URL of SIZE bytes. HOST stands for an address that means all.
- */
-void admin_url(const struct admin *admin, const char *host, char *url, size_t size);
+/* NULL with *err; the caller owns it, and ends it with httpd_destroy(). */
+struct httpd *admin_create(struct control *control, struct error *err) MUST_CHECK;
 
 /* The Markdown tables of docs/ADMIN.md and docs/METRICS.md. */
 void admin_document(struct buf *out);
@@ -27,8 +18,6 @@ void admin_document_metrics(struct buf *out);
 
 /* For the handlers, which get the struct control as their context. */
 
-/* Takes over JSON. */
-void admin_respond(struct httpd_request *request, int status, json_t *json);
 /* A problem document for ERR: 409, 422, 503 ... by its code. */
 void admin_respond_error(struct httpd_request *request, const struct error *err);
 

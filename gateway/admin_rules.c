@@ -45,10 +45,10 @@ void admin_get_rules(struct httpd_request *request, void *context)
     if (result == -1)
         admin_respond_error(request, &err);
     else
-        admin_respond(request, 200,
-                      json_pack("{s:o,s:s%}", "record",
-                                in_force ? store_record_to_json(&rollout->record) : record_of(control, version),
-                                "rules", buf_str(&text).base, text.len));
+        httpd_admin_respond(request, 200,
+                            json_pack("{s:o,s:s%}", "record",
+                                      in_force ? store_record_to_json(&rollout->record) : record_of(control, version),
+                                      "rules", buf_str(&text).base, text.len));
     buf_free(&text);
 }
 
@@ -68,7 +68,7 @@ void admin_get_history(struct httpd_request *request, void *context)
     if (count == -1)
         admin_respond_error(request, &err);
     else
-        admin_respond(request, 200, json_pack("{s:O}", "history", list));
+        httpd_admin_respond(request, 200, json_pack("{s:O}", "history", list));
     json_decref(list);
     free(records);
 }
@@ -80,18 +80,18 @@ static void respond_invalid(struct httpd_request *request, struct diag_list *dia
     char detail[80];
     snprintf(detail, sizeof(detail), "The rules have %zu fault%s; nothing was changed.", diags->errors,
              diags->errors == 1 ? "" : "s");
-    admin_respond(request, 422,
-                  json_pack("{s:s,s:s,s:i,s:s,s:o}", "type", "urn:ldcgate:problem:rules-invalid", "title",
-                            "The rules are faulty", "status", 422, "detail", detail, "diagnostics",
-                            diag_to_json(diags)));
+    httpd_admin_respond(request, 422,
+                        json_pack("{s:s,s:s,s:i,s:s,s:o}", "type", "urn:ldcgate:problem:rules-invalid", "title",
+                                  "The rules are faulty", "status", 422, "detail", detail, "diagnostics",
+                                  diag_to_json(diags)));
 }
 
 static void respond_conflict(struct httpd_request *request, const struct store_record *now, const struct error *err)
 {
-    admin_respond(request, 409,
-                  json_pack("{s:s,s:s,s:i,s:s,s:I,s:o}", "type", "urn:ldcgate:problem:conflict", "title",
-                            "Somebody else changed the rules first", "status", 409, "detail", err->text, "epoch",
-                            (json_int_t)now->epoch, "record", store_record_to_json(now)));
+    httpd_admin_respond(request, 409,
+                        json_pack("{s:s,s:s,s:i,s:s,s:I,s:o}", "type", "urn:ldcgate:problem:conflict", "title",
+                                  "Somebody else changed the rules first", "status", 409, "detail", err->text, "epoch",
+                                  (json_int_t)now->epoch, "record", store_record_to_json(now)));
 }
 
 /* What the caller says about the change; free with change_free. */
@@ -132,7 +132,7 @@ static void commit(struct httpd_request *request, struct control *control, const
         control_sync(control);
         json_t *record = store_record_to_json(&now);
         json_object_set_new(record, "diagnostics", diag_to_json(diags));
-        admin_respond(request, 200, record);
+        httpd_admin_respond(request, 200, record);
     } else if (err.code == ERROR_CONFLICT) {
         respond_conflict(request, &now, &err);
     } else {

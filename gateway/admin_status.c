@@ -227,5 +227,5 @@ void admin_get_status(struct httpd_request *request, void *context)
     json_object_set_new(status, "requests", requests_of(control));
     json_object_set_new(status, "units", units_of(control, agents));
     json_object_set_new(status, "agents", agents);
-    admin_respond(request, 200, status);
+    httpd_admin_respond(request, 200, status);
 }

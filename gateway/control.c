@@ -170,7 +170,7 @@ static void introduce(struct control *control)
     struct gateway *gateway = control->gateway;
     char host[48] = "";
     gethostname(host, sizeof(host) - 1);
-    unsigned port = admin_port(control->admin);
+    unsigned port = httpd_port(control->admin);
     if (gateway->config.name != NULL)
         snprintf(gateway->name, sizeof(gateway->name), "%s", gateway->config.name);
     else
@@ -180,7 +180,7 @@ static void introduce(struct control *control)
     snprintf(self->name, sizeof(self->name), "%s", gateway->name);
     snprintf(self->datacenter, sizeof(self->datacenter), "%s",
              gateway->config.datacenter ? gateway->config.datacenter : "");
-    admin_url(control->admin, host, self->admin, sizeof(self->admin));
+    httpd_admin_url(control->admin, gateway->config.admin.listen, host, self->admin, sizeof(self->admin));
 }
 
 static int add_sources(struct control *control)
@@ -219,7 +219,7 @@ static int start(struct control *control, struct error *err)
 static void stop(struct control *control)
 {
     struct gateway *gateway = control->gateway;
-    admin_destroy(&control->admin);
+    httpd_destroy(&control->admin);
     follow_destroy(&control->follow);
     probes_destroy(&control->probes);
     workers_stop(gateway);

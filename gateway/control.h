@@ -16,7 +16,7 @@
 #include "gateway/gateway.h"
 #include "gateway/rollout.h"
 
-struct admin;
+struct httpd;
 struct follow;
 struct probes;
 
@@ -29,7 +29,7 @@ struct control {
     struct control_stats stats;
     struct rollout rollout;
     struct view *followed; /* borrowed: the view that `follow` and `probes` know */
-    struct admin *admin;
+    struct httpd *admin;
     struct follow *follow;
     struct probes *probes;
     char *admin_token, *agents_token; /* NULL: none */

@@ -5,22 +5,10 @@
 #include <stdio.h>
 
 #include "common/http_status.h"
+#include "common/json_text.h"
 #include "gateway/gateway.h"
 
 #define RETRY_AFTER "1" /* seconds: failover and reconnects are faster than HTTP can say */
-
-static void append_json_text(struct buf *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c < 0x20)
-            buf_printf(out, "\\u%04x", c);
-        else
-            buf_append(out, text, 1);
-    }
-}
 
 static void append_problem(struct buf *out, enum verdict verdict, const char *detail, const struct exchange *exchange)
 {
@@ -28,9 +16,8 @@ static void append_problem(struct buf *out, enum verdict verdict, const char *de
     buf_printf(out, "{\"type\":\"urn:ldcgate:problem:%s\",\"title\":\"%s\",\"status\":%d", info->name, info->title,
                info->status);
     if (detail != NULL && detail[0] != '\0') {
-        buf_append_str(out, STR_LIT(",\"detail\":\""));
-        append_json_text(out, detail);
-        buf_append(out, "\"", 1);
+        buf_append_str(out, STR_LIT(",\"detail\":"));
+        json_append_text(out, str_of(detail));
     }
     if (exchange != NULL && exchange->rules != NULL)
         buf_printf(out, ",\"unit\":\"%.*s\"", STR_ARG(exchange->rules->name));

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common/clock.h"
+#include "common/percent.h"
 
 #define USER_MOST 256 /* bytes of a user ID */
 
@@ -26,22 +27,6 @@ static enum verdict twice(struct identity *identity, const struct source *source
     return fault(identity, VERDICT_BAD_REQUEST, "The request has more than one value for %.*s", STR_ARG(source->text));
 }
 
-/* The byte that the escape at TEXT[AT] stands for, or -1 where it is malformed. */
-static int unescape(struct str text, size_t at)
-{
-    int value = 0;
-    if (at + 2 >= text.len)
-        return -1;
-    for (size_t i = at + 1; i <= at + 2; i++) {
-        unsigned char c = (unsigned char)text.base[i], letter = c | 0x20;
-        int digit = c >= '0' && c <= '9' ? c - '0' : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-        if (digit < 0)
-            return -1;
-        value = value << 4 | digit;
-    }
-    return value;
-}
-
 static bool is_dots(unsigned dots, size_t len)
 {
     return dots == len && (len == 1 || len == 2);
@@ -53,7 +38,7 @@ bool identity_path_plain(struct str path)
     size_t len = 0;
     for (size_t i = 0; i < path.len; i++) {
         int c = (unsigned char)path.base[i];
-        if (c == '%' && (c = unescape(path, i)) >= 0)
+        if (c == '%' && (c = percent_byte(path, i)) >= 0)
             i += 2;
         if (c <= 0)
             return false;
@@ -78,7 +63,7 @@ static struct str decode(h2o_req_t *req, struct str text, bool query)
     for (size_t i = 0; i < text.len; i++) {
         char c = text.base[i];
         if (c == '%') {
-            int byte = unescape(text, i);
+            int byte = percent_byte(text, i);
             if (byte < 0)
                 return (struct str){NULL, 0};
             c = (char)byte;

@@ -258,7 +258,7 @@ static void introduce(struct agent *agent)
     snprintf(self->unit, sizeof(self->unit), "%s", agent->config.unit);
     snprintf(self->datacenter, sizeof(self->datacenter), "%s",
              agent->config.datacenter ? agent->config.datacenter : "");
-    admin_url(agent->admin, host, self->admin, sizeof(self->admin));
+    httpd_admin_url(agent->admin, agent->config.admin.listen, host, self->admin, sizeof(self->admin));
 }
 
 static void create_parts(struct agent *agent)
@@ -314,7 +314,7 @@ static int start(struct agent *agent, struct error *err)
 
 static void stop(struct agent *agent)
 {
-    admin_destroy(&agent->admin);
+    httpd_destroy(&agent->admin);
     inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
     delivery_destroy(&agent->delivery);
     nodes_destroy(&agent->nodes);

@@ -14,7 +14,7 @@
 #include "unit-agent/nodes.h"
 #include "unit-agent/rules_follow.h"
 
-struct admin;
+struct httpd;
 struct health;
 
 struct agent {
@@ -30,7 +30,7 @@ struct agent {
     struct delivery *delivery;
     struct inbox *inbox;
     struct health *health;
-    struct admin *admin;
+    struct httpd *admin;
     struct store_member self;
     sd_event_source *tick, *ending;
     char register_fault[480]; /* "" while the store lists this agent */
