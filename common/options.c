@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/options.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/file.h"
 #include "common/invariant.h"
 #include "common/yaml_doc.h"
+
+#define FILE_MOST ((size_t)4 << 20)
 
 struct suffix {
     const char *text;
@@ -333,6 +337,29 @@ int options_load(const struct option *table, size_t count, void *config, struct 
             load_preset(&loading, &table[i], text_is_known);
     free(loading.given);
     return diags->errors == before ? 0 : -1;
+}
+
+int options_load_file(const struct option *table, size_t count, void *config, const char *path,
+                      const char *const *overrides, struct diag_list *diags)
+{
+    struct buf text = {NULL, 0, 0};
+    struct error err;
+    int result = -1;
+    if (path != NULL && file_read(path, FILE_MOST, &text, &err) != 0)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
+    else
+        result = options_load(table, count, config, buf_str(&text), overrides, diags);
+    buf_free(&text);
+    return result;
+}
+
+bool option_is_name(const char *name, const char *more, size_t most)
+{
+    size_t len = 0;
+    for (; name != NULL && name[len] != '\0'; len++)
+        if (!isalnum((unsigned char)name[len]) && strchr(more, name[len]) == NULL)
+            return false;
+    return len <= most;
 }
 
 /* --- showing ------------------------------------------------------------------------------------------------------ */

@@ -54,6 +54,13 @@ bool option_parse_size(struct str text, int64_t *bytes);
 int options_load(const struct option *table, size_t count, void *config, struct str text, const char *const *overrides,
                  struct diag_list *diags) MUST_CHECK;
 
+/* The same from the file at PATH (NULL: none). A file that cannot be read is a fault too. */
+int options_load_file(const struct option *table, size_t count, void *config, const char *path,
+                      const char *const *overrides, struct diag_list *diags) MUST_CHECK;
+
+/* Whether a name (NULL: none was given) is of letters, digits and the bytes of MORE, and at most MOST long. */
+bool option_is_name(const char *name, const char *more, size_t most);
+
 /* Which options differ between two loaded configurations and are not reloadable: names, comma-separated, into OUT. */
 size_t options_unreloadable(const struct option *table, size_t count, const void *before, const void *after,
                             struct buf *out);

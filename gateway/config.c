@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/config.h"
 
-#include <ctype.h>
-
-#include "common/file.h"
 #include "common/log.h"
 
 #define AT(field)   offsetof(struct gateway_config, field)
@@ -106,20 +103,10 @@ const struct option gateway_options[] = {
 
 const size_t gateway_option_count = COUNT_OF(gateway_options);
 
-#define CONFIG_MOST (4 * MIB)
-
-static bool is_name(const char *text)
-{
-    for (const char *at = text; text != NULL && *at != '\0'; at++)
-        if (!isalnum((unsigned char)*at) && strchr("._:-", *at) == NULL)
-            return false;
-    return text == NULL || strlen(text) < 64;
-}
-
 static void check(const struct gateway_config *config, struct diag_list *diags)
 {
     enum log_level level;
-    if (!is_name(config->name) || !is_name(config->datacenter))
+    if (!option_is_name(config->name, "._:-", 63) || !option_is_name(config->datacenter, "._:-", 63))
         diag_add(diags, DIAG_ERROR, 0, 0, NULL,
                  "name and datacenter must be letters, digits and . _ : -, fewer than 64 of them");
     if (config->log.level == NULL || !log_level_parse(config->log.level, &level))
@@ -138,15 +125,7 @@ static void check(const struct gateway_config *config, struct diag_list *diags)
 int gateway_config_load(const char *path, const char *const *overrides, struct gateway_config *config,
                         struct diag_list *diags)
 {
-    struct buf text = {NULL, 0, 0};
-    struct error err;
-    int result = -1;
-    if (path != NULL && file_read(path, CONFIG_MOST, &text, &err) == -1)
-        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
-    else if (options_load(gateway_options, gateway_option_count, config, buf_str(&text), overrides, diags) == 0)
+    if (options_load_file(gateway_options, gateway_option_count, config, path, overrides, diags) == 0)
         check(config, diags);
-    if (diags->errors == 0)
-        result = 0;
-    buf_free(&text);
-    return result;
+    return diags->errors == 0 ? 0 : -1;
 }

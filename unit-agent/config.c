@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/config.h"
 
-#include <ctype.h>
-
-#include "common/file.h"
 #include "common/log.h"
 #include "common/protocol.h"
 
@@ -14,7 +11,6 @@
 #define GIB         (1024 * MIB)
 #define MINUTE_MS   60000LL
 #define DAY_MS      (1440 * MINUTE_MS)
-#define CONFIG_MOST ((size_t)MIB)
 
 const struct option agent_options[] = {
     {"name", option_set_string, AT(name), 0, 0, "", false,
@@ -67,21 +63,12 @@ const struct option agent_options[] = {
 
 const size_t agent_option_count = COUNT_OF(agent_options);
 
-/* Of letters, digits and what MORE holds, fewer than MOST. */
-static bool is_name(const char *text, const char *more, size_t most)
-{
-    for (const char *at = text; text != NULL && *at != '\0'; at++)
-        if (!isalnum((unsigned char)*at) && strchr(more, *at) == NULL)
-            return false;
-    return text == NULL || strlen(text) < most;
-}
-
 static void check(const struct agent_config *config, struct diag_list *diags)
 {
     enum log_level level;
-    if (config->unit == NULL || !is_name(config->unit, "_-", PROTOCOL_NAME_MAX + 1))
+    if (config->unit == NULL || !option_is_name(config->unit, "_-", PROTOCOL_NAME_MAX))
         diag_add(diags, DIAG_ERROR, 0, 0, "for example `unit: RZ01`", "unit: must be the name of a unit of the rules");
-    if (!is_name(config->name, "._:-", 64) || !is_name(config->datacenter, "._:-", 64))
+    if (!option_is_name(config->name, "._:-", 63) || !option_is_name(config->datacenter, "._:-", 63))
         diag_add(diags, DIAG_ERROR, 0, 0, NULL,
                  "name and datacenter: must be letters, digits and . _ : -, fewer than 64 of them");
     if (config->admin.listen == NULL)
@@ -97,12 +84,7 @@ static void check(const struct agent_config *config, struct diag_list *diags)
 int agent_config_load(const char *path, const char *const *overrides, struct agent_config *config,
                       struct diag_list *diags)
 {
-    struct buf text = {0};
-    struct error err;
-    if (path != NULL && file_read(path, CONFIG_MOST, &text, &err) != 0)
-        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
-    else if (options_load(agent_options, agent_option_count, config, buf_str(&text), overrides, diags) == 0)
+    if (options_load_file(agent_options, agent_option_count, config, path, overrides, diags) == 0)
         check(config, diags);
-    buf_free(&text);
     return diags->errors == 0 ? 0 : -1;
 }

@@ -273,7 +273,13 @@ static int stop_on_signals(sd_event *loop)
                : 0;
 }
 
-int main(int argc, char **argv)
+/* What the command line says. */
+struct command {
+    const char *listen, *record;
+    const char *unit, *color, *name;
+};
+
+static bool parse(int argc, char **argv, struct command *command)
 {
     static const struct option flags[] = {{"listen", required_argument, NULL, 'l'},
                                           {"unit", required_argument, NULL, 'u'},
@@ -282,37 +288,34 @@ int main(int argc, char **argv)
                                           {"name", required_argument, NULL, 'n'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    struct sample sample = {.name = "sample", .color = "blue", .record = -1};
-    const char *listen = NULL, *file = NULL;
-    for (int flag; (flag = getopt_long(argc, argv, "h", flags, NULL)) != -1;)
-        switch (flag) {
-        case 'l':
-            listen = optarg;
-            break;
-        case 'u':
-            sample.unit = optarg;
-            break;
-        case 'c':
-            sample.color = optarg;
-            break;
-        case 'r':
-            file = optarg;
-            break;
-        case 'n':
-            sample.name = optarg;
-            break;
-        default:
-            return usage(argv[0]);
-        }
-    if (listen == NULL || sample.unit == NULL || optind != argc)
-        return usage(argv[0]);
-    log_setup("ldc-sample-app", LOG_LEVEL_INFO);
+    for (int flag; (flag = getopt_long(argc, argv, "h", flags, NULL)) != -1;) {
+        const char **field = flag == 'l'   ? &command->listen
+                             : flag == 'u' ? &command->unit
+                             : flag == 'c' ? &command->color
+                             : flag == 'r' ? &command->record
+                             : flag == 'n' ? &command->name
+                                           : NULL;
+        if (field == NULL)
+            return false;
+        *field = optarg;
+    }
+    return command->listen != NULL && command->unit != NULL && optind == argc;
+}
+
+int main(int argc, char **argv)
+{
+    struct command command = {.name = "sample", .color = "blue"};
     struct error err = {0};
-    if (file != NULL && (sample.record = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644)) < 0)
-        error_set_errno(&err, errno, "cannot open %s", file);
+    if (!parse(argc, argv, &command))
+        return usage(argv[0]);
+    struct sample sample = {.name = command.name, .unit = command.unit, .color = command.color, .record = -1};
+    log_setup("ldc-sample-app", LOG_LEVEL_INFO);
+    if (command.record != NULL &&
+        (sample.record = open(command.record, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644)) < 0)
+        error_set_errno(&err, errno, "cannot open %s", command.record);
     else if (sd_event_new(&sample.loop) < 0 || stop_on_signals(sample.loop) != 0)
         error_set_errno(&err, errno, "cannot make an event loop");
-    else if (run(&sample, listen, &err) == 0)
+    else if (run(&sample, command.listen, &err) == 0)
         err.code = ERROR_NONE;
     if (err.code != ERROR_NONE)
         log_error("sample.failed", "%s", err.text);
