@@ -27,11 +27,11 @@ static bool text_is_kept(struct str name)
 }
 
 /* What is of one hop, what the gateway says itself and the client's secrets stay here; the app gets the rest. */
-static bool field_is_kept(const h2o_req_t *req, const h2o_header_t *field, bool connection_names)
+static bool field_is_kept(const struct exchange *exchange, const h2o_header_t *field, bool connection_names)
 {
     bool kept = h2o_iovec_is_token(field->name) ? token_is_kept(H2O_STRUCT_FROM_MEMBER(h2o_token_t, buf, field->name))
                                                 : text_is_kept(name_of(field));
-    return kept && !(connection_names && forward_connection_names(req, field->name));
+    return kept && !(connection_names && forward_connection_names(exchange, field->name));
 }
 
 static char *put(char *at, const char *bytes, size_t len)
@@ -53,7 +53,7 @@ static struct str headers_of(const struct exchange *exchange)
     char *text = h2o_mem_alloc_pool(&req->pool, room), *at = text;
     for (size_t i = 0; i < req->headers.size; i++) {
         const h2o_header_t *field = &req->headers.entries[i];
-        if (!field_is_kept(req, field, connection_names))
+        if (!field_is_kept(exchange, field, connection_names))
             continue;
         at = put(put(at, field->name->base, field->name->len), ": ", 2);
         at = put(put(at, field->value.base, field->value.len), "\n", 1);

@@ -71,6 +71,18 @@ static bool starts(const h2o_iovec_t *name, struct str prefix)
     return str_starts((struct str){name->base, name->len}, prefix);
 }
 
+/* Programs behind CGI's conventions read X_Forwarded_For and X-Forwarded-For as one. */
+static bool is_x_forwarded(const h2o_iovec_t *name)
+{
+    static const struct str prefix = STR_LIT("x-forwarded-");
+    if (name->len < prefix.len)
+        return false;
+    for (size_t i = 0; i < prefix.len; i++)
+        if ((name->base[i] == '_' ? '-' : name->base[i]) != prefix.base[i])
+            return false;
+    return true;
+}
+
 /* ---- the request ---- */
 
 static bool names_fields(const h2o_iovec_t *value)
@@ -94,14 +106,27 @@ bool forward_connection_names_any(const h2o_req_t *req)
     return false;
 }
 
-bool forward_connection_names(const h2o_req_t *req, const h2o_iovec_t *name)
+/* What says who the user is reaches all: a client that names it must not route by one user and ask as another. */
+static bool is_credential(const struct exchange *exchange, const h2o_iovec_t *name)
 {
+    const struct table *table = exchange->view->table;
+    if (name == &H2O_TOKEN_COOKIE->buf || name == &H2O_TOKEN_AUTHORIZATION->buf)
+        return true;
+    for (uint32_t i = 0; i < table->source_count; i++)
+        if (table->sources[i].kind == SOURCE_HEADER && is(name, table->sources[i].name))
+            return true;
+    return false;
+}
+
+bool forward_connection_names(const struct exchange *exchange, const h2o_iovec_t *name)
+{
+    const h2o_headers_t *fields = &exchange->req->headers;
     ssize_t at = -1;
-    while ((at = h2o_find_header(&req->headers, H2O_TOKEN_CONNECTION, at)) != -1) {
-        struct str options = {req->headers.entries[at].value.base, req->headers.entries[at].value.len}, option;
+    while ((at = h2o_find_header(fields, H2O_TOKEN_CONNECTION, at)) != -1) {
+        struct str options = {fields->entries[at].value.base, fields->entries[at].value.len}, option;
         while (str_next(&options, ',', &option))
             if (str_equal_nocase(str_trim(option), (struct str){name->base, name->len}))
-                return true;
+                return !is_credential(exchange, name);
     }
     return false;
 }
@@ -130,7 +155,7 @@ static enum fate text_fate(const struct request_head *head, const h2o_iovec_t *n
     switch (name->base[0]) {
     case 'f':
     case 'x':
-        forwarded = is(name, STR_LIT("forwarded")) || starts(name, STR_LIT("x-forwarded-"));
+        forwarded = is(name, STR_LIT("forwarded")) || is_x_forwarded(name);
         return !forwarded ? FATE_PASS : head->exchange->trusted_peer ? forwarded_fate(name) : FATE_DROP;
     case 'l':
         own = is(name, STR_LIT("ldc-unit")) || is(name, STR_LIT("ldc-slot")) || is(name, STR_LIT("ldc-color")) ||
@@ -149,9 +174,8 @@ static enum fate fate_of(struct request_head *head, const h2o_header_t *field)
     enum fate fate = h2o_iovec_is_token(field->name)
                          ? token_fate(head, H2O_STRUCT_FROM_MEMBER(h2o_token_t, buf, field->name))
                          : text_fate(head, field->name);
-    if (fate != FATE_DROP && head->connection_names && forward_connection_names(head->req, field->name))
-        return FATE_DROP;
-    return fate;
+    bool named = fate == FATE_PASS && head->connection_names && forward_connection_names(head->exchange, field->name);
+    return named ? FATE_DROP : fate;
 }
 
 /* inet_ntop() goes through printf, which a request on its way feels. */

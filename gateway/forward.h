@@ -21,8 +21,9 @@ void forward_response_head(struct exchange *exchange, const struct response *res
 /* The whole head of a 101 answer for an HTTP/1.1 client, as RESPONSE and the exchange's own fields say. */
 struct str forward_upgrade_head(struct exchange *exchange, const struct response *response, struct str via);
 
-/* Whether the request's Connection field declares any field, or the one called NAME, to be of this hop. */
+/* Whether the request's Connection field declares any field, or the one called NAME, to be of this hop. Fields that say
+ * who the user is are of no hop: Cookie, Authorization, and the header sources of the exchange's rules. */
 bool forward_connection_names_any(const h2o_req_t *req);
-bool forward_connection_names(const h2o_req_t *req, const h2o_iovec_t *name);
+bool forward_connection_names(const struct exchange *exchange, const h2o_iovec_t *name);
 
 #endif

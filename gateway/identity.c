@@ -76,23 +76,42 @@ static struct str decode(h2o_req_t *req, struct str text, bool query)
     return (struct str){out, len};
 }
 
+/* Programs behind CGI's conventions read X_User_Id and X-User-Id as one. */
+static bool same_field(const h2o_iovec_t *field, struct str name)
+{
+    if (field->len != name.len)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        if (field->base[i] != name.base[i] &&
+            ((field->base[i] != '_' && field->base[i] != '-') || (name.base[i] != '_' && name.base[i] != '-')))
+            return false;
+    return true;
+}
+
 static enum verdict from_header(struct identity *identity, const struct source *source, struct str *value)
 {
     const h2o_headers_t *headers = &identity->req->headers;
-    ssize_t at = h2o_find_header_by_str(headers, source->name.base, source->name.len, -1);
-    if (at < 0)
+    const h2o_header_t *found = NULL;
+    for (size_t i = 0; i < headers->size; i++) {
+        if (!same_field(headers->entries[i].name, source->name))
+            continue;
+        if (found != NULL)
+            return twice(identity, source);
+        found = &headers->entries[i];
+    }
+    if (found == NULL)
         return VERDICT_OK;
-    if (h2o_find_header_by_str(headers, source->name.base, source->name.len, at) >= 0)
-        return twice(identity, source);
-    *value = (struct str){headers->entries[at].value.base, headers->entries[at].value.len};
+    if (memcmp(found->name->base, source->name.base, source->name.len) != 0)
+        return fault(identity, VERDICT_BAD_REQUEST, "%.*s is misspelt with another dash", STR_ARG(source->text));
+    *value = (struct str){found->value.base, found->value.len};
     return VERDICT_OK;
 }
 
-/* Values of NAME in TEXT, whose NAME=VALUE pairs are separated by SEPARATOR; the last one stands in *value. */
-static unsigned find_pairs(struct str text, char separator, struct str name, struct str *value)
+/* Values of NAME in TEXT, the cookies of one field; the last one stands in *value. */
+static unsigned find_cookies(struct str text, struct str name, struct str *value)
 {
     unsigned found = 0;
-    for (struct str pair; str_next(&text, separator, &pair);) {
+    for (struct str pair; str_next(&text, ';', &pair);) {
         struct str rest = str_trim(pair), key;
         if (!str_next(&rest, '=', &key) || rest.base == NULL || !str_equal(key, name))
             continue;
@@ -108,7 +127,7 @@ static enum verdict from_cookie(struct identity *identity, const struct source *
     unsigned found = 0;
     for (ssize_t at = -1; (at = h2o_find_header(headers, H2O_TOKEN_COOKIE, at)) >= 0;) {
         struct str line = {headers->entries[at].value.base, headers->entries[at].value.len};
-        found += find_pairs(line, ';', source->name, value);
+        found += find_cookies(line, source->name, value);
     }
     if (found > 1)
         return twice(identity, source);
@@ -117,21 +136,49 @@ static enum verdict from_cookie(struct identity *identity, const struct source *
     return VERDICT_OK;
 }
 
+/* Nodes decode names as well as values, so a second one may come in disguise; one without a value is a value too. */
+static unsigned find_parameters(h2o_req_t *req, struct str query, struct str name, struct str *value)
+{
+    unsigned found = 0;
+    for (struct str pair; str_next(&query, '&', &pair);) {
+        struct str rest = pair, key = {NULL, 0};
+        str_next(&rest, '=', &key);
+        if (key.base != NULL && (memchr(key.base, '%', key.len) != NULL || memchr(key.base, '+', key.len) != NULL))
+            key = decode(req, key, true);
+        if (key.base == NULL || !str_equal(key, name))
+            continue;
+        *value = rest;
+        found++;
+    }
+    return found;
+}
+
 static enum verdict from_query(struct identity *identity, const struct source *source, struct str *value)
 {
     h2o_req_t *req = identity->req;
     if (req->query_at == SIZE_MAX)
         return VERDICT_OK;
     struct str query = {req->path.base + req->query_at + 1, req->path.len - req->query_at - 1}, raw = {NULL, 0};
-    unsigned found = find_pairs(query, '&', source->name, &raw);
+    unsigned found = find_parameters(req, query, source->name, &raw);
     if (found > 1)
         return twice(identity, source);
-    if (found == 0)
+    if (found == 0 || raw.base == NULL)
         return VERDICT_OK;
     *value = decode(req, raw, true);
     return value->base ? VERDICT_OK
                        : fault(identity, VERDICT_BAD_REQUEST, "The value of %.*s is not well-formed percent-encoding",
                                STR_ARG(source->text));
+}
+
+/* A slash in disguise: some nodes split the path at it, others do not. */
+static bool hides_slash(struct str path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        int c = path.base[i] == '%' ? unescape(path, i) : 0;
+        if (c == '/' || c == '\\')
+            return true;
+    }
+    return false;
 }
 
 /* Segment by segment beside the template; the value is the segment where the template has its {variable}. */
@@ -148,6 +195,8 @@ static enum verdict from_path(struct identity *identity, const struct source *so
         else if (!str_equal(wanted, segment))
             return VERDICT_OK;
     }
+    if (hides_slash((struct str){req->path.base, req->query_at == SIZE_MAX ? req->path.len : req->query_at}))
+        return fault(identity, VERDICT_BAD_REQUEST, "The path of %.*s has an escaped slash", STR_ARG(source->text));
     *value = found;
     return VERDICT_OK;
 }
@@ -231,12 +280,9 @@ static enum verdict from_json(struct identity *identity, const struct source *so
     return from_json_value(identity, source, resolve_pointer(identity->body.json, source->name), value);
 }
 
-static bool bearer_token(const h2o_req_t *req, struct str *token)
+static bool bearer_token(struct str value, struct str *token)
 {
-    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
-    if (at < 0)
-        return false;
-    struct str value = {req->headers.entries[at].value.base, req->headers.entries[at].value.len}, scheme;
+    struct str scheme;
     if (!str_next(&value, ' ', &scheme) || value.base == NULL || !str_equal_nocase(scheme, STR_LIT("bearer")))
         return false;
     *token = str_trim(value);
@@ -246,11 +292,17 @@ static bool bearer_token(const h2o_req_t *req, struct str *token)
 /* A token that is there and does not verify is refused, rather than passed over for the next source. */
 static enum verdict from_jwt(struct identity *identity, const struct source *source, struct str *value)
 {
+    const h2o_headers_t *headers = &identity->req->headers;
     struct str token;
     const char *why;
     json_t *claims;
     char claim[256];
-    if (identity->jwt_key == NULL || !bearer_token(identity->req, &token))
+    ssize_t at = h2o_find_header(headers, H2O_TOKEN_AUTHORIZATION, -1);
+    if (identity->jwt_key == NULL || at < 0)
+        return VERDICT_OK;
+    if (h2o_find_header(headers, H2O_TOKEN_AUTHORIZATION, at) >= 0)
+        return twice(identity, source);
+    if (!bearer_token((struct str){headers->entries[at].value.base, headers->entries[at].value.len}, &token))
         return VERDICT_OK;
     if (!jwt_verify(identity->jwt_key, token, (int64_t)(clock_wall_us() / 1000000), &claims, &why))
         return fault(identity, VERDICT_BAD_TOKEN, "%s", why);

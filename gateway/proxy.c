@@ -47,6 +47,7 @@ struct forwarding {
     unsigned informational;
     struct response_body body;
     bool upgrade, refreshed, responding, reusable, sending, paused;
+    bool drained; /* the last read left nothing in the kernel */
 };
 
 static const struct upstream_events forwarding_events;
@@ -275,7 +276,8 @@ static void on_connected(struct upstream *upstream, bool ok)
 /* The node has said all: its connection serves others while libh2o still sends. */
 static void release_upstream(struct forwarding *forwarding, size_t surplus)
 {
-    bool reusable = forwarding->reusable && surplus == 0 && !upstream_sending(forwarding->upstream);
+    bool reusable =
+        forwarding->reusable && forwarding->drained && surplus == 0 && !upstream_sending(forwarding->upstream);
     if (reusable)
         pool_put(forwarding->proxy->pool, forwarding->upstream);
     else
@@ -462,6 +464,7 @@ static void on_readable(struct upstream *upstream)
         return;
     }
     forwarding->filled = offset + (size_t)got;
+    forwarding->drained = forwarding->filled < BUFFER_SIZE;
     if (forwarding->responding)
         read_body(forwarding, (size_t)got);
     else

@@ -54,12 +54,13 @@ static struct exchange *begin(h2o_req_t *req)
     return exchange;
 }
 
-/* Headers in LDC-* steer the gateway and tell the apps who asked: they count only from peers that may say so. */
+/* Headers in LDC-* steer the gateway and tell the apps who asked: they count only from peers that may say so. Some apps
+ * read LDC_ as the same. */
 static void strip_ldc_headers(h2o_req_t *req)
 {
     for (size_t i = 0; i < req->headers.size;) {
         h2o_iovec_t *name = req->headers.entries[i].name;
-        if (name->len >= 4 && memcmp(name->base, "ldc-", 4) == 0)
+        if (name->len >= 4 && memcmp(name->base, "ldc", 3) == 0 && (name->base[3] == '-' || name->base[3] == '_'))
             h2o_delete_header(&req->headers, (ssize_t)i);
         else
             i++;

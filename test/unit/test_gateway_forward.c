@@ -153,12 +153,32 @@ static void fields_of_one_hop_stay_here(void **state)
     assert_line(head, "x-stays: end");
 }
 
+static void nobody_can_declare_credentials_to_be_of_one_hop(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct source source = {.kind = SOURCE_HEADER, .name = STR_LIT("x-user-id")};
+    fixture->table.sources = &source;
+    fixture->table.source_count = 1;
+    add(fixture, "connection", "X-User-Id, cookie, Authorization, content-length, host, x-custom");
+    add(fixture, "x-user-id", "42");
+    add(fixture, "cookie", "session=1");
+    add(fixture, "authorization", "Bearer t");
+    add(fixture, "x-custom", "one-hop");
+    const char *head = request_head(fixture, false);
+    assert_line(head, "x-user-id: 42");
+    assert_line(head, "cookie: session=1");
+    assert_line(head, "authorization: Bearer t");
+    assert_nowhere(head, "one-hop");
+    fixture->table.sources = NULL;
+    fixture->table.source_count = 0;
+}
+
 static void strangers_cannot_say_where_they_come_from_or_belong(void **state)
 {
-    static const char *const names[] = {"x-forwarded-for",  "x-forwarded-proto", "x-forwarded-host",
-                                        "x-forwarded-port", "x-forwarded-thing", "forwarded",
-                                        "ldc-unit",         "ldc-slot",          "ldc-color",
-                                        "ldc-epoch",        "traceparent"};
+    static const char *const names[] = {
+        "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-thing",
+        "forwarded",       "ldc-unit",          "ldc-slot",         "ldc-color",        "ldc-epoch",
+        "traceparent",     "x_forwarded_for",   "x-forwarded_host"};
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         add(fixture, names[i], "forged");
@@ -357,6 +377,7 @@ int main(void)
         TEST(a_plain_request_says_who_asked_and_where_it_belongs),
         TEST(users_without_a_slot_have_none_in_the_head),
         TEST(fields_of_one_hop_stay_here),
+        TEST(nobody_can_declare_credentials_to_be_of_one_hop),
         TEST(strangers_cannot_say_where_they_come_from_or_belong),
         TEST(trusted_peers_are_believed_and_added_to),
         TEST(addresses_of_every_family_are_written_as_their_rfcs_say),

@@ -84,6 +84,44 @@ static void two_values_are_refused_whatever_they_are(void **state)
     expect(&fixture, VERDICT_BAD_JSON, NULL);
 }
 
+static void a_second_value_in_disguise_is_refused(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    const char *queries[] = {"/x?uid=1&%75id=2", "/x?ui%64=2&uid=1", "/x?uid=1&uid", "/x?uid&uid=1"};
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+        begin(&fixture, SOURCE_QUERY, "uid", queries[i]);
+        expect(&fixture, VERDICT_BAD_REQUEST, NULL);
+    }
+    begin(&fixture, SOURCE_QUERY, "uid", "/x?%75id=2&x%zz=1&uid2");
+    expect(&fixture, VERDICT_OK, "2");
+    begin(&fixture, SOURCE_HEADER, "x-user-id", "/");
+    add_header(&fixture, "x-user-id", "42");
+    add_header(&fixture, "x_user_id", "43");
+    expect(&fixture, VERDICT_BAD_REQUEST, NULL);
+    begin(&fixture, SOURCE_HEADER, "x-user-id", "/");
+    add_header(&fixture, "x-user_id", "43");
+    expect(&fixture, VERDICT_BAD_REQUEST, NULL);
+    begin(&fixture, SOURCE_HEADER, "x_user_id", "/");
+    add_header(&fixture, "x_user_id", "43");
+    expect(&fixture, VERDICT_OK, "43");
+}
+
+static void an_escaped_slash_names_nobody(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    const char *paths[] = {"/users/42%2F43", "/users%2f42", "/users/42/x%5Cy?a=1"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        begin(&fixture, SOURCE_PATH, "/users/{uid}", paths[i]);
+        expect(&fixture, VERDICT_BAD_REQUEST, NULL);
+    }
+    begin(&fixture, SOURCE_PATH, "/users/{uid}", "/users/4%32?next=%2F");
+    expect(&fixture, VERDICT_OK, "42");
+    begin(&fixture, SOURCE_PATH, "/users/{uid}", "/files/a%2Fb");
+    expect(&fixture, VERDICT_OK, NULL);
+}
+
 static void a_cookie_names_the_user(void **state)
 {
     (void)state;
@@ -207,6 +245,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_header_names_the_user),
         cmocka_unit_test(two_values_are_refused_whatever_they_are),
+        cmocka_unit_test(a_second_value_in_disguise_is_refused),
+        cmocka_unit_test(an_escaped_slash_names_nobody),
         cmocka_unit_test(a_cookie_names_the_user),
         cmocka_unit_test(a_query_parameter_names_the_user),
         cmocka_unit_test(a_path_segment_names_the_user),
