@@ -74,11 +74,17 @@ static struct str header(const h2o_req_t *req, const char *name, size_t len)
                   : (struct str){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
 }
 
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+/* Hex digits that are not all zero. */
 static bool hex_run(const char *text, size_t len)
 {
     bool nonzero = false;
     for (size_t i = 0; i < len; i++) {
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+        if (!is_hex(text[i]))
             return false;
         nonzero |= text[i] != '0';
     }
@@ -90,7 +96,8 @@ static bool traceparent_valid(struct str text)
 {
     return text.len >= 55 && text.base[2] == '-' && text.base[35] == '-' && text.base[52] == '-' &&
            memcmp(text.base, "ff", 2) != 0 && (text.len == 55 || memcmp(text.base, "00", 2) != 0) &&
-           hex_run(text.base + 3, 32) && hex_run(text.base + 36, 16);
+           hex_run(text.base + 3, 32) && hex_run(text.base + 36, 16) && is_hex(text.base[53]) &&
+           is_hex(text.base[54]) && (text.len == 55 || text.base[55] == '-');
 }
 
 static void put_hex(char *text, uint64_t value)

@@ -425,6 +425,38 @@ class Malformed(ProxyTest):
             self.assertEqual(self.get().body, b"ok")
         self.assertEqual(node.connections, 5)
 
+    def test_an_answer_to_head_that_fills_the_buffer_leaves_nothing_behind(self):
+        poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+        padded = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Pad: "
+        padded += b"p" * (65536 - len(padded) - 4) + b"\r\n\r\n"  # as much as the gateway reads at once
+        node = self.node(answering(lambda head, _: padded + poison if head.startswith(b"HEAD") else OK))
+        self.gateway(node)
+        for _ in range(5):
+            conn = self.raw()
+            conn.sendall(b"".join(method + b" /echo/x HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\n" + last + b"\r\n"
+                                  for method, last in ((b"HEAD", b""), (b"GET", b"Connection: close\r\n"))))
+            data = b""
+            while more := conn.recv(65536):
+                data += more
+            self.assertTrue(data.endswith(b"\r\n\r\nok"), data[-200:])
+        self.assertEqual(node.connections, 6)
+
+    def test_a_client_cannot_take_the_user_off_the_request(self):
+        node = self.node(answering(OK))
+        self.gateway(node)
+        self.assertEqual(self.get(headers={"Connection": "X-User-Id, Content-Length"}).status, 200)
+        self.assertEqual(header(node.requests[-1][0], "X-User-Id"), "1001")
+        self.assertEqual(self.get(headers={"X_User_Id": "1002"}).status, 400)
+        self.assertEqual(len(node.requests), 1)
+
+    def test_a_trace_context_that_is_none_is_replaced(self):
+        node = self.node(answering(OK))
+        self.gateway(node)
+        parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
+        for flags, kept in (("01", True), ('"x', False), ("0G", False)):
+            self.assertEqual(self.get(headers={"traceparent": parent + flags}).status, 200)
+            self.assertEqual(header(node.requests[-1][0], "traceparent") == parent + flags, kept)
+
     def test_a_head_cut_short_is_a_reset_node(self):
         def script(node, conn, nth):
             node.read(conn)
