@@ -174,7 +174,7 @@ static enum verdict from_query(struct identity *identity, const struct source *s
 static bool hides_slash(struct str path)
 {
     for (size_t i = 0; i < path.len; i++) {
-        int c = path.base[i] == '%' ? unescape(path, i) : 0;
+        int c = path.base[i] == '%' ? percent_byte(path, i) : 0;
         if (c == '/' || c == '\\')
             return true;
     }
