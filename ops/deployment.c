@@ -65,7 +65,7 @@ static int from_topology(struct deployment *deployment, const json_t *topology, 
     const char *token = ctl_text(topology, "token");
     deployment->token = *token ? str_dup(str_of(token)) : NULL;
     if (deployment->url_count == 0)
-        return error_set(err, ERROR_INPUT, "%s names no admin listener", path);
+        return error_set(err, ERROR_INPUT, "%s names no admin listener: is it whole? `playground up` writes it anew", path);
     return 0;
 }
 
@@ -82,7 +82,7 @@ static int from_folder(struct deployment *deployment, const char *folder, struct
     else if (file_read(path, MOST_TOPOLOGY, &text, err) == 0) {
         json_t *topology = json_loadb(text.base, text.len, 0, NULL);
         result = topology != NULL ? from_topology(deployment, topology, path, err)
-                                  : error_set(err, ERROR_INPUT, "%s is not JSON", path);
+                                  : error_set(err, ERROR_INPUT, "%s is not JSON; `playground up` writes it anew", path);
         json_decref(topology);
     }
     buf_free(&text);

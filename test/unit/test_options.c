@@ -247,6 +247,40 @@ static void the_manual_has_a_row_an_option(void **state)
     buf_free(&out);
 }
 
+static void load_needing(const char *yaml, struct buf *faults)
+{
+    static const struct option needing[] = {{"text", option_set_string, 0, 0, 0, NULL, false, "A text."}};
+    struct diag_list diags = {.file = "test.yaml"};
+    char *text = NULL;
+    faults->len = 0;
+    assert_int_equal(options_load(needing, 1, &text, str_of(yaml), NULL, &diags), -1);
+    diag_print(&diags, faults);
+    diag_free(&diags);
+    options_free(needing, 1, &text);
+}
+
+static void a_file_that_is_no_yaml_is_not_also_said_to_lack_options(void **state)
+{
+    (void)state;
+    struct buf faults = {NULL, 0, 0};
+    load_needing("{}", &faults);
+    assert_string_equal(faults.base, "text must be given (in the file, or by --set NAME=VALUE)\n");
+    load_needing("a: [", &faults);
+    assert_non_null(strstr(faults.base, "this is not YAML"));
+    assert_null(strstr(faults.base, "must be given"));
+    buf_free(&faults);
+}
+
+static void names_are_short_and_of_few_characters(void **state)
+{
+    (void)state;
+    assert_true(option_is_name(NULL, "", 3));
+    assert_true(option_is_name("a-1", "-", 3));
+    assert_false(option_is_name("a-1", "", 3));
+    assert_false(option_is_name("abcd", "-", 3));
+    assert_false(option_is_name("a b", "-", 3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +294,8 @@ int main(void)
         cmocka_unit_test(what_is_shown_reads_back_the_same),
         cmocka_unit_test(only_reloadable_options_are_exchanged),
         cmocka_unit_test(the_manual_has_a_row_an_option),
+        cmocka_unit_test(a_file_that_is_no_yaml_is_not_also_said_to_lack_options),
+        cmocka_unit_test(names_are_short_and_of_few_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
