@@ -65,7 +65,8 @@ static int from_topology(struct deployment *deployment, const json_t *topology, 
     const char *token = ctl_text(topology, "token");
     deployment->token = *token ? str_dup(str_of(token)) : NULL;
     if (deployment->url_count == 0)
-        return error_set(err, ERROR_INPUT, "%s names no admin listener: is it whole? `playground up` writes it anew", path);
+        return error_set(err, ERROR_INPUT, "%s names no admin listener: is it whole? `playground up` writes it anew",
+                         path);
     return 0;
 }
 
