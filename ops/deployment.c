@@ -7,6 +7,7 @@
 
 #include "common/file.h"
 #include "common/http_client.h"
+#include "ops/answer.h"
 #include "ops/ctl.h"
 
 #define READ_TIMEOUT_MS   2000
@@ -144,7 +145,7 @@ static long ask_one(const struct deployment *deployment, const char *url, const 
                                    .timeout_ms = reads ? READ_TIMEOUT_MS : CHANGE_TIMEOUT_MS,
                                    .bearer_token = deployment->token};
     long status = http_call(&request, &text, err);
-    *answer = status > 0 && text.len > 0 ? json_loadb(text.base, text.len, 0, NULL) : NULL;
+    *answer = status > 0 ? answer_parse(buf_str(&text)) : NULL;
     buf_free(&text);
     buf_free(&whole);
     return status;

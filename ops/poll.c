@@ -8,6 +8,7 @@
 #include "common/http_client.h"
 #include "common/invariant.h"
 #include "common/str.h"
+#include "ops/answer.h"
 
 struct poll;
 
@@ -57,7 +58,7 @@ static void on_answer(void *arg, const struct http_response *response)
     struct poll *poll = asked->poll;
     char fault[80];
     bool fine = response->status >= 200 && response->status < 300;
-    json_t *json = fine ? json_loadb(response->body.base, response->body.len, 0, NULL) : NULL;
+    json_t *json = fine ? answer_parse(response->body) : NULL;
     snprintf(fault, sizeof(fault), "answered %ld%s", response->status, fine ? ", not with JSON" : "");
     struct poll_answer answer = {
         .index = asked->index, .json = json, .fault = response->status > 0 ? fault : response->error};

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """ldcctl: exit codes, keys that scripts rely on, and what a rule change does when somebody does not follow."""
+import http.server
 import json
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 import harness
@@ -20,6 +22,55 @@ def rules(first="00-49", second="50-99", **more):
     units = {"RZ01": harness.unit(first, blue=["http://127.0.0.1:1"]),
              "RZ02": harness.unit(second, blue=["http://127.0.0.1:2"], datacenter="dc2")}
     return harness.rules(units, routes=[harness.PROXY_ROUTE], **more)
+
+
+class Hostile(http.server.BaseHTTPRequestHandler):
+    """An admin listener, or somebody behind it, that means harm to the operator's terminal."""
+
+    evil = "\x1b]0;title\x07\x1b[31m\u009b31m\x7f\rx"
+
+    def do_GET(self):
+        evil = self.evil
+        record = {"epoch": 1, "version": 1, "by": evil, "note": evil}
+        body = json.dumps({
+            "name": evil, "detail": evil, "title": evil, "state": evil, "verdict": evil, "epoch": 1, evil: evil,
+            "record": record, "history": [record], "versions": [record], "rules": evil + "\r\nversion: 1\n",
+            "members": [{"name": evil, "role": "gateway", "admin": evil, "epoch": 1}], "lines": [evil],
+            "units": [{"name": evil, "kind": evil, "broker": {"state": evil, "fault": evil}}],
+            "store": {"state": evil, "fault": evil}, "options": [{"name": evil, "value": evil}]}).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Terminal(harness.StackTest):
+    def hostile(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+        server.status, server.url = 200, f"http://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return server
+
+    def test_what_gateways_answer_cannot_steer_the_terminal(self):
+        server = self.hostile()
+        for server.status in (200, 422):
+            for words in (("status",), ("config", "show"), ("explain", "--user", "1"), ("rules", "history"),
+                          ("rules", "show"), ("queue", "lag")):
+                done = self.stack.ctl(*words, "--gateway", server.url)
+                shown = done.stdout + done.stderr
+                self.assertTrue(shown, words)
+                self.assertEqual([c for c in shown if c in "\x1b\x07\x7f\u009b"], [], (words, shown))
+
+    def test_rules_of_any_line_end_come_back_as_they_were(self):
+        server = self.hostile()
+        done = subprocess.run([str(harness.BUILD / "ldcctl"), "rules", "show", "--gateway",
+                               server.url], capture_output=True, timeout=60)
+        self.assertTrue(done.stdout.endswith(b"\r\nversion: 1\n"), done.stdout)
 
 
 class Offline(harness.StackTest):
