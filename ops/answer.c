@@ -39,12 +39,10 @@ static json_t *printable(json_t *json);
 static json_t *printable_object(json_t *json)
 {
     json_t *object = json_object();
-    const char *key;
-    json_t *value;
-    json_object_foreach(json, key, value)
-    {
+    for (void *at = json_object_iter(json); at != NULL; at = json_object_iter_next(json, at)) {
+        const char *key = json_object_iter_key(at);
         char *shown = make_printable(key);
-        json_object_set_new(object, shown != NULL ? shown : key, printable(value));
+        json_object_set_new(object, shown != NULL ? shown : key, printable(json_object_iter_value(at)));
         free(shown);
     }
     return object;
@@ -53,9 +51,8 @@ static json_t *printable_object(json_t *json)
 static json_t *printable_array(json_t *json)
 {
     json_t *array = json_array();
-    size_t index;
-    json_t *value;
-    json_array_foreach(json, index, value) json_array_append_new(array, printable(value));
+    for (size_t i = 0; i < json_array_size(json); i++)
+        json_array_append_new(array, printable(json_array_get(json, i)));
     return array;
 }
 
