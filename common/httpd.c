@@ -269,6 +269,12 @@ static int refusal_status(enum http1_verdict verdict)
     return statuses[verdict];
 }
 
+/* Strangers' bodies are not kept: many connections with one each would fill the memory. */
+static bool may_send_body(const struct httpd_request *request)
+{
+    return request->httpd->token == NULL || token_fits(request);
+}
+
 static bool read_head(struct httpd_request *request)
 {
     enum http1_verdict verdict = http1_parse_head(buf_str(&request->in), HEAD_LIMIT, request->scanned, &request->head);
@@ -283,6 +289,10 @@ static bool read_head(struct httpd_request *request)
     }
     request->raw = request->head.size;
     request->phase = PHASE_BODY;
+    if ((request->head.chunked || request->head.content_length > 0) && !may_send_body(request)) {
+        refuse(request, 401, "unauthorized", "A bearer token is needed.");
+        return false;
+    }
     if (request->head.expect_continue && request->in.len == request->head.size)
         buf_append_str(&request->out, STR_LIT("HTTP/1.1 100 Continue\r\n\r\n"));
     return httpd_flush(request);

@@ -448,6 +448,14 @@ routes:
         gateway.token = "s3cret-token"
         self.assertNotIn("s3cret-token", json.dumps(gateway.get("/v1/config")) + gateway.log_text())
 
+    def test_a_stranger_need_not_send_a_body_to_be_refused(self):
+        gateway = self.stack.gateway("gw", wait=False)
+        wait_until(lambda: gateway.epoch() >= 0, what="the admin listener")
+        for framing in (b"Content-Length: 900000", b"Transfer-Encoding: chunked"):
+            with socket.create_connection(("127.0.0.1", gateway.admin_port), timeout=10 * harness.SLOW) as conn:
+                conn.sendall(b"POST /v1/rules HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer guess\r\n" + framing + b"\r\n\r\n")
+                self.assertTrue(conn.recv(4096).startswith(b"HTTP/1.1 401 "))
+
     def test_an_admin_listener_beyond_loopback_wants_a_token(self):
         gateway = Gateway(self.stack, "gw", wait=False, admin__listen="0.0.0.0:0")
         self.assertEqual(gateway.popen.wait(10), 1)
