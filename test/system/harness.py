@@ -21,6 +21,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -37,11 +38,23 @@ TOKEN = "test-token-0123456789"
 _libc = ctypes.CDLL("libc.so.6", use_errno=True)
 
 
+_handed_out = set()
+
+
 def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback port that is free, and that no outgoing connection can be given: below the ephemeral ports."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32000)
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
 
 
 def wait_until(condition, timeout=20.0, what="the condition", every=0.01):
