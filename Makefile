@@ -37,6 +37,14 @@ $(B)/%.o: %.c
 # libh2o's internal header wants klib's, which no package brings.
 $(B)/gateway/h2_%.o: ALL_CFLAGS += -Igateway/klib
 
+# The functions that run inside the brokers: one library, in one file, which the programs carry in them.
+FUNCTIONS := common/functions/head.lua $(sort $(filter-out %/head.lua,$(wildcard common/functions/*.lua)))
+$(B)/common/functions.lua: $(FUNCTIONS)
+	@mkdir -p $(@D)
+	$(Q){ echo '#!lua name=ldc1'; echo "local DIGEST = '$$(cat $^ | sha256sum | cut -c1-16)'"; cat $^; } > $@
+$(B)/common/functions.o: ALL_CFLAGS += -DFUNCTIONS_FILE='"$(B)/common/functions.lua"'
+$(B)/common/functions.o: $(B)/common/functions.lua
+
 $(B)/lib%.a:
 	@rm -f $@
 	$(Q)ar rcs $@ $^

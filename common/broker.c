@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/functions.h"
 #include "common/invariant.h"
 #include "common/url.h"
 
@@ -40,7 +41,7 @@ struct broker {
     void *redial, *deadline;
     uint64_t due_us; /* when `deadline` runs out */
     int64_t backoff_ms;
-    char fault[160];
+    char fault[160], run_id[41];
     struct buf wire; /* one command in RESP */
     unsigned depth;
     bool destroyed, suspect;
@@ -110,6 +111,7 @@ static void schedule_dial(struct broker *broker)
 static void go_down(struct broker *broker)
 {
     broker->context = NULL;
+    broker->run_id[0] = '\0';
     stop_timer(broker, &broker->deadline);
     set_state(broker, BROKER_DOWN);
     schedule_dial(broker);
@@ -296,11 +298,21 @@ static bool info_is(const redisReply *reply, const char *line)
     return at != NULL && (at[strlen(line)] == '\r' || at[strlen(line)] == '\n');
 }
 
+static void note_run_id(struct broker *broker, const redisReply *reply)
+{
+    static const char mark[] = "run_id:";
+    const char *at = reply->type == REDIS_REPLY_STRING ? strstr(reply->str, mark) : NULL;
+    if (at != NULL)
+        snprintf(broker->run_id, sizeof(broker->run_id), "%.*s", (int)strcspn(at + sizeof(mark) - 1, "\r\n"),
+                 at + sizeof(mark) - 1);
+}
+
 static void greet_info(void *arg, const redisReply *reply)
 {
     struct broker *broker = arg;
     if (reply == NULL)
         return;
+    note_run_id(broker, reply);
     if (reply->type == REDIS_REPLY_ERROR)
         refuse(broker,
                strncmp(reply->str, "NOAUTH", 6) == 0 ? "it asks for a password: set broker.password_file" : reply->str);
@@ -320,6 +332,53 @@ static void greet_fsync(void *arg, const redisReply *reply)
         refuse(broker, "it never syncs its append-only file: set appendfsync always");
 }
 
+static void become_ready(struct broker *broker)
+{
+    broker->fault[0] = '\0';
+    broker->backoff_ms = BACKOFF_LEAST_MS;
+    set_state(broker, BROKER_READY);
+}
+
+static void greet_loaded(void *arg, const redisReply *reply)
+{
+    struct broker *broker = arg;
+    if (reply == NULL || broker->state != BROKER_GREETING || broker->context == NULL)
+        return;
+    if (reply->type != REDIS_REPLY_ERROR) {
+        become_ready(broker);
+        return;
+    }
+    char fault[sizeof(broker->fault)];
+    snprintf(fault, sizeof(fault), "it does not take our functions (Redis 7 is needed): %s", reply->str);
+    refuse(broker, fault);
+}
+
+/* A broker that has none answers with an error. */
+static void greet_version(void *arg, const redisReply *reply)
+{
+    struct broker *broker = arg;
+    if (reply == NULL || broker->state != BROKER_GREETING || broker->context == NULL)
+        return;
+    if (reply->type == REDIS_REPLY_STRING && !functions_outdated((struct str){reply->str, reply->len})) {
+        become_ready(broker);
+        return;
+    }
+    struct str library = functions_library();
+    const char *load[] = {"FUNCTION", "LOAD", "REPLACE", library.base};
+    const size_t lengths[] = {8, 4, 7, library.len};
+    if (!send_command(broker, broker->config.command_timeout_ms, greet_loaded, broker, 4, load, lengths))
+        refuse(broker, "the connection failed");
+}
+
+static void greet_functions(struct broker *broker)
+{
+    const char *version[] = {"FCALL_RO", "ldc1_version", "0"};
+    if (!broker->config.functions)
+        become_ready(broker);
+    else if (!send_command(broker, broker->config.command_timeout_ms, greet_version, broker, 3, version, NULL))
+        refuse(broker, "the connection failed");
+}
+
 static void greet_role(void *arg, const redisReply *reply)
 {
     struct broker *broker = arg;
@@ -330,9 +389,7 @@ static void greet_role(void *arg, const redisReply *reply)
     } else if (broker->config.must_be_primary && strcmp(reply->element[0]->str, "master") != 0) {
         refuse(broker, "it is a replica: name the primary first in `brokers`");
     } else {
-        broker->fault[0] = '\0';
-        broker->backoff_ms = BACKOFF_LEAST_MS;
-        set_state(broker, BROKER_READY);
+        greet_functions(broker);
     }
 }
 
@@ -340,10 +397,11 @@ static void greet(struct broker *broker)
 {
     int64_t ms = broker->config.command_timeout_ms;
     const char *auth[] = {"AUTH", broker->user ? broker->user : broker->password, broker->password};
-    const char *info[] = {"INFO", "persistence"}, *fsync[] = {"CONFIG", "GET", "appendfsync"}, *role[] = {"ROLE"};
+    const char *info[] = {"INFO", "server", "persistence"}, *fsync[] = {"CONFIG", "GET", "appendfsync"},
+               *role[] = {"ROLE"};
     bool sent =
         broker->password == NULL || send_command(broker, ms, greet_auth, broker, broker->user ? 3 : 2, auth, NULL);
-    sent = sent && send_command(broker, ms, greet_info, broker, 2, info, NULL);
+    sent = sent && send_command(broker, ms, greet_info, broker, 3, info, NULL);
     sent = sent && send_command(broker, ms, greet_fsync, broker, 3, fsync, NULL);
     sent = sent && send_command(broker, ms, greet_role, broker, 1, role, NULL);
     if (!sent)
@@ -440,6 +498,11 @@ enum broker_state broker_state(const struct broker *broker)
 const char *broker_fault(const struct broker *broker)
 {
     return broker->fault;
+}
+
+const char *broker_run_id(const struct broker *broker)
+{
+    return broker->run_id;
 }
 
 size_t broker_in_flight(const struct broker *broker)

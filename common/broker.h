@@ -4,9 +4,9 @@
  * the broker is what the rules ask for, reconnect with backoff, and a deadline for every command. The only place that
  * knows hiredis; event loops plug in through `struct broker_loop`.
  *
- * Lifecycle: DOWN -> (dial) -> GREETING (AUTH, durability check) -> READY -> DOWN. Commands are taken in READY only.
- * Each accepted command gets its callback exactly once: with the reply, or with NULL when the connection was lost or
- * the deadline passed, which means that the outcome is unknown.
+ * Lifecycle: DOWN -> (dial) -> GREETING (AUTH, durability check, functions) -> READY -> DOWN. Commands are taken in
+ * READY only. Each accepted command gets its callback exactly once: with the reply, or with NULL when the connection
+ * was lost or the deadline passed, which means that the outcome is unknown.
  */
 #ifndef COMMON_BROKER_H
 #define COMMON_BROKER_H
@@ -42,6 +42,7 @@ struct broker_config {
     int64_t command_timeout_ms;
     bool must_be_durable; /* refuse a broker that keeps no append-only file */
     bool must_be_primary; /* refuse a replica */
+    bool functions;       /* see to it that the broker has our library (common/functions.h); for primaries */
 };
 
 /* REPLY is borrowed for the call; NULL: outcome unknown. */
@@ -57,6 +58,9 @@ enum broker_state broker_state(const struct broker *broker);
 /* Why it is not READY, in a sentence: "connection refused", "keeps no append-only file: set appendonly yes". */
 const char *broker_fault(const struct broker *broker);
 size_t broker_in_flight(const struct broker *broker);
+/* The run of the server that this connection leads to, as INFO calls it: another one after each restart. "" while it is
+ * not READY. */
+const char *broker_run_id(const struct broker *broker);
 
 /* Sends ARGC arguments; all commands of one loop turn leave in one write. False when not READY (no callback then). */
 bool broker_command(struct broker *broker, broker_reply_fn done, void *arg, int argc, const char *const *argv,

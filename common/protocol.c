@@ -4,12 +4,14 @@
 #include "common/invariant.h"
 
 #define UNIQUE_DIGITS 24
+#define SUFFIX_MOST   (PROTOCOL_KEY_MAX - 2 * PROTOCOL_NAME_MAX - 20)
 
 const char *const envelope_names[ENVELOPE_FIELDS] = {
     [ENVELOPE_ID] = "id",         [ENVELOPE_USER] = "user",     [ENVELOPE_SLOT] = "slot",
     [ENVELOPE_EPOCH] = "epoch",   [ENVELOPE_INGRESS] = "in_us", [ENVELOPE_COLOR] = "color",
     [ENVELOPE_METHOD] = "method", [ENVELOPE_PATH] = "path",     [ENVELOPE_HEADERS] = "headers",
-    [ENVELOPE_BODY] = "body",
+    [ENVELOPE_BODY] = "body",     [ENVELOPE_NUMBER] = "n",      [ENVELOPE_STORED] = "st_us",
+    [ENVELOPE_REPLY] = "reply",
 };
 
 static char *put(char *at, struct str text)
@@ -33,10 +35,19 @@ static char *put_hex(char *at, uint64_t value, int digits)
 /* Both texts are made for each message, so without printf. */
 size_t protocol_key(char *key, struct str unit, struct str topic, unsigned partition, const char *suffix)
 {
-    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX && strlen(suffix) < 32);
+    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && topic.len <= PROTOCOL_NAME_MAX && strlen(suffix) < SUFFIX_MOST);
     char *at = put(put(key, STR_LIT("ldc:{")), unit);
     at = put(put(at, STR_LIT("/")), topic);
     at = put_number(put(at, STR_LIT("/")), partition);
+    at = put(put(at, STR_LIT("}:")), str_of(suffix));
+    *at = '\0';
+    return (size_t)(at - key);
+}
+
+size_t protocol_unit_key(char *key, struct str unit, const char *suffix)
+{
+    INVARIANT(unit.len <= PROTOCOL_NAME_MAX && strlen(suffix) < SUFFIX_MOST);
+    char *at = put(put(key, STR_LIT("ldc:{")), unit);
     at = put(put(at, STR_LIT("}:")), str_of(suffix));
     *at = '\0';
     return (size_t)(at - key);
@@ -111,19 +122,33 @@ static int field_index(struct str name)
     return -1;
 }
 
-bool envelope_decode(const struct str *names, const struct str *values, size_t count, struct envelope *envelope)
+static bool is_number(struct str text)
 {
     uint64_t number;
+    return str_to_u64(text, &number);
+}
+
+static bool is_number_or_empty(struct str text)
+{
+    return text.len == 0 || is_number(text);
+}
+
+bool envelope_decode(const struct str *names, const struct str *values, size_t count, struct envelope *envelope)
+{
+    struct str *fields = envelope->fields;
     memset(envelope, 0, sizeof(*envelope));
     for (size_t i = 0; i < count; i++) {
         int field = field_index(names[i]);
         if (field >= 0)
-            envelope->fields[field] = (struct str){values[i].base ? values[i].base : "", values[i].len};
+            fields[field] = (struct str){values[i].base ? values[i].base : "", values[i].len};
     }
-    for (int i = 0; i < ENVELOPE_FIELDS; i++)
-        if (envelope->fields[i].base == NULL)
+    for (int i = 0; i < ENVELOPE_FIELDS; i++) {
+        if (fields[i].base == NULL && i < ENVELOPE_REQUIRED)
             return false;
-    struct str slot = envelope->fields[ENVELOPE_SLOT];
-    return envelope->fields[ENVELOPE_ID].len > 0 && (slot.len == 0 || str_to_u64(slot, &number)) &&
-           str_to_u64(envelope->fields[ENVELOPE_EPOCH], &number);
+        if (fields[i].base == NULL)
+            fields[i] = STR_LIT("");
+    }
+    return fields[ENVELOPE_ID].len > 0 && is_number(fields[ENVELOPE_EPOCH]) &&
+           is_number_or_empty(fields[ENVELOPE_SLOT]) && is_number_or_empty(fields[ENVELOPE_NUMBER]) &&
+           is_number_or_empty(fields[ENVELOPE_STORED]);
 }

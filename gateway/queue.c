@@ -345,10 +345,10 @@ static bool send_message(struct line *line, struct exchange *exchange, struct st
     char key[PROTOCOL_KEY_MAX];
     size_t key_len = protocol_key(key, exchange->rules->name, topic, partition, "stream");
     struct envelope envelope;
-    const char *words[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {"XADD", key, "*"};
-    size_t lengths[XADD_WORDS + 2 * ENVELOPE_FIELDS] = {4, key_len, 1}, bytes = 0;
+    const char *words[XADD_WORDS + 2 * ENVELOPE_REQUIRED] = {"XADD", key, "*"};
+    size_t lengths[XADD_WORDS + 2 * ENVELOPE_REQUIRED] = {4, key_len, 1}, bytes = 0;
     envelope_of_exchange(exchange, &envelope);
-    for (int i = 0; i < ENVELOPE_FIELDS; i++) {
+    for (int i = 0; i < ENVELOPE_REQUIRED; i++) {
         int at = XADD_WORDS + 2 * i;
         words[at] = envelope_names[i];
         lengths[at] = strlen(envelope_names[i]);
@@ -358,7 +358,7 @@ static bool send_message(struct line *line, struct exchange *exchange, struct st
     struct message *message = take_message(line, exchange, bytes);
     message->partition = partition;
     int64_t deadline_ms = set_deadline(message, exchange->route);
-    if (!broker_command_for(line->broker, deadline_ms, on_stored, message, XADD_WORDS + 2 * ENVELOPE_FIELDS, words,
+    if (!broker_command_for(line->broker, deadline_ms, on_stored, message, XADD_WORDS + 2 * ENVELOPE_REQUIRED, words,
                             lengths)) {
         free_message(message);
         return false;

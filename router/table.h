@@ -19,11 +19,44 @@ enum action {
     ACTION_ZONE_C,
 };
 
+/* Who a topic's messages go to. Each subscription has cursors of its own. */
+struct table_subscription {
+    struct str name;
+    bool broadcast;           /* every agent gets every message; else one agent of the unit */
+    const struct str *filter; /* "name: value" lines, names in lower case; a message must have all of them */
+    uint32_t filter_count;
+    const struct str *nodes; /* base URLs; none: the unit's nodes of the message's colour */
+    uint32_t node_count;
+    uint32_t line;
+};
+
+/* What becomes of a message that the app does not take. */
+struct table_retry {
+    uint32_t attempts;             /* then it is a dead letter */
+    const int64_t *ladder_ms;      /* the wait before the second attempt, the third ...; the last one goes on */
+    uint32_t ladder_count;         /* at least 1 */
+    const uint16_t *dead_statuses; /* answers that no retry can mend */
+    uint32_t dead_status_count;
+};
+
 struct table_topic {
     struct str name;
     uint32_t partitions;
-    int64_t retention_ms; /* how long acknowledged messages are kept */
+    int64_t retention_ms;                           /* how long acknowledged messages are kept */
+    int64_t idempotency_window_ms;                  /* how long an Idempotency-Key is remembered */
+    uint64_t max_backlog;                           /* messages that may wait in one partition; 0: no limit */
+    const struct table_subscription *subscriptions; /* at least one */
+    uint32_t subscription_count;
+    struct table_retry retry;
     uint32_t line;
+};
+
+/* What must hold before a message is acknowledged. */
+enum durability {
+    DURABILITY_AUTO = 0,   /* replicated where the unit has more than one broker, else local */
+    DURABILITY_REPLICATED, /* on the primary's disk and in the in-sync replicas */
+    DURABILITY_LOCAL,      /* on the primary's disk */
+    DURABILITY_AVAILABLE,  /* replicated as long as a replica is in sync, else local */
 };
 
 enum cross_unit {
@@ -42,9 +75,10 @@ struct table_route {
     const struct source *participants;
     uint32_t participant_count;
     enum cross_unit cross_unit;
-    int64_t timeout_ms; /* of the upstream's answer or of the broker's; 0: the gateway's default */
-    uint32_t retries;   /* of safe requests, on other nodes of the same unit */
-    uint64_t max_body;  /* bytes; 0: the gateway's limit */
+    enum durability durability; /* for queue */
+    int64_t timeout_ms;         /* of the upstream's answer or of the broker's; 0: the gateway's default */
+    uint32_t retries;           /* of safe requests, on other nodes of the same unit */
+    uint64_t max_body;          /* bytes; 0: the gateway's limit */
     uint32_t line;
 };
 

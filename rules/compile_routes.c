@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "common/protocol.h"
+
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 #define METHOD_NAME(name) #name,
@@ -17,6 +19,11 @@ struct building {
     struct pattern *patterns;
 };
 
+static const struct table_subscription preset_subscription = {.name = {PROTOCOL_DEFAULT_SUBSCRIPTION, 7}};
+static const int64_t preset_ladder_ms[] = {10000,  30000,   60000,   120000,  300000,
+                                           600000, 1200000, 1800000, 3600000, 7200000};
+static const uint16_t preset_dead_statuses[] = {400, 410, 415, 422};
+
 static void add_topic(struct building *building, const struct model_topic *topic)
 {
     struct table *table = building->compiler->table;
@@ -25,6 +32,11 @@ static void add_topic(struct building *building, const struct model_topic *topic
         .name = compile_str(building->compiler, topic->name.value),
         .partitions = (uint32_t)topic->partitions.value,
         .retention_ms = topic->retention.value,
+        .idempotency_window_ms = 300000,
+        .subscriptions = &preset_subscription,
+        .subscription_count = 1,
+        .retry = {16, preset_ladder_ms, COUNT_OF(preset_ladder_ms), preset_dead_statuses,
+                  COUNT_OF(preset_dead_statuses)},
         .line = (uint32_t)topic->name.at.line,
     };
 }

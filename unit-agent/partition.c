@@ -189,7 +189,7 @@ struct partition *partition_create(struct str unit, struct str topic, unsigned n
     partition->number = number;
     partition->hooks = hooks;
     protocol_key(partition->stream_key, unit, topic, number, "stream");
-    protocol_key(partition->cursor_key, unit, topic, number, "cursor");
+    protocol_key(partition->cursor_key, unit, topic, number, "cursor:" PROTOCOL_DEFAULT_SUBSCRIPTION);
     partition->lane_mask = LANES_AT_FIRST - 1;
     partition->lanes = mem_calloc(LANES_AT_FIRST, sizeof(struct lane *));
     return partition;

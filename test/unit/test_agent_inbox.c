@@ -12,7 +12,7 @@
 
 #define PATIENCE_US 15000000ULL
 #define STREAM_0    "ldc:{RZ01/payments/0}:stream"
-#define CURSOR_0    "ldc:{RZ01/payments/0}:cursor"
+#define CURSOR_0    "ldc:{RZ01/payments/0}:cursor:default"
 
 /* The inbox on a real broker; the deliverer is a list of what was handed out. */
 static struct redis_fixture redis;

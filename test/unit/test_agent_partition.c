@@ -183,7 +183,7 @@ static void the_keys_are_those_of_the_protocol(void **state)
     struct world world;
     world_start(&world, 1);
     assert_string_equal(world.partition->stream_key, "ldc:{RZ01/payments/3}:stream");
-    assert_string_equal(world.partition->cursor_key, "ldc:{RZ01/payments/3}:cursor");
+    assert_string_equal(world.partition->cursor_key, "ldc:{RZ01/payments/3}:cursor:default");
     world_end(&world);
 }
 

@@ -8,6 +8,7 @@
 
 #include "common/broker_event.h"
 #include "common/clock.h"
+#include "common/functions.h"
 #include "test/unit/redis_fixture.h"
 
 struct fixture {
@@ -316,9 +317,38 @@ static void nobody_there_is_a_fault_with_a_reason(void **state)
     teardown(&fixture);
 }
 
+static void it_brings_our_functions_along(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, "yes");
+    for (int round = 0; round < 2; round++) { /* the second finds them there */
+        connect_with(&fixture, (struct broker_config){.must_be_primary = true, .functions = true});
+        RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+        assert_int_equal(strlen(broker_run_id(fixture.broker)), 40);
+        const char *argv[] = {"FCALL_RO", "ldc1_version", "0"};
+        assert_true(broker_command(fixture.broker, on_reply, &fixture, 3, argv, NULL));
+        RUN_UNTIL(&fixture, fixture.replies == round + 1);
+        assert_false(functions_outdated(str_of(fixture.last)));
+        broker_destroy(&fixture.broker);
+    }
+    teardown(&fixture);
+}
+
+static void an_older_library_gives_way_and_a_newer_one_stays(void **state)
+{
+    (void)state;
+    assert_true(functions_outdated(STR_LIT("0 0123456789abcdef")));
+    assert_true(functions_outdated(STR_LIT("1 0123456789abcdef")));
+    assert_false(functions_outdated(STR_LIT("1000 0123456789abcdef")));
+    assert_true(functions_outdated(STR_LIT("")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_brings_our_functions_along),
+        cmocka_unit_test(an_older_library_gives_way_and_a_newer_one_stays),
         cmocka_unit_test(it_connects_and_answers_in_order),
         cmocka_unit_test(a_broker_without_a_file_is_refused_with_advice),
         cmocka_unit_test(a_killed_broker_leaves_every_outcome_unknown_and_is_found_again),

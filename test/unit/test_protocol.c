@@ -93,22 +93,22 @@ static void what_is_no_message_id_is_refused(void **state)
 static void an_envelope_needs_all_its_fields_in_any_order(void **state)
 {
     (void)state;
-    struct str names[ENVELOPE_FIELDS + 1], values[ENVELOPE_FIELDS + 1];
+    struct str names[ENVELOPE_REQUIRED + 1], values[ENVELOPE_REQUIRED + 1];
     struct envelope envelope;
-    for (int i = 0; i < ENVELOPE_FIELDS; i++) {
-        names[ENVELOPE_FIELDS - i] = str_of(envelope_names[i]);
-        values[ENVELOPE_FIELDS - i] = STR_LIT("7");
+    for (int i = 0; i < ENVELOPE_REQUIRED; i++) {
+        names[ENVELOPE_REQUIRED - i] = str_of(envelope_names[i]);
+        values[ENVELOPE_REQUIRED - i] = STR_LIT("7");
     }
     names[0] = STR_LIT("a later field");
     values[0] = STR_LIT("whatever");
-    assert_true(envelope_decode(names, values, ENVELOPE_FIELDS + 1, &envelope));
+    assert_true(envelope_decode(names, values, ENVELOPE_REQUIRED + 1, &envelope));
     assert_true(str_equal(envelope.fields[ENVELOPE_BODY], STR_LIT("7")));
-    assert_false(envelope_decode(names + 1, values + 1, ENVELOPE_FIELDS - 1, &envelope));
-    values[ENVELOPE_FIELDS - ENVELOPE_EPOCH] = STR_LIT("x");
-    assert_false(envelope_decode(names, values, ENVELOPE_FIELDS + 1, &envelope));
-    values[ENVELOPE_FIELDS - ENVELOPE_EPOCH] = STR_LIT("1");
-    values[ENVELOPE_FIELDS - ENVELOPE_SLOT] = STR_LIT("");
-    assert_true(envelope_decode(names, values, ENVELOPE_FIELDS + 1, &envelope));
+    assert_false(envelope_decode(names + 1, values + 1, ENVELOPE_REQUIRED - 1, &envelope));
+    values[ENVELOPE_REQUIRED - ENVELOPE_EPOCH] = STR_LIT("x");
+    assert_false(envelope_decode(names, values, ENVELOPE_REQUIRED + 1, &envelope));
+    values[ENVELOPE_REQUIRED - ENVELOPE_EPOCH] = STR_LIT("1");
+    values[ENVELOPE_REQUIRED - ENVELOPE_SLOT] = STR_LIT("");
+    assert_true(envelope_decode(names, values, ENVELOPE_REQUIRED + 1, &envelope));
 }
 
 /* Tests run in the root of the tree. */
@@ -120,7 +120,7 @@ static void the_document_lists_the_fields_in_their_order(void **state)
     char row[64];
     assert_int_equal(file_read("docs/PROTOCOL.md", 1 << 20, &text, &err), 0);
     const char *at = strstr(text.base, "## The envelope");
-    for (int i = 0; i < ENVELOPE_FIELDS; i++) {
+    for (int i = 0; i < ENVELOPE_REQUIRED; i++) {
         snprintf(row, sizeof(row), "| `%s` |", envelope_names[i]);
         assert_non_null(at);
         at = strstr(at, row);
