@@ -11,7 +11,7 @@ const char *const envelope_names[ENVELOPE_FIELDS] = {
     [ENVELOPE_EPOCH] = "epoch",   [ENVELOPE_INGRESS] = "in_us", [ENVELOPE_COLOR] = "color",
     [ENVELOPE_METHOD] = "method", [ENVELOPE_PATH] = "path",     [ENVELOPE_HEADERS] = "headers",
     [ENVELOPE_BODY] = "body",     [ENVELOPE_NUMBER] = "n",      [ENVELOPE_STORED] = "st_us",
-    [ENVELOPE_REPLY] = "reply",
+    [ENVELOPE_REPLY] = "reply",   [ENVELOPE_ONLY] = "only",
 };
 
 static char *put(char *at, struct str text)

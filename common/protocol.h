@@ -60,6 +60,7 @@ enum envelope_field {
     ENVELOPE_NUMBER,  /* "n": counts the partition's messages from 1 without a gap */
     ENVELOPE_STORED,  /* "st_us": the broker's wall clock when it took the message */
     ENVELOPE_REPLY,   /* "reply": the stream that the answer goes to; empty: nobody waits */
+    ENVELOPE_ONLY,    /* "only": the one subscription that it is for; empty: all */
     ENVELOPE_FIELDS,
     ENVELOPE_REQUIRED = ENVELOPE_NUMBER, /* what comes before must be there */
 };

@@ -152,12 +152,16 @@ class Broker(Process):
             return False
 
     def call(self, *words):
-        """One command on a connection of its own; bytes, int, None or lists come back, errors as RuntimeError."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10 * SLOW) as sock:
-            parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-            sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
-            with sock.makefile("rb") as stream:
-                return _read_reply(stream)
+        return call_broker(self.port, *words)
+
+
+def call_broker(port, *words):
+    """One command on a connection of its own; bytes, int, None or lists come back, errors as RuntimeError."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW) as sock:
+        parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        with sock.makefile("rb") as stream:
+            return _read_reply(stream)
 
 
 def _read_reply(stream):
