@@ -132,6 +132,34 @@ int store_members(struct store *store, struct store_member *members, size_t most
     return store->backend->members(store->state, members, most, err);
 }
 
+/* What any backend can name a thing: a path has neither empty nor hidden parts. */
+static int check_document(const char *name, struct error *err)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./";
+    bool fine = strlen(name) <= 120 && strspn(name, allowed) == strlen(name);
+    struct str rest = str_of(name), part;
+    while (fine && str_next(&rest, '/', &part))
+        fine = part.len > 0 && part.base[0] != '.';
+    return fine ? 0 : error_set(err, ERROR_INPUT, "\"%s\" is no name of a document", name);
+}
+
+int store_document_get(struct store *store, const char *name, struct buf *text, uint64_t *version, struct error *err)
+{
+    *version = 0;
+    return check_document(name, err) == 0 ? store->backend->document_get(store->state, name, text, version, err) : -1;
+}
+
+int store_document_put(struct store *store, const char *name, uint64_t expected_version, struct str text,
+                       uint64_t *now_version, struct error *err)
+{
+    *now_version = 0;
+    if (check_document(name, err) == -1)
+        return -1;
+    if (text.len > STORE_DOCUMENT_MOST)
+        return error_set(err, ERROR_INPUT, "%s must not be longer than %zu bytes", name, STORE_DOCUMENT_MOST);
+    return store->backend->document_put(store->state, name, expected_version, text, now_version, err);
+}
+
 int store_watch_fd(struct store *store)
 {
     return store->backend->watch_fd(store->state);

@@ -67,6 +67,20 @@ int store_register(struct store *store, const struct store_member *self, struct 
 /* Up to MOST members into MEMBERS; returns how many, or -1. */
 int store_members(struct store *store, struct store_member *members, size_t most, struct error *err) MUST_CHECK;
 
+/* Documents are what parts of the deployment agree on besides the rules: small texts with names like "brokers/RZ01"
+ * (letters, digits, _ - . and /; 120 bytes), each with a version of its own that rises by one with every change. */
+#define STORE_DOCUMENT_MOST ((size_t)64 << 10)
+
+/* Appends the text of document NAME; *version is 0, and nothing is appended, where it was never put. */
+int store_document_get(struct store *store, const char *name, struct buf *text, uint64_t *version,
+                       struct error *err) MUST_CHECK;
+
+/* Puts TEXT if the document is still at EXPECTED_VERSION (0: it must not be there): ERROR_CONFLICT otherwise.
+ * *now_version is the new version, or on conflict the one that is there. Durable when it returns, and seen by watches.
+ */
+int store_document_put(struct store *store, const char *name, uint64_t expected_version, struct str text,
+                       uint64_t *now_version, struct error *err) MUST_CHECK;
+
 /* A descriptor that becomes readable when something may have changed (inotify, a watch's socket); after that call
  * store_drain() and ask again. -1 where the backend cannot: then ask once a second. The store owns it. */
 int store_watch_fd(struct store *store);

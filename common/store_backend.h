@@ -22,6 +22,10 @@ struct store_backend {
     int (*history)(void *state, struct store_record *records, size_t most, struct error *err);
     int (*enroll)(void *state, const struct store_member *self, struct error *err);
     int (*members)(void *state, struct store_member *members, size_t most, struct error *err);
+    /* NAME is one that store.c let through; TEXT is at most STORE_DOCUMENT_MOST bytes. */
+    int (*document_get)(void *state, const char *name, struct buf *text, uint64_t *version, struct error *err);
+    int (*document_put)(void *state, const char *name, uint64_t expected_version, struct str text,
+                        uint64_t *now_version, struct error *err);
     int (*watch_fd)(void *state);
     void (*drain)(void *state);
 };

@@ -267,6 +267,8 @@ const struct store_backend store_dir = {
     .history = history,
     .enroll = store_dir_enroll,
     .members = store_dir_members,
+    .document_get = store_dir_document_get,
+    .document_put = store_dir_document_put,
     .watch_fd = watch_fd,
     .drain = drain,
 };

@@ -7,9 +7,10 @@
  *   history/NNNNNNNNNN.json the records, by epoch; what is above `current` was never committed and does not count
  *   members/ROLE-NAME.json  one a process, which holds it locked for its life: where the lock is free the process is
  *                           gone, and whoever sees that removes the file
+ *   document-NAME           the documents, one line with the version before the text; "/" of a name is written %2f
  *   lock                    held during a compare-and-set and while members change
  *
- * This header is shared by store_dir.c and store_dir_members.c alone.
+ * This header is shared by the files store_dir*.c alone.
  */
 #ifndef COMMON_STORE_DIR_H
 #define COMMON_STORE_DIR_H
@@ -38,5 +39,9 @@ int store_dir_lock(const struct store_dir *dir, struct error *err) MUST_CHECK;
 int store_dir_enroll(void *state, const struct store_member *self, struct error *err);
 int store_dir_members(void *state, struct store_member *members, size_t most, struct error *err);
 void store_dir_leave(struct store_dir *dir);
+
+int store_dir_document_get(void *state, const char *name, struct buf *text, uint64_t *version, struct error *err);
+int store_dir_document_put(void *state, const char *name, uint64_t expected_version, struct str text,
+                           uint64_t *now_version, struct error *err);
 
 #endif
