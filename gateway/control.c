@@ -19,6 +19,7 @@
 #include "gateway/follow.h"
 #include "gateway/peer_counts.h"
 #include "gateway/probes.h"
+#include "gateway/records.h"
 #include "gateway/tls.h"
 #include "gateway/workers.h"
 
@@ -42,6 +43,8 @@ void control_sync(struct control *control)
 {
     rollout_sync(&control->rollout);
     enroll(control);
+    if (control->rollout.state != ROLLOUT_STORE_AWAY)
+        records_sync(control->gateway->registry, control->rollout.store);
     if (control->rollout.view == control->followed)
         return;
     control->followed = control->rollout.view;

@@ -28,6 +28,7 @@ void registry_destroy(struct registry **registry)
     if (*registry == NULL)
         return;
     for (uint32_t i = 0; i < (*registry)->unit_count; i++) {
+        pthread_mutex_destroy(&(*registry)->units[i]->record_lock);
         free((*registry)->units[i]->name);
         free((*registry)->units[i]);
     }
@@ -67,9 +68,24 @@ static struct unit *find_unit(struct registry *registry, struct str name)
     struct unit *unit = mem_calloc(1, sizeof(*unit));
     unit->id = registry->unit_count;
     unit->name = str_dup(name);
+    pthread_mutex_init(&unit->record_lock, NULL);
     registry->units = mem_realloc(registry->units, (registry->unit_count + 1) * sizeof(struct unit *));
     registry->units[registry->unit_count++] = unit;
     return unit;
+}
+
+void unit_record(struct unit *unit, struct broker_record *copy)
+{
+    pthread_mutex_lock(&unit->record_lock);
+    *copy = unit->record;
+    pthread_mutex_unlock(&unit->record_lock);
+}
+
+void unit_set_record(struct unit *unit, const struct broker_record *record)
+{
+    pthread_mutex_lock(&unit->record_lock);
+    unit->record = *record;
+    pthread_mutex_unlock(&unit->record_lock);
 }
 
 static int resolve(const struct url *url, struct node *node, struct error *err)

@@ -11,9 +11,11 @@
 #define GATEWAY_VIEW_H
 
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
+#include "common/broker_record.h"
 #include "common/error.h"
 #include "common/stats.h"
 #include "router/table.h"
@@ -36,6 +38,9 @@ struct unit {
     char *name;
     _Atomic uint32_t in_flight;           /* requests of this gateway, for the bulkhead */
     stat_value requests, refused, failed; /* written with atomic adds: many threads */
+    pthread_mutex_t record_lock;
+    struct broker_record record; /* read by unit_record() alone */
+    char record_fault[160];      /* the control thread's: why the record may be old; "" */
 };
 
 struct view_unit {
@@ -57,6 +62,11 @@ void registry_destroy(struct registry **registry);
 /* Calls FN for each node ever named (probes, metrics, status). */
 void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg);
 void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit, void *arg), void *arg);
+
+/* The broker record that is in force for UNIT, without members where there is none; from any thread. */
+void unit_record(struct unit *unit, struct broker_record *copy);
+/* For the control thread. */
+void unit_set_record(struct unit *unit, const struct broker_record *record);
 
 /* Takes over the reference to TABLE also when it fails: a node's host that does not resolve, a key file that cannot
  * be read. The result has one reference. */

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which brokers of a unit may hold its data: the in-sync set, as the unit's keeper wrote it last. It stands in the
+ * control store as the document "brokers/UNIT", in JSON:
+ *   {"epoch": 0, "dataset": HEX, "primary": URL, "run_id": HEX, "sync_full": 1, "sync_partial": 0, "wait": 1,
+ *    "in_sync": [{"broker": URL, "run_id": HEX}...], "at_us": 1795243875155000, "by": AGENT}
+ * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
+ * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
+ */
+#ifndef COMMON_BROKER_RECORD_H
+#define COMMON_BROKER_RECORD_H
+
+#include <stddef.h>
+
+#include "common/error.h"
+#include "common/str.h"
+
+#define BROKER_URL_SIZE     280
+#define BROKER_RUN_ID_SIZE  41 /* 40 hex digits that a broker draws at each start */
+#define BROKER_DATASET_SIZE 33 /* 32 hex digits that the data carry, drawn when they began */
+#define BROKER_MEMBERS_MOST 8
+
+struct broker_member {
+    char url[BROKER_URL_SIZE];
+    char run_id[BROKER_RUN_ID_SIZE];
+};
+
+struct broker_record {
+    uint64_t version; /* of the document; 0: there is none. Not in the JSON */
+    uint64_t epoch;   /* rises with each change of the primary */
+    char dataset[BROKER_DATASET_SIZE];
+    char primary[BROKER_URL_SIZE];
+    char run_id[BROKER_RUN_ID_SIZE];
+    uint64_t sync_full, sync_partial; /* attachments that the primary had counted when the keeper looked */
+    unsigned wait;                    /* what WAIT must count: every replica that is online, members first of all */
+    struct broker_member members[BROKER_MEMBERS_MOST]; /* the primary first */
+    unsigned member_count;                             /* 0 only where there is no record */
+    uint64_t at_us;                                    /* wall */
+    char by[64];
+};
+
+/* "brokers/UNIT" into NAME, which has room for SIZE bytes. */
+void broker_record_name(char *name, size_t size, struct str unit);
+
+/* Takes the JSON apart; unknown keys are passed over. On failure *RECORD is without members. */
+int broker_record_parse(struct str text, struct broker_record *record, struct error *err) MUST_CHECK;
+void broker_record_format(const struct broker_record *record, struct buf *out);
+
+/* The member at URL; NULL where it is none. */
+const struct broker_member *broker_record_member(const struct broker_record *record, const char *url);
+
+/* Whether a WAIT that counted RECORD->wait replicas proves that every member holds what was written before it on the
+ * same connection. INFO is the reply to an INFO with the sections replication and stats that was sent right behind the
+ * WAIT; CONNECTION_RUN_ID is what the connection's broker said in its greeting. WAIT counts replicas without naming
+ * them: the attachments since the keeper looked tell whether they are still the same (a replica that has just copied
+ * everything acknowledges before its append-only file is of use). Where not, the outcome is unknown, and WHY (may be
+ * NULL) says why in a sentence. */
+bool broker_record_covers(const struct broker_record *record, struct str info, const char *connection_run_id, char *why,
+                          size_t size);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/records.h"
+
+#include <stdio.h>
+
+#include "common/log.h"
+
+static void tell(const struct unit *unit, const struct broker_record *record)
+{
+    if (record->member_count > 0)
+        log_info("record.followed", "%s: version %llu, primary %s, %u in sync", unit->name,
+                 (unsigned long long)record->version, record->primary, record->member_count);
+    else
+        log_warning("record.gone", "%s: the store has no broker record any more", unit->name);
+}
+
+static void follow(struct unit *unit, void *arg)
+{
+    struct store *store = arg;
+    struct broker_record record = {0}, before;
+    struct buf text = {NULL, 0, 0};
+    struct error err = {ERROR_NONE, ""};
+    char name[96];
+    uint64_t version;
+    broker_record_name(name, sizeof(name), str_of(unit->name));
+    int failed = store_document_get(store, name, &text, &version, &err);
+    unit_record(unit, &before);
+    if (failed == 0 && version > 0 && version != before.version)
+        failed = broker_record_parse(buf_str(&text), &record, &err);
+    record.version = version;
+    if (failed == 0 && version != before.version) {
+        unit_set_record(unit, &record);
+        tell(unit, &record);
+    }
+    if (failed != 0 && strcmp(err.text, unit->record_fault) != 0)
+        log_warning("record.kept", "%s: %s; the last record stays in force", unit->name, err.text);
+    snprintf(unit->record_fault, sizeof(unit->record_fault), "%s", err.text);
+    buf_free(&text);
+}
+
+void records_sync(struct registry *registry, struct store *store)
+{
+    registry_each_unit(registry, follow, store);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Follows the broker records in the store, so that the workers know who is in sync (unit_record in gateway/view.h).
+ * For the control thread. A store that is away, or a record that is garbled, leaves the last one in force.
+ */
+#ifndef GATEWAY_RECORDS_H
+#define GATEWAY_RECORDS_H
+
+#include "common/store.h"
+#include "gateway/view.h"
+
+/* Asks the store for the record of each unit. */
+void records_sync(struct registry *registry, struct store *store);
+
+#endif
