@@ -272,3 +272,12 @@ const char *action_name(enum action action)
     static const char *const names[] = {[ACTION_PROXY] = "proxy", [ACTION_QUEUE] = "queue", [ACTION_ZONE_C] = "zone-c"};
     return names[action];
 }
+
+const char *durability_name(enum durability durability)
+{
+    static const char *const names[] = {[DURABILITY_AUTO] = "auto",
+                                        [DURABILITY_REPLICATED] = "replicated",
+                                        [DURABILITY_LOCAL] = "local",
+                                        [DURABILITY_AVAILABLE] = "available"};
+    return names[durability];
+}

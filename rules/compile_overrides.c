@@ -22,6 +22,8 @@ static void compile_override(struct compiler *compiler, const struct model_overr
     uint32_t unit = 0;
     if (override->unit.at.line > 0)
         unit = compile_unit_name(compiler, &override->unit, "unit");
+    if (unit < compiler->table->unit_count && compiler->table->units[unit].kind == ZONE_CORE)
+        compiler->core_override = true;
     if (override->names_users == override->names_prefix)
         FAULT(compiler->diags, override->at, NULL, "an override names either users or a prefix");
     for (size_t i = 0; override->users != NULL && i < override->users->count; i++) {

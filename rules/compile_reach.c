@@ -14,15 +14,26 @@ static void note(struct reach *reach, enum zone kind, const struct table_route *
         reach->lines[kind][route->action] = route->line;
 }
 
-static void collect(const struct table *table, struct reach *reach)
+/* A zone's units, and the core where the route may lead there too. */
+static bool reaches(const struct compiler *compiler, const struct table_route *route, enum zone kind)
 {
+    const struct table *table = compiler->table;
+    if (kind != ZONE_CORE || route->zone == ZONE_CORE)
+        return kind == route->zone;
+    bool missing = table->on_missing == MISSING_CORE, participants = route->participant_count > 0;
+    return missing || (participants && route->cross_unit == CROSS_CORE) ||
+           (route->zone == ZONE_A && compiler->core_override);
+}
+
+static void collect(const struct compiler *compiler, struct reach *reach)
+{
+    const struct table *table = compiler->table;
     for (uint32_t i = 0; i < table->route_count; i++) {
         const struct table_route *route = &table->routes[i];
         if (route->action == ACTION_ZONE_C)
             continue;
         note(reach, route->zone, route);
-        if (route->zone != ZONE_CORE &&
-            (table->on_missing == MISSING_CORE || (route->participant_count > 0 && route->cross_unit == CROSS_CORE)))
+        if (reaches(compiler, route, ZONE_CORE))
             note(reach, ZONE_CORE, route);
     }
 }
@@ -38,6 +49,21 @@ static void check_unit(struct compiler *compiler, const struct reach *reach, uin
     if (proxy > 0 && unit->nodes[COLOR_BLUE].count + unit->nodes[COLOR_GREEN].count == 0)
         WARNING(compiler->diags, model->name.at, "503 until it has",
                 "unit %.*s has no nodes, and the route on line %u proxies to it", SHOWN(unit->name), proxy);
+}
+
+/* One complaint a route, by the first unit that has no replica. */
+static void check_durability(struct compiler *compiler, uint32_t i)
+{
+    const struct table_route *route = &compiler->table->routes[i];
+    for (uint32_t j = 0; j < compiler->table->unit_count && route->durability == DURABILITY_REPLICATED; j++) {
+        const struct table_unit *unit = &compiler->table->units[j];
+        if (unit->broker_count != 1 || !reaches(compiler, route, unit->kind))
+            continue;
+        FAULT(compiler->diags, compiler->model->routes[i].durability.at, "give it a replica, or write available",
+              "durability: unit %.*s on line %u has one broker, and no message there could be replicated",
+              SHOWN(unit->name), unit->line);
+        return;
+    }
 }
 
 /* Zones without units are complained about once each, at their first route. */
@@ -107,7 +133,9 @@ void compile_reach(struct compiler *compiler)
     check_identity(compiler);
     if (compiler->model->units_faulty)
         return;
-    collect(compiler->table, &reach);
+    collect(compiler, &reach);
+    for (uint32_t i = 0; i < compiler->table->route_count; i++)
+        check_durability(compiler, i);
     for (uint32_t i = 0; i < compiler->table->unit_count; i++)
         check_unit(compiler, &reach, i);
     check_zones(compiler);

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/compile.h"
 
-#include <stdlib.h>
-
-#include "common/protocol.h"
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-
 #define METHOD_NAME(name) #name,
 static const char *const method_names[] = {TABLE_METHODS(METHOD_NAME) NULL};
 #undef METHOD_NAME
@@ -14,43 +8,9 @@ static const char *const method_names[] = {TABLE_METHODS(METHOD_NAME) NULL};
 /* The routes under construction, beside their models. */
 struct building {
     struct compiler *compiler;
-    struct table_topic *topics;
     struct table_route *routes;
     struct pattern *patterns;
 };
-
-static const struct table_subscription preset_subscription = {.name = {PROTOCOL_DEFAULT_SUBSCRIPTION, 7}};
-static const int64_t preset_ladder_ms[] = {10000,  30000,   60000,   120000,  300000,
-                                           600000, 1200000, 1800000, 3600000, 7200000};
-static const uint16_t preset_dead_statuses[] = {400, 410, 415, 422};
-
-static void add_topic(struct building *building, const struct model_topic *topic)
-{
-    struct table *table = building->compiler->table;
-    compile_name(building->compiler, &topic->name, "a topic");
-    building->topics[table->topic_count++] = (struct table_topic){
-        .name = compile_str(building->compiler, topic->name.value),
-        .partitions = (uint32_t)topic->partitions.value,
-        .retention_ms = topic->retention.value,
-        .idempotency_window_ms = 300000,
-        .subscriptions = &preset_subscription,
-        .subscription_count = 1,
-        .retry = {16, preset_ladder_ms, COUNT_OF(preset_ladder_ms), preset_dead_statuses,
-                  COUNT_OF(preset_dead_statuses)},
-        .line = (uint32_t)topic->name.at.line,
-    };
-}
-
-static uint32_t find_topic(struct building *building, const struct schema_text *name)
-{
-    const struct table *table = building->compiler->table;
-    for (uint32_t i = 0; i < table->topic_count; i++)
-        if (str_equal(table->topics[i].name, name->value))
-            return i;
-    struct model_topic preset = model_topic_preset(*name);
-    add_topic(building, &preset);
-    return table->topic_count - 1;
-}
 
 static uint32_t compile_method(struct compiler *compiler, const struct yaml_node *node)
 {
@@ -139,7 +99,9 @@ static void compile_action(struct building *building, const struct model_route *
     else if (model->topic.at.line == 0)
         FAULT(compiler->diags, model->at, NULL, "a queue route needs the key \"topic\"");
     else
-        route->topic = find_topic(building, &model->topic);
+        route->topic = compile_topic_name(building->compiler, &model->topic);
+    if (route->action != ACTION_QUEUE)
+        fault_misplaced(compiler, model->durability.at, "durability", "queue routes");
     if (route->action != ACTION_PROXY && model->retries.at.line > 0)
         WARNING(compiler->diags, model->retries.at, NULL, "retries belong to proxy routes and mean nothing here");
 }
@@ -148,8 +110,11 @@ static void compile_route(struct building *building, const struct model_route *m
                           struct pattern *pattern)
 {
     static const enum zone zones[] = {ZONE_A, ZONE_B, ZONE_C, ZONE_CORE};
+    static const enum durability durabilities[] = {DURABILITY_AUTO, DURABILITY_REPLICATED, DURABILITY_LOCAL,
+                                                   DURABILITY_AVAILABLE};
     *route = (struct table_route){.zone = zones[model->zone.value],
                                   .methods = compile_methods(building->compiler, model->match.methods),
+                                  .durability = durabilities[model->durability.value],
                                   .timeout_ms = model->timeout.value,
                                   .retries = (uint32_t)model->retries.value,
                                   .max_body = (uint64_t)model->max_body.value,
@@ -178,37 +143,18 @@ static void check_shadow(const struct building *building, uint32_t i)
     }
 }
 
-static void check_topics(const struct building *building)
-{
-    const struct compiler *compiler = building->compiler;
-    for (size_t i = 0; i < compiler->model->topic_count; i++) {
-        const struct schema_text *name = &compiler->model->topics[i].name;
-        bool used = false;
-        for (size_t j = 0; j < compiler->model->route_count; j++)
-            used = used || str_equal(compiler->model->routes[j].topic.value, name->value);
-        if (!used)
-            WARNING(compiler->diags, name->at, NULL, "no route leads to the topic %.*s", SHOWN(name->value));
-    }
-}
-
 void compile_routes(struct compiler *compiler)
 {
     const struct model *model = compiler->model;
     struct table *table = compiler->table;
-    struct building building = {
-        .compiler = compiler,
-        .topics = compile_alloc(compiler, model->topic_count + model->route_count, sizeof(*building.topics)),
-        .routes = compile_alloc(compiler, model->route_count, sizeof(*building.routes)),
-        .patterns = compile_alloc(compiler, model->route_count, sizeof(*building.patterns))};
-    table->topics = building.topics;
+    struct building building = {.compiler = compiler,
+                                .routes = compile_alloc(compiler, model->route_count, sizeof(*building.routes)),
+                                .patterns = compile_alloc(compiler, model->route_count, sizeof(*building.patterns))};
     table->routes = building.routes;
     table->index->patterns = building.patterns;
     table->route_count = (uint32_t)model->route_count;
-    for (size_t i = 0; i < model->topic_count; i++)
-        add_topic(&building, &model->topics[i]);
     for (uint32_t i = 0; i < table->route_count; i++)
         compile_route(&building, &model->routes[i], &building.routes[i], &building.patterns[i]);
     for (uint32_t i = 0; i < table->route_count; i++)
         check_shadow(&building, i);
-    check_topics(&building);
 }

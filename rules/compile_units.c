@@ -45,9 +45,9 @@ uint32_t compile_unit_name(struct compiler *compiler, const struct schema_text *
     return unit;
 }
 
-static bool check_url(struct building *building, const struct yaml_node *node, struct str scheme)
+bool compile_url(struct compiler *compiler, const struct yaml_node *node, struct str scheme)
 {
-    struct diag_list *diags = building->compiler->diags;
+    struct diag_list *diags = compiler->diags;
     struct url url;
     struct error err;
     if (memchr(node->text.base, '@', node->text.len) != NULL) {
@@ -86,7 +86,7 @@ static const struct str *compile_urls(struct building *building, const struct ya
     struct str *urls = compile_alloc(building->compiler, most, sizeof(*urls));
     for (size_t i = 0; i < most; i++) {
         const struct yaml_node *node = &list->items[i];
-        if (!schema_is_text(node) || !check_url(building, node, scheme))
+        if (!schema_is_text(node) || !compile_url(building->compiler, node, scheme))
             continue;
         uint32_t before = 0;
         while (before < *count && !str_equal(urls[before], node->text))

@@ -99,7 +99,37 @@ static void unit_key(const void *item, struct buf *out)
 PRINTER(partitions, table_topic, print_count(it->partitions, "", out))
 PRINTER(retention, table_topic, buf_printf(out, "%lldms", (long long)it->retention_ms))
 
-static const struct facet topic_facets[] = {{"partitions", print_partitions}, {"retention", print_retention}};
+PRINTER(window, table_topic, buf_printf(out, "%lldms", (long long)it->idempotency_window_ms))
+PRINTER(backlog, table_topic, print_count(it->max_backlog, "", out))
+PRINTER(attempts, table_topic, buf_printf(out, "%u", it->retry.attempts))
+PRINTER(ladder, table_topic,
+        for (uint32_t i = 0; i < it->retry.ladder_count; i++)
+            buf_printf(out, "%s%lldms", i > 0 ? " " : "", (long long)it->retry.ladder_ms[i]))
+PRINTER(dead_statuses, table_topic,
+        for (uint32_t i = 0; i < it->retry.dead_status_count; i++)
+            buf_printf(out, "%s%u", i > 0 ? " " : "", it->retry.dead_statuses[i]))
+
+static void print_subscription(const struct table_subscription *subscription, struct buf *out)
+{
+    buf_printf(out, "%.*s %s", STR_ARG(subscription->name), subscription->broadcast ? "broadcast" : "shared");
+    for (uint32_t i = 0; i < subscription->filter_count; i++)
+        buf_printf(out, "%s%.*s", i > 0 ? ", " : " where ", STR_ARG(subscription->filter[i]));
+    if (subscription->node_count > 0)
+        buf_printf(out, " to ");
+    print_list(subscription->nodes, subscription->node_count, out);
+}
+
+PRINTER(
+    subscriptions, table_topic, for (uint32_t i = 0; i < it->subscription_count; i++) {
+        buf_printf(out, "%s", i > 0 ? "; " : "");
+        print_subscription(&it->subscriptions[i], out);
+    })
+
+static const struct facet topic_facets[] = {
+    {"partitions", print_partitions}, {"retention", print_retention},         {"idempotency_window", print_window},
+    {"max_backlog", print_backlog},   {"subscriptions", print_subscriptions}, {"attempts", print_attempts},
+    {"ladder", print_ladder},         {"dead_statuses", print_dead_statuses},
+};
 
 static uint32_t topic_count(const struct table *table)
 {
@@ -126,6 +156,7 @@ static void topic_key(const void *item, struct buf *out)
 PRINTER(zone, table_route, buf_printf(out, "%s", zone_name(it->zone)))
 PRINTER(action, table_route, buf_printf(out, "%s", action_name(it->action)))
 PRINTER(topic, table_route, if (it->action == ACTION_QUEUE) buf_append_str(out, table->topics[it->topic].name))
+PRINTER(durability, table_route, buf_printf(out, "%s", durability_name(it->durability)))
 PRINTER(participants, table_route, print_sources(it->participants, it->participant_count, out))
 PRINTER(cross_unit, table_route, buf_printf(out, it->cross_unit == CROSS_CORE ? "core" : "reject"))
 PRINTER(timeout, table_route, print_count((uint64_t)it->timeout_ms, "ms", out))
@@ -136,6 +167,7 @@ static const struct facet route_facets[] = {
     {"zone", print_zone},
     {"action", print_action},
     {"topic", print_topic},
+    {"durability", print_durability},
     {"participants", print_participants},
     {"cross_unit", print_cross_unit},
     {"timeout", print_timeout},

@@ -12,6 +12,7 @@ static void compile(struct compiler *compiler)
     compile_units(compiler);
     compile_slots(compiler);
     compile_overrides(compiler);
+    compile_topics(compiler);
     compile_routes(compiler);
     compile_reach(compiler);
     name_map_free(&compiler->users);

@@ -136,14 +136,51 @@ static const struct schema weights_schema = {"units.NAME.weights", "weights",
 
 #define AT(field) offsetof(struct model_topic, field)
 static const struct schema_key topic_keys[] = {
-    {"partitions", SCHEMA_NUMBER, AT(partitions), OPTIONAL, 1, 1024, "8", NULL,
+    {"partitions", SCHEMA_NUMBER, AT(partitions), OPTIONAL, 1, 20000, "8", NULL,
      "Streams that the topic has in each unit; a user's messages all go through one of them."},
     {"retention", SCHEMA_DURATION, AT(retention), OPTIONAL, 0, 30 * DAY_MS, "5m", NULL,
      "How long messages stay in the broker after they were acknowledged."},
+    {"idempotency_window", SCHEMA_DURATION, AT(idempotency_window), OPTIONAL, SECOND_MS, 7 * DAY_MS, "5m", NULL,
+     "How long an `Idempotency-Key` is remembered: a repeat within it has the first one's answer and stores nothing."},
+    {"max_backlog", SCHEMA_NUMBER, AT(max_backlog), OPTIONAL, 0, INT64_C(1000000000000), "0", NULL,
+     "Messages of one partition that may wait for their slowest subscription, 503 beyond; 0: as many as the broker "
+     "holds."},
+    {"subscriptions", SCHEMA_MAPPING, AT(subscription_mapping), OPTIONAL, 1, 32, NULL, NULL,
+     "Who the messages go to, by name; the one shared subscription `default` where it is not given."},
+    {"retry", SCHEMA_MAPPING, AT(retry_mapping), OPTIONAL, 0, 0, NULL, NULL,
+     "What becomes of a message that its node does not take."},
 };
 static const struct schema topic_schema = {"topics.NAME", "a topic",
                                            "One topic; one that a route names and that is not listed has the defaults.",
                                            topic_keys, COUNT_OF(topic_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_subscription, field)
+static const struct schema_key subscription_keys[] = {
+    {"mode", SCHEMA_CHOICE, AT(mode), OPTIONAL, 0, 0, "shared", CHOICES("shared", "broadcast"),
+     "`shared`: each message goes to one of the unit's agents; `broadcast`: to every one of them."},
+    {"filter", SCHEMA_TEXTS, AT(filter), OPTIONAL, 1, 8, NULL, NULL,
+     "Request headers, as `\"x-kind: refund\"`: only messages that have all of them are delivered."},
+    {"nodes", SCHEMA_TEXTS, AT(nodes), OPTIONAL, 1, 64, NULL, NULL,
+     "`http://host:port` each, in place of the unit's nodes of the message's colour."},
+};
+static const struct schema subscription_schema = {"topics.NAME.subscriptions.NAME", "a subscription",
+                                                  "One reader of the topic, with a place of its own in each partition.",
+                                                  subscription_keys, COUNT_OF(subscription_keys)};
+#undef AT
+
+#define AT(field) offsetof(struct model_retry, field)
+static const struct schema_key retry_keys[] = {
+    {"attempts", SCHEMA_NUMBER, AT(attempts), OPTIONAL, 1, 1000, "16", NULL,
+     "Failed attempts after which a message goes to the dead letters."},
+    {"ladder", SCHEMA_DURATIONS, AT(ladder), OPTIONAL, 1, 7 * DAY_MS, "10s, 30s, 1m, 2m, 5m, 10m, 20m, 30m, 1h, 2h",
+     NULL, "The waits before the second attempt, the third and so on, each give or take 20 %; the last one goes on."},
+    {"dead_statuses", SCHEMA_NUMBERS, AT(dead_statuses), OPTIONAL, 400, 599, "400, 410, 415, 422", NULL,
+     "Answers that no retry can mend: the message goes to the dead letters at once. `[]`: there are none."},
+};
+static const struct schema retry_schema = {"topics.NAME.retry", "retry",
+                                           "What becomes of a message that its node does not take.", retry_keys,
+                                           COUNT_OF(retry_keys)};
 #undef AT
 
 #define AT(field) offsetof(struct model_override, field)
@@ -170,6 +207,11 @@ static const struct schema_key route_keys[] = {
      "Forward to an HTTP node of the unit, or store in the unit's broker and answer 202. Zone C without an action: the "
      "gateway's own collections."},
     {"topic", SCHEMA_TEXT, AT(topic), OPTIONAL, 0, 0, NULL, NULL, "The topic of a queue route."},
+    {"durability", SCHEMA_CHOICE, AT(durability), OPTIONAL, 0, 0, "auto",
+     CHOICES("auto", "replicated", "local", "available"),
+     "What holds before a message is accepted. `replicated`: it is on the disks of the primary and of every in-sync "
+     "replica; `local`: on the primary's; `available`: `replicated` as long as a replica is in sync, else `local`; "
+     "`auto`: `replicated` in units with more than one broker, `local` in the others."},
     {"participants", SCHEMA_TEXTS, AT(participants), OPTIONAL, 1, ROUTE_MAX_PARTICIPANTS, NULL, NULL,
      "Sources, as in `identity`, of the other users that a queued request touches."},
     {"cross_unit", SCHEMA_CHOICE, AT(cross_unit), OPTIONAL, 0, 0, "reject", CHOICES("reject", "core"),
@@ -196,9 +238,9 @@ static const struct schema match_schema = {"routes[].match", "match", "Which req
                                            COUNT_OF(match_keys)};
 #undef AT
 
-const struct schema *const model_schemas[] = {&top_schema,      &identity_schema, &jwt_schema,     &sharding_schema,
-                                              &unit_schema,     &nodes_schema,    &weights_schema, &topic_schema,
-                                              &override_schema, &route_schema,    &match_schema,   NULL};
+const struct schema *const model_schemas[] = {
+    &top_schema,   &identity_schema,     &jwt_schema,   &sharding_schema, &unit_schema,  &nodes_schema, &weights_schema,
+    &topic_schema, &subscription_schema, &retry_schema, &override_schema, &route_schema, &match_schema, NULL};
 
 static void read_identity(struct model *model, struct diag_list *diags)
 {
@@ -227,6 +269,21 @@ static void read_units(struct model *model, struct diag_list *diags)
     model->units_faulty = units == NULL || diags->errors > errors;
 }
 
+static void read_topic(const struct yaml_node *node, struct model_topic *topic, struct diag_list *diags)
+{
+    static const struct yaml_node empty = {.kind = YAML_MAPPING};
+    schema_read(&topic_schema, node, topic, diags);
+    schema_read(&retry_schema, topic->retry_mapping ? topic->retry_mapping : &empty, &topic->retry, diags);
+    const struct yaml_node *mapping = topic->subscription_mapping;
+    topic->subscription_count = mapping ? mapping->count : 0;
+    topic->subscriptions =
+        topic->subscription_count == 0 ? NULL : mem_calloc(topic->subscription_count, sizeof(*topic->subscriptions));
+    for (size_t i = 0; i < topic->subscription_count; i++) {
+        topic->subscriptions[i].name = (struct schema_text){mapping->keys[i].text, place_of(&mapping->keys[i])};
+        schema_read(&subscription_schema, &mapping->items[i], &topic->subscriptions[i], diags);
+    }
+}
+
 static void read_topics(struct model *model, struct diag_list *diags)
 {
     const struct yaml_node *topics = model->top.topics;
@@ -234,7 +291,7 @@ static void read_topics(struct model *model, struct diag_list *diags)
     model->topics = mem_calloc(model->topic_count, sizeof(*model->topics));
     for (size_t i = 0; i < model->topic_count; i++) {
         model->topics[i].name = (struct schema_text){topics->keys[i].text, place_of(&topics->keys[i])};
-        schema_read(&topic_schema, &topics->items[i], &model->topics[i], diags);
+        read_topic(&topics->items[i], &model->topics[i], diags);
     }
 }
 
@@ -242,7 +299,7 @@ struct model_topic model_topic_preset(struct schema_text name)
 {
     static const struct yaml_node empty = {.kind = YAML_MAPPING};
     struct model_topic topic = {.name = name};
-    schema_read(&topic_schema, &empty, &topic, NULL);
+    read_topic(&empty, &topic, NULL);
     return topic;
 }
 
@@ -289,6 +346,8 @@ bool model_read(struct model *model, struct str text, struct diag_list *diags)
 
 void model_free(struct model *model)
 {
+    for (size_t i = 0; i < model->topic_count; i++)
+        free(model->topics[i].subscriptions);
     free(model->units);
     free(model->topics);
     free(model->overrides);

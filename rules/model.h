@@ -45,9 +45,24 @@ struct model_unit {
     struct model_weights weights;
 };
 
+struct model_subscription {
+    struct schema_text name; /* its key */
+    struct schema_number mode;
+    const struct yaml_node *filter, *nodes;
+};
+
+struct model_retry {
+    struct schema_number attempts;
+    struct schema_numbers ladder, dead_statuses;
+};
+
 struct model_topic {
     struct schema_text name; /* its key */
-    struct schema_number partitions, retention;
+    struct schema_number partitions, retention, idempotency_window, max_backlog;
+    const struct yaml_node *subscription_mapping, *retry_mapping;
+    struct model_subscription *subscriptions; /* owned by the model */
+    size_t subscription_count;
+    struct model_retry retry;
 };
 
 struct model_override {
@@ -66,7 +81,7 @@ struct model_route {
     struct place at;
     const struct yaml_node *match_mapping, *participants;
     struct model_match match;
-    struct schema_number zone, action, cross_unit, timeout, retries, max_body;
+    struct schema_number zone, action, durability, cross_unit, timeout, retries, max_body;
     struct schema_text topic;
 };
 
@@ -103,12 +118,16 @@ enum model_zone {
     MODEL_ZONE_C,
     MODEL_ZONE_CORE,
 };
+enum model_mode {
+    MODEL_MODE_SHARED = 0,
+    MODEL_MODE_BROADCAST,
+};
 enum model_action {
     MODEL_ACTION_PROXY = 0,
     MODEL_ACTION_QUEUE,
 };
 
-/* What a topic is that a route names and `topics` does not list. */
+/* What a topic is that a route names and `topics` does not list; it owns nothing. */
 struct model_topic model_topic_preset(struct schema_text name);
 
 #endif

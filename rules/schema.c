@@ -64,6 +64,8 @@ static const struct {
     [SCHEMA_NUMBER] = {parse_number, "a whole number"},
     [SCHEMA_DURATION] = {option_parse_duration, "a duration such as 250ms, 5s, 2m or 1h"},
     [SCHEMA_SIZE] = {option_parse_size, "a size such as 16KiB, 1MiB or 4096"},
+    [SCHEMA_NUMBERS] = {parse_number, "a whole number"},
+    [SCHEMA_DURATIONS] = {option_parse_duration, "a duration such as 250ms, 5s, 2m or 1h"},
 };
 
 struct scale {
@@ -76,7 +78,8 @@ static void print_number(enum schema_type type, int64_t value, struct buf *out)
     static const struct scale none[] = {{"", 1}};
     static const struct scale durations[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
     static const struct scale sizes[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}};
-    const struct scale *scale = type == SCHEMA_DURATION ? durations : type == SCHEMA_SIZE ? sizes : none;
+    bool duration = type == SCHEMA_DURATION || type == SCHEMA_DURATIONS;
+    const struct scale *scale = duration ? durations : type == SCHEMA_SIZE ? sizes : none;
     while (scale->factor > 1 && (value == 0 || value % scale->factor != 0))
         scale++;
     buf_printf(out, "%lld%s", (long long)(value / scale->factor), scale->suffix);
@@ -151,12 +154,38 @@ static void read_scalar(const struct reading *reading, const struct yaml_node *n
         read_number(reading, node, field);
 }
 
+static void read_items(const struct reading *reading, const struct yaml_node *list, struct schema_numbers *field)
+{
+    struct schema_numbers numbers = {.at = place_of(list)};
+    for (size_t i = 0; i < list->count; i++) {
+        struct schema_number number = {0};
+        read_scalar(reading, &list->items[i], &number);
+        if (number.at.line > 0)
+            numbers.values[numbers.count++] = number.value;
+    }
+    if (numbers.count == list->count)
+        *field = numbers;
+}
+
+static void read_numbers(const struct reading *reading, const struct yaml_node *list, struct schema_numbers *field)
+{
+    if (list->kind != YAML_SEQUENCE)
+        FAULT(reading->diags, *list, list->kind == YAML_SCALAR ? "write [VALUE]" : NULL,
+              "%s: a list is expected, not %s", reading->key->name, kind_written(list));
+    else if (list->count > SCHEMA_MOST_NUMBERS)
+        FAULT(reading->diags, *list, NULL, "%s: %zu entries are more than %d", reading->key->name, list->count,
+              SCHEMA_MOST_NUMBERS);
+    else
+        read_items(reading, list, field);
+}
+
 /* Faulty items stay in the list: who goes through it passes over what is no text. */
 static void check_texts(const struct reading *reading, const struct yaml_node *list)
 {
     for (size_t i = 0; i < list->count; i++)
         if (!schema_is_text(&list->items[i]))
-            FAULT(reading->diags, list->items[i], NULL, "%s: a value is expected here, not %s", reading->key->name,
+            FAULT(reading->diags, list->items[i], list->items[i].kind == YAML_MAPPING ? "put it in quotes" : NULL,
+                  "%s: a value is expected here, not %s", reading->key->name,
                   list->items[i].kind == YAML_SCALAR ? "nothing" : yaml_kind_name(list->items[i].kind));
 }
 
@@ -168,7 +197,8 @@ static void read_container(const struct reading *reading, const struct yaml_node
         FAULT(reading->diags, *node, node->kind == YAML_SCALAR && key->type == SCHEMA_TEXTS ? "write [VALUE]" : NULL,
               "%s: %s is expected, not %s", key->name, yaml_kind_name(wanted), kind_written(node));
     else if (node->count < (size_t)key->min)
-        FAULT(reading->diags, *node, NULL, "%s: the list is empty", key->name);
+        FAULT(reading->diags, *node, NULL, "%s: the %s is empty", key->name,
+              node->kind == YAML_MAPPING ? "mapping" : "list");
     else if (key->max > 0 && node->count > (size_t)key->max)
         FAULT(reading->diags, *node, NULL, "%s: %zu entries are more than %lld", key->name, node->count,
               (long long)key->max);
@@ -183,6 +213,8 @@ static void read_value(struct reading *reading, const struct yaml_node *node, vo
     void *field = (char *)model + reading->key->offset;
     if (reading->key->type >= SCHEMA_TEXTS)
         read_container(reading, node, field);
+    else if (reading->key->type >= SCHEMA_NUMBERS)
+        read_numbers(reading, node, field);
     else
         read_scalar(reading, node, field);
 }
@@ -206,16 +238,30 @@ static const struct schema_key *find_key(const struct schema *schema, struct str
     return NULL;
 }
 
+static bool parse_preset(const struct schema_key *key, struct str text, int64_t *value)
+{
+    return key->type == SCHEMA_CHOICE ? find_choice(key->choices, text, value)
+                                      : number_types[key->type].parse(text, value);
+}
+
+static void apply_list_preset(const struct schema_key *key, struct schema_numbers *field)
+{
+    struct str rest = str_of(key->preset), item;
+    for (field->count = 0; str_next(&rest, ',', &item); field->count++)
+        INVARIANT(parse_preset(key, str_trim(item), &field->values[field->count]));
+}
+
 /* Presets come first, so that a value which is refused leaves something sound behind. */
 static void apply_presets(const struct schema *schema, void *model)
 {
     for (const struct schema_key *key = schema->keys; key < schema->keys + schema->count; key++) {
         if (key->preset == NULL)
             continue;
-        struct schema_number *field = (struct schema_number *)((char *)model + key->offset);
-        struct str text = str_of(key->preset);
-        INVARIANT(key->type == SCHEMA_CHOICE ? find_choice(key->choices, text, &field->value)
-                                             : number_types[key->type].parse(text, &field->value));
+        void *field = (char *)model + key->offset;
+        if (key->type >= SCHEMA_NUMBERS)
+            apply_list_preset(key, field);
+        else
+            INVARIANT(parse_preset(key, str_of(key->preset), &((struct schema_number *)field)->value));
     }
 }
 
@@ -247,8 +293,14 @@ bool schema_read(const struct schema *schema, const struct yaml_node *mapping, v
 static void document_value(const struct schema_key *key, struct buf *out)
 {
     static const char *const names[] = {
-        [SCHEMA_NUMBER] = "number",   [SCHEMA_DURATION] = "duration",   [SCHEMA_SIZE] = "size",
-        [SCHEMA_TEXT] = "text",       [SCHEMA_TEXTS] = "list of texts", [SCHEMA_LIST] = "list of mappings",
+        [SCHEMA_NUMBER] = "number",
+        [SCHEMA_DURATION] = "duration",
+        [SCHEMA_SIZE] = "size",
+        [SCHEMA_TEXT] = "text",
+        [SCHEMA_NUMBERS] = "list of numbers",
+        [SCHEMA_DURATIONS] = "list of durations",
+        [SCHEMA_TEXTS] = "list of texts",
+        [SCHEMA_LIST] = "list of mappings",
         [SCHEMA_MAPPING] = "mapping",
     };
     if (key->type == SCHEMA_CHOICE) {

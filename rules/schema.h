@@ -17,9 +17,11 @@ enum schema_type {
     SCHEMA_SIZE,       /* struct schema_number, bytes */
     SCHEMA_CHOICE,     /* struct schema_number, index into `choices` */
     SCHEMA_TEXT,       /* struct schema_text */
+    SCHEMA_NUMBERS,    /* struct schema_numbers: a list of numbers, each within min..max */
+    SCHEMA_DURATIONS,  /* struct schema_numbers, milliseconds */
     SCHEMA_TEXTS,      /* const struct yaml_node *: a list of scalars; min..max items */
     SCHEMA_LIST,       /* const struct yaml_node *: a list of mappings; up to max items */
-    SCHEMA_MAPPING,    /* const struct yaml_node *; up to max entries */
+    SCHEMA_MAPPING,    /* const struct yaml_node *; min..max entries */
 };
 
 /* Where a value was written; line 0: it was not, and is the preset. */
@@ -29,6 +31,14 @@ struct place {
 
 struct schema_number {
     int64_t value;
+    struct place at;
+};
+
+#define SCHEMA_MOST_NUMBERS 32
+
+struct schema_numbers {
+    int64_t values[SCHEMA_MOST_NUMBERS];
+    size_t count;
     struct place at;
 };
 
@@ -43,7 +53,7 @@ struct schema_key {
     size_t offset; /* of the field */
     bool required;
     int64_t min, max;           /* both 0: unbounded */
-    const char *preset;         /* numbers and choices, as text; NULL: 0 */
+    const char *preset;         /* numbers, lists of them ("1, 2") and choices, as text; NULL: 0, or no items */
     const char *const *choices; /* NULL-terminated */
     const char *doc;            /* one sentence */
 };

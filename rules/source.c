@@ -5,16 +5,21 @@
 
 #define LONGEST 256
 
-/* RFC 9110's token, which RFC 6265 uses for cookies too. */
-static int check_token(struct str name, struct error *err)
+bool source_is_token(struct str name)
 {
     for (size_t i = 0; i < name.len; i++) {
         unsigned char c = (unsigned char)name.base[i];
-        if (c >= 0x80 || (!isalnum(c) && strchr("!#$%&'*+-.^_`|~", c) == NULL))
-            return error_set(err, ERROR_INPUT,
-                             "a header or cookie name is made of letters, digits and !#$%%&'*+-.^_`|~");
+        if (c == 0 || c >= 0x80 || (!isalnum(c) && strchr("!#$%&'*+-.^_`|~", c) == NULL))
+            return false;
     }
-    return 0;
+    return name.len > 0;
+}
+
+static int check_token(struct str name, struct error *err)
+{
+    if (source_is_token(name))
+        return 0;
+    return error_set(err, ERROR_INPUT, "a header or cookie name is made of letters, digits and !#$%%&'*+-.^_`|~");
 }
 
 static int check_path(struct str path, struct error *err)

@@ -139,6 +139,49 @@ static void a_topic_that_is_not_listed_has_the_presets(void **state)
     assert_str(table->topics[0].name, "t");
     assert_int_equal(table->topics[0].partitions, 8);
     assert_int_equal(table->topics[0].retention_ms, 300000);
+    assert_int_equal(table->topics[0].idempotency_window_ms, 300000);
+    assert_int_equal(table->topics[0].max_backlog, 0);
+    assert_int_equal(table->topics[0].subscription_count, 1);
+    assert_str(table->topics[0].subscriptions[0].name, "default");
+    assert_false(table->topics[0].subscriptions[0].broadcast);
+    assert_int_equal(table->topics[0].retry.attempts, 16);
+    assert_int_equal(table->topics[0].retry.ladder_count, 10);
+    assert_int_equal(table->topics[0].retry.ladder_ms[0], 10000);
+    assert_int_equal(table->topics[0].retry.ladder_ms[9], 7200000);
+    assert_int_equal(table->topics[0].retry.dead_status_count, 4);
+    assert_int_equal(table->topics[0].retry.dead_statuses[3], 422);
+    assert_int_equal(table->routes[0].durability, DURABILITY_AUTO);
+    table_unref(&table);
+    buf_free(&text);
+}
+
+static void a_topic_holds_what_was_written(void **state)
+{
+    (void)state;
+    struct buf text = read_text("test/golden/topics.yaml");
+    struct table *table = load(buf_str(&text));
+    const struct table_topic *wide = &table->topics[0], *preset = &table->topics[1];
+    assert_int_equal(table->topic_count, 3);
+    assert_int_equal(wide->partitions, 20000);
+    assert_int_equal(wide->idempotency_window_ms, 86400000);
+    assert_int_equal(wide->max_backlog, 1000000);
+    assert_int_equal(wide->subscription_count, 2);
+    assert_str(wide->subscriptions[0].name, "ledger");
+    assert_int_equal(wide->subscriptions[0].filter_count, 0);
+    assert_str(wide->subscriptions[1].name, "audit");
+    assert_true(wide->subscriptions[1].broadcast);
+    assert_int_equal(wide->subscriptions[1].filter_count, 2);
+    assert_str(wide->subscriptions[1].filter[0], "x-kind: refund");
+    assert_str(wide->subscriptions[1].filter[1], "x-size: big");
+    assert_str(wide->subscriptions[1].nodes[0], "http://audit:80");
+    assert_int_equal(wide->retry.attempts, 3);
+    assert_int_equal(wide->retry.ladder_count, 2);
+    assert_int_equal(wide->retry.ladder_ms[1], 5000);
+    assert_int_equal(wide->retry.dead_statuses[1], 599);
+    assert_int_equal(preset->retry.attempts, 16);
+    assert_int_equal(table->routes[0].durability, DURABILITY_REPLICATED);
+    assert_int_equal(table->routes[1].durability, DURABILITY_LOCAL);
+    assert_int_equal(table->routes[2].durability, DURABILITY_AVAILABLE);
     table_unref(&table);
     buf_free(&text);
 }
@@ -363,6 +406,7 @@ int main(void)
         cmocka_unit_test(the_reference_in_the_documentation_is_the_schema),
         cmocka_unit_test(a_table_holds_what_was_written),
         cmocka_unit_test(a_topic_that_is_not_listed_has_the_presets),
+        cmocka_unit_test(a_topic_holds_what_was_written),
         cmocka_unit_test(every_cut_of_a_rule_file_is_loaded_or_refused_whole),
         cmocka_unit_test(every_change_of_a_byte_is_loaded_or_refused_whole),
         cmocka_unit_test(each_slot_has_one_owner_or_the_file_is_refused),
