@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How far a unit's agent got in one partition, as it stands in the broker: the hash ldc:{UNIT/TOPIC/PARTITION}:cursor.
+ * How far a subscription got in one partition, as it stands in the broker: the hash
+ * ldc:{UNIT/TOPIC/PARTITION}:cursor:SUBSCRIPTION, or ...:cursor:SUBSCRIPTION@AGENT of a broadcast.
  *
  *   watermark  stream id: every entry up to and including it is done
  *   done       ranges of entries beyond the watermark that are done too, ascending and apart from each other
- *   passed     how many entries the stream ever held up to the watermark; entries-added - passed = not yet passed
+ *   passed     how many messages the partition ever got up to the watermark
+ *   beyond     how many entries `done` holds; with the last message's number n, n - passed - beyond wait
  *
  * `done` is "RANGE,RANGE,...", RANGE being "ID" or "ID:ID" (first and last; all entries between them are done), each ID
  * written against the one before it (the first: the watermark) as the difference in milliseconds, and "-SEQ" where
@@ -23,7 +25,7 @@ struct cursor_range {
 
 struct cursor {
     struct stream_id watermark;
-    uint64_t passed;
+    uint64_t passed, beyond; /* cursor_decode leaves `beyond` 0 */
     struct cursor_range *done;
     size_t done_count;
 };

@@ -99,7 +99,8 @@ static void on_cursor(void *arg, const redisReply *reply)
 static void ask_cursor(struct lookup *lookup)
 {
     char key[PROTOCOL_KEY_MAX];
-    protocol_key(key, lookup->parts.unit, lookup->parts.topic, lookup->parts.partition, "cursor:" PROTOCOL_DEFAULT_SUBSCRIPTION);
+    protocol_key(key, lookup->parts.unit, lookup->parts.topic, lookup->parts.partition,
+                 "cursor:" PROTOCOL_DEFAULT_SUBSCRIPTION);
     const char *words[] = {"HMGET", key, "watermark", "done", "passed"};
     if (!broker_command(lookup->broker, on_cursor, lookup, 5, words, NULL))
         finish(lookup, VERDICT_BROKER_AWAY, NULL);

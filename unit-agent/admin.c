@@ -43,7 +43,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
-     "counters, latency_us}`; a partition is `{topic, partition, linked, watermark, last_read, pending, held, "
+     "counters, latency_us}`; a partition is `{topic, partition, subscription, linked, watermark, last_read, pending, "
+     "held, "
      "in_flight, backing_off, oldest_ms}`."},
     {"GET", "/v1/health/stream", get_health_stream, false,
      "Server-sent events `health`: `{unit, agent, seq, broker, nodes, lag, epoch}`, at once, on every change and each "

@@ -27,8 +27,10 @@ static uint64_t node_up(const struct node *node)
 }
 
 static const struct series all_series[] = {
-    {"agent_queue_pending", "gauge", "topic, partition", "Messages that are not acknowledged.", pending, NULL},
-    {"agent_queue_held", "gauge", "topic, partition", "Those of them that are in this agent's memory.", held, NULL},
+    {"agent_queue_pending", "gauge", "topic, partition, subscription", "Messages that are not acknowledged.", pending,
+     NULL},
+    {"agent_queue_held", "gauge", "topic, partition, subscription", "Those of them that are in this agent's memory.",
+     held, NULL},
     {"agent_node_up", "gauge", "color, node", "1 while the node answers.", NULL, node_up},
 };
 
@@ -38,9 +40,12 @@ static const struct series all_series[] = {
 static void print_partitions(const struct agent *agent, const struct series *series, struct buf *out)
 {
     const struct partition_list *partitions = inbox_partitions(agent->inbox);
-    for (size_t i = 0; i < partitions->count; i++)
-        buf_printf(out, "ldcgate_%s{topic=\"%s\",partition=\"%u\"} %lu\n", series->name, partitions->items[i]->topic,
-                   partitions->items[i]->number, (unsigned long)series->of_partition(partitions->items[i]));
+    for (size_t i = 0; i < partitions->count; i++) {
+        const struct partition *partition = partitions->items[i];
+        buf_printf(out, "ldcgate_%s{topic=\"%s\",partition=\"%u\",subscription=\"%s\"} %lu\n", series->name,
+                   partition->topic, partition->number, partition->subscription,
+                   (unsigned long)series->of_partition(partition));
+    }
 }
 
 static void print_nodes(const struct agent *agent, const struct series *series, struct buf *out)

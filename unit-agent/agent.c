@@ -75,8 +75,7 @@ static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
 
 static void on_acknowledged(void *arg, struct partition *partition)
 {
-    (void)partition;
-    inbox_record(((struct agent *)arg)->inbox);
+    inbox_record(((struct agent *)arg)->inbox, partition);
 }
 
 static void on_nodes_changed(void *arg)

@@ -24,21 +24,22 @@ struct inbox {
 
 /* --- partitions -------------------------------------------------------------------------------------------------- */
 
-static struct partition *find(const struct inbox *inbox, struct str topic, unsigned number)
+static struct partition *find(const struct inbox *inbox, const struct partition_name *name)
 {
     for (size_t i = 0; i < inbox->partitions.count; i++) {
         struct partition *partition = inbox->partitions.items[i];
-        if (partition->number == number && str_equal(str_of(partition->topic), topic))
+        if (partition->number == name->number && str_equal(str_of(partition->topic), name->topic) &&
+            str_equal(str_of(partition->subscription), name->subscription))
             return partition;
     }
     return NULL;
 }
 
-static struct partition *add(struct inbox *inbox, struct str unit, struct str topic, unsigned number)
+static struct partition *add(struct inbox *inbox, const struct partition_name *name)
 {
     struct partition_list *list = &inbox->partitions;
     list->items = mem_realloc(list->items, (list->count + 1) * sizeof(struct partition *));
-    list->items[list->count] = partition_create(unit, topic, number, inbox->config.hooks);
+    list->items[list->count] = partition_create(name, inbox->config.hooks);
     return list->items[list->count++];
 }
 
@@ -48,11 +49,16 @@ static bool on_found(void *arg, struct str key)
     struct protocol_id parts;
     struct str suffix;
     if (!protocol_key_parse(key, &parts, &suffix) || !str_equal(suffix, STR_LIT("stream")) ||
-        !str_equal(parts.unit, str_of(inbox->config.options->unit)) ||
-        find(inbox, parts.topic, parts.partition) != NULL)
+        !str_equal(parts.unit, str_of(inbox->config.options->unit)))
+        return false;
+    struct partition_name name = {.unit = parts.unit,
+                                  .topic = parts.topic,
+                                  .subscription = STR_LIT(PROTOCOL_DEFAULT_SUBSCRIPTION),
+                                  .number = parts.partition};
+    if (find(inbox, &name) != NULL)
         return false;
     log_warning("stream.unnamed", "%.*s is not of the rules in force, and is delivered all the same", STR_ARG(key));
-    add(inbox, parts.unit, parts.topic, parts.partition)->retention_ms = UNNAMED_RETENTION_MS;
+    add(inbox, &name)->retention_ms = UNNAMED_RETENTION_MS;
     return true;
 }
 
@@ -63,6 +69,11 @@ static void on_progress(void *arg)
     struct inbox *inbox = arg;
     if (inbox->reader != NULL)
         reader_wake(inbox->reader);
+}
+
+static void on_skipped(void *arg, struct partition *partition)
+{
+    inbox_record(arg, partition);
 }
 
 static void on_changed(void *arg)
@@ -90,7 +101,8 @@ static void connect_to(struct inbox *inbox, struct str url)
                                            .password = inbox->config.password,
                                            .command_timeout_ms = options->broker.timeout,
                                            .must_be_durable = options->broker.must_be_durable,
-                                           .must_be_primary = true};
+                                           .must_be_primary = true,
+                                           .functions = true};
     inbox->ledger = ledger_create(inbox->loop, &(struct ledger_config){.broker_loop = &inbox->broker_loop,
                                                                        .broker = &inbox->broker,
                                                                        .partitions = &inbox->partitions,
@@ -105,20 +117,28 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                            .broker = &inbox->broker,
                                                                            .partitions = &inbox->partitions,
                                                                            .options = options,
-                                                                           .stats = inbox->config.stats});
+                                                                           .stats = inbox->config.stats,
+                                                                           .skipped = on_skipped,
+                                                                           .arg = inbox});
+}
+
+static void adopt_topic(struct inbox *inbox, const struct table_topic *topic, struct str unit)
+{
+    struct partition_name name = {.unit = unit, .topic = topic->name};
+    for (uint32_t i = 0; i < topic->subscription_count; i++)
+        for (name.number = 0; name.number < topic->partitions; name.number++) {
+            name.subscription = topic->subscriptions[i].name;
+            struct partition *partition = find(inbox, &name);
+            if (partition == NULL)
+                partition = add(inbox, &name);
+            partition->retention_ms = topic->retention_ms;
+        }
 }
 
 void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit)
 {
-    for (uint32_t i = 0; i < table->topic_count; i++) {
-        const struct table_topic *topic = &table->topics[i];
-        for (unsigned number = 0; number < topic->partitions; number++) {
-            struct partition *partition = find(inbox, topic->name, number);
-            if (partition == NULL)
-                partition = add(inbox, unit->name, topic->name, number);
-            partition->retention_ms = topic->retention_ms;
-        }
-    }
+    for (uint32_t i = 0; i < table->topic_count; i++)
+        adopt_topic(inbox, &table->topics[i], unit->name);
     struct str primary = unit->broker_count > 0 ? unit->brokers[0] : (struct str){NULL, 0};
     if (inbox->url != NULL && str_equal(primary, str_of(inbox->url))) {
         ledger_tick(inbox->ledger); /* links what was added */
@@ -134,10 +154,10 @@ void inbox_adopt(struct inbox *inbox, const struct table *table, const struct ta
 
 /* --- the rest ---------------------------------------------------------------------------------------------------- */
 
-void inbox_record(struct inbox *inbox)
+void inbox_record(struct inbox *inbox, struct partition *partition)
 {
     if (inbox->ledger != NULL)
-        ledger_wake(inbox->ledger);
+        ledger_note(inbox->ledger, partition);
 }
 
 void inbox_tick(struct inbox *inbox)

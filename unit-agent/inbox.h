@@ -29,8 +29,8 @@ void inbox_destroy(struct inbox **inbox);
  * cursors. */
 void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit);
 
-/* There are acknowledgements to record. */
-void inbox_record(struct inbox *inbox);
+/* PARTITION has acknowledgements to record. */
+void inbox_record(struct inbox *inbox, struct partition *partition);
 /* To be called at an interval: surveys, trims. */
 void inbox_tick(struct inbox *inbox);
 /* Reads no more. */

@@ -13,20 +13,15 @@
 #define TRIM_MOST  "10000"
 #define SCAN_COUNT "1000"
 
-/* A broker that is out of memory refuses HSET, and then nothing could ever be acknowledged and trimmed again; a
- * script may say that it is needed. */
-#define RECORD_SCRIPT                                                                                                  \
-    "#!lua flags=allow-oom\n"                                                                                          \
-    "return redis.call('HSET', KEYS[1], 'watermark', ARGV[1], 'done', ARGV[2], 'passed', ARGV[3])"
-
 struct ledger {
     sd_event *loop;
     struct ledger_config config;
     struct broker *broker;
     sd_event_source *flush, *retry;
-    bool holding; /* `retry` runs */
-    bool refused; /* the last cursor write was, and the log has it */
-    struct buf done;
+    bool holding;                      /* `retry` runs */
+    bool refused;                      /* the last cursor write was, and the log has it */
+    struct partition_record recording; /* reused from write to write */
+    struct partition *first, **last;   /* to be recorded */
 };
 
 /* What a reply belongs to. */
@@ -61,8 +56,8 @@ static void errand_end(struct errand *errand)
 
 static bool send_command(struct ledger *ledger, broker_reply_fn done, void *arg, const char *const *argv, size_t count)
 {
-    size_t lens[12];
-    INVARIANT(count <= 12);
+    size_t lens[24];
+    INVARIANT(count <= 24);
     for (size_t i = 0; i < count; i++)
         lens[i] = strlen(argv[i]);
     return broker_command(ledger->broker, done, arg, (int)count, argv, lens);
@@ -75,12 +70,14 @@ static const char *reply_fault(const redisReply *reply)
 
 /* --- cursors ----------------------------------------------------------------------------------------------------- */
 
+static void wake(struct ledger *ledger);
+
 static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)source, (void)at_us;
     struct ledger *ledger = arg;
     ledger->holding = false;
-    ledger_wake(ledger);
+    wake(ledger);
     return 0;
 }
 
@@ -105,45 +102,67 @@ static void on_recorded(void *arg, const redisReply *reply)
     }
     ledger->refused = fault != NULL;
     partition_end_write(errand->partition, fault == NULL);
+    if (errand->partition->dirty)
+        ledger_note(ledger, errand->partition);
     errand_end(errand);
-    ledger_wake(ledger);
     ledger->config.progress(ledger->config.arg);
+}
+
+static const char *number_text(char text[24], uint64_t number)
+{
+    text[str_from_u64(number, text)] = '\0';
+    return text;
 }
 
 static void record(struct ledger *ledger, struct partition *partition)
 {
-    struct stream_id watermark;
-    uint64_t passed;
-    char watermark_text[STREAM_ID_TEXT], passed_text[24];
+    struct partition_record *cursor = &ledger->recording;
+    char watermark[STREAM_ID_TEXT], passed[24], beyond[24];
     struct errand *errand = errand_create(ledger, partition);
-    partition_begin_write(partition, &watermark, &passed, &ledger->done);
-    stream_id_format(watermark_text, watermark);
-    snprintf(passed_text, sizeof(passed_text), "%lu", (unsigned long)passed);
+    partition_begin_write(partition, cursor);
+    stream_id_format(watermark, cursor->watermark);
     stat_add(&ledger->config.stats->agent_cursor_writes_total, 1);
-    if (!SEND(ledger, on_recorded, errand, "EVAL", RECORD_SCRIPT, "1", partition->cursor_key, watermark_text,
-              buf_str(&ledger->done).base, passed_text)) {
+    if (!SEND(ledger, on_recorded, errand, "FCALL", "ldc1_commit", "2", partition->cursor_key, partition->state_key, "",
+              watermark, cursor->done.base, number_text(passed, cursor->passed), number_text(beyond, cursor->beyond))) {
         partition_end_write(partition, false);
         errand_end(errand);
     }
 }
 
+/* What cannot be recorded now is noted again by what makes it possible: the end of a write, the link. */
 static int on_flush(sd_event_source *source, void *arg)
 {
     (void)source;
     struct ledger *ledger = arg;
     if (ledger->holding || broker_state(ledger->broker) != BROKER_READY)
         return 0;
-    for (size_t i = 0; i < ledger->config.partitions->count; i++) {
-        struct partition *partition = ledger->config.partitions->items[i];
+    struct partition *partition = ledger->first;
+    ledger->first = NULL;
+    ledger->last = &ledger->first;
+    while (partition != NULL) {
+        struct partition *next = partition->next_recorded;
+        partition->queued = false;
         if (partition->linked && partition->dirty && !partition->writing)
             record(ledger, partition);
+        partition = next;
     }
     return 0;
 }
 
-void ledger_wake(struct ledger *ledger)
+static void wake(struct ledger *ledger)
 {
     sd_event_source_set_enabled(ledger->flush, SD_EVENT_ONESHOT);
+}
+
+void ledger_note(struct ledger *ledger, struct partition *partition)
+{
+    if (!partition->queued) {
+        partition->queued = true;
+        partition->next_recorded = NULL;
+        *ledger->last = partition;
+        ledger->last = &partition->next_recorded;
+    }
+    wake(ledger);
 }
 
 bool ledger_idle(const struct ledger *ledger)
@@ -165,11 +184,13 @@ static void on_cursor(void *arg, const redisReply *reply)
 {
     struct errand *errand = arg;
     const char *fault = reply_fault(reply);
-    if (fault == NULL && (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3))
+    if (fault == NULL && (reply->type != REDIS_REPLY_ARRAY || reply->elements != 4))
         fault = "not the answer to HMGET";
     if (fault == NULL && !cursor_decode(reply_text(reply->element[0]), reply_text(reply->element[1]),
                                         reply_text(reply->element[2]), &errand->cursor))
         fault = "it is malformed";
+    if (fault == NULL)
+        (void)str_to_u64(reply_text(reply->element[3]), &errand->cursor.beyond);
     errand->has_cursor = fault == NULL;
     if (fault != NULL && reply != NULL)
         log_error("cursor.unreadable", "%s: %s; the partition is not delivered", errand->partition->cursor_key, fault);
@@ -198,8 +219,10 @@ static void link_partition(struct ledger *ledger, struct partition *partition, s
     }
     if (regressed)
         tell_regression(ledger, partition);
-    partition_survey(partition, survey->last, survey->added);
+    partition_survey(partition, survey->last_there, survey->total);
     partition->linked = true;
+    if (partition->dirty)
+        ledger_note(ledger, partition);
 }
 
 static void on_link_survey(void *arg, const redisReply *reply)
@@ -209,14 +232,13 @@ static void on_link_survey(void *arg, const redisReply *reply)
     struct survey survey;
     struct error err;
     if (reply != NULL && errand->has_cursor) {
-        if (survey_read(reply, &survey, &err) != 0)
+        if (survey_read(reply, 0, &survey, &err) != 0)
             log_error("stream.unreadable", "%s: %s; the partition is not delivered", errand->partition->stream_key,
                       err.text);
         else if (!errand->partition->linked)
             link_partition(ledger, errand->partition, &errand->cursor, &survey);
     }
     errand_end(errand);
-    ledger_wake(ledger);
     ledger->config.progress(ledger->config.arg);
 }
 
@@ -224,8 +246,10 @@ static void on_link_survey(void *arg, const redisReply *reply)
 static void begin_link(struct ledger *ledger, struct partition *partition)
 {
     struct errand *errand = errand_create(ledger, partition);
-    errand->owed += SEND(ledger, on_cursor, errand, "HMGET", partition->cursor_key, "watermark", "done", "passed");
-    errand->owed += SEND(ledger, on_link_survey, errand, "XINFO", "STREAM", partition->stream_key);
+    errand->owed +=
+        SEND(ledger, on_cursor, errand, "HMGET", partition->cursor_key, "watermark", "done", "passed", "beyond");
+    errand->owed +=
+        SEND(ledger, on_link_survey, errand, "FCALL", "ldc1_survey", "2", partition->stream_key, partition->state_key);
     if (errand->owed == 0)
         errand_end(errand);
 }
@@ -289,8 +313,10 @@ static void on_survey(void *arg, const redisReply *reply)
 {
     struct errand *errand = arg;
     struct survey survey;
-    if (reply != NULL && errand->partition->linked && survey_read(reply, &survey, NULL) == 0) {
-        partition_survey(errand->partition, survey.last, survey.added);
+    if (reply != NULL && errand->partition->linked && survey_read(reply, 0, &survey, NULL) == 0) {
+        partition_survey(errand->partition, survey.last_there, survey.total);
+        if (errand->partition->dirty)
+            ledger_note(errand->ledger, errand->partition);
         trim(errand->ledger, errand->partition, &survey);
     }
     errand_end(errand);
@@ -299,7 +325,7 @@ static void on_survey(void *arg, const redisReply *reply)
 static void begin_survey(struct ledger *ledger, struct partition *partition)
 {
     struct errand *errand = errand_create(ledger, partition);
-    if (!SEND(ledger, on_survey, errand, "XINFO", "STREAM", partition->stream_key))
+    if (!SEND(ledger, on_survey, errand, "FCALL", "ldc1_survey", "2", partition->stream_key, partition->state_key))
         errand_end(errand);
 }
 
@@ -353,6 +379,7 @@ struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
     struct ledger *ledger = mem_calloc(1, sizeof(*ledger));
     ledger->loop = loop;
     ledger->config = *config;
+    ledger->last = &ledger->first;
     INVARIANT(sd_event_add_defer(loop, &ledger->flush, on_flush, ledger) >= 0);
     INVARIANT(sd_event_source_set_enabled(ledger->flush, SD_EVENT_OFF) >= 0);
     INVARIANT(sd_event_add_time(loop, &ledger->retry, CLOCK_MONOTONIC, 0, 0, on_retry, ledger) >= 0);
@@ -369,8 +396,10 @@ void ledger_destroy(struct ledger **ledger_p)
     *ledger_p = NULL;
     broker_destroy(&ledger->broker);
     unlink_all(ledger);
+    for (size_t i = 0; i < ledger->config.partitions->count; i++)
+        ledger->config.partitions->items[i]->queued = false;
     sd_event_source_disable_unref(ledger->flush);
     sd_event_source_disable_unref(ledger->retry);
-    buf_free(&ledger->done);
+    buf_free(&ledger->recording.done);
     free(ledger);
 }

@@ -36,8 +36,8 @@ struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
 /* What is under way is not confirmed. Afterwards no partition is linked. */
 void ledger_destroy(struct ledger **ledger);
 
-/* There are acknowledgements to record: at the end of this turn of the loop. */
-void ledger_wake(struct ledger *ledger);
+/* PARTITION is dirty: it is recorded at the end of this turn of the loop, or when that is possible again. */
+void ledger_note(struct ledger *ledger, struct partition *partition);
 
 /* Links what is not linked yet, surveys and trims the rest. To be called at an interval, and after partitions were
  * added. */

@@ -24,6 +24,7 @@ struct span {
     struct span *before, *after;
     struct stream_id first, last;
     uint64_t count;
+    uint64_t number; /* of the last one: how many messages the partition had got by then */
     struct message *message;
 };
 

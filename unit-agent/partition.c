@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/partition.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -20,6 +21,20 @@ struct lane {
 static struct str user_of(const struct message *message)
 {
     return message->envelope.fields[ENVELOPE_USER];
+}
+
+/* Most of many partitions have nothing to do most of the time. */
+static void lanes_make(struct partition *partition)
+{
+    partition->lane_mask = LANES_AT_FIRST - 1;
+    partition->lanes = mem_calloc(LANES_AT_FIRST, sizeof(struct lane *));
+}
+
+static void lanes_drop(struct partition *partition)
+{
+    free(partition->lanes);
+    partition->lanes = NULL;
+    partition->lane_count = 0;
 }
 
 static struct lane **lane_slot(struct partition *partition, struct str user, uint64_t hash)
@@ -56,6 +71,8 @@ static void lane_append(struct partition *partition, struct message *message)
 {
     struct str user = user_of(message);
     uint64_t hash = XXH3_64bits(user.base, user.len);
+    if (partition->lanes == NULL)
+        lanes_make(partition);
     struct lane *lane = *lane_slot(partition, user, hash);
     if (lane != NULL) {
         message->lane = lane;
@@ -86,8 +103,9 @@ static void lane_advance(struct partition *partition, struct message *message)
     struct lane **slot = lane_slot(partition, user_of(message), lane->hash);
     INVARIANT(*slot == lane);
     *slot = lane->chain;
-    partition->lane_count--;
     free(lane);
+    if (--partition->lane_count == 0)
+        lanes_drop(partition);
 }
 
 /* --- spans ------------------------------------------------------------------------------------------------------- */
@@ -115,8 +133,10 @@ static void span_unlink(struct partition *partition, struct span *span)
         partition->tail = span->before;
 }
 
-static void append_done(struct partition *partition, struct stream_id id)
+/* The entry that was read last is done. */
+static void append_done(struct partition *partition)
 {
+    struct stream_id id = partition->last_read;
     struct span *span = partition->tail;
     if (span == NULL || span->message != NULL) {
         span = mem_alloc(sizeof(*span));
@@ -124,6 +144,7 @@ static void append_done(struct partition *partition, struct stream_id id)
         span_append(partition, span);
     }
     span->last = id;
+    span->number = partition->read;
     span->count++;
 }
 
@@ -132,7 +153,7 @@ static void pass_front(struct partition *partition)
 {
     for (struct span *span; (span = partition->head) != NULL && span->message == NULL;) {
         partition->watermark = span->last;
-        partition->passed += span->count;
+        partition->passed = span->number;
         span_unlink(partition, span);
         free(span);
     }
@@ -146,21 +167,23 @@ static void span_settle(struct partition *partition, struct span *span)
     bool joins_after = after != NULL && after->message == NULL;
     if (joins_before && joins_after) {
         before->last = after->last;
+        before->number = after->number;
         before->count += after->count + 1;
         span_unlink(partition, after);
         free(after);
     } else if (joins_before) {
         before->last = span->last;
+        before->number = span->number;
         before->count++;
     } else if (joins_after) {
         after->first = span->first;
         after->count++;
     } else if (before == NULL) {
         partition->watermark = span->last;
-        partition->passed++;
+        partition->passed = span->number;
     } else {
         struct span *trace = mem_alloc(sizeof(*trace));
-        *trace = (struct span){before, span, span->first, span->last, 1, NULL};
+        *trace = (struct span){before, span, span->first, span->last, 1, span->number, NULL};
         before->after = trace;
         span->before = trace;
     }
@@ -182,16 +205,27 @@ static bool is_done(const struct span *span)
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-struct partition *partition_create(struct str unit, struct str topic, unsigned number, struct partition_hooks hooks)
+static char *key_of(const struct partition_name *name, const char *suffix)
+{
+    char key[PROTOCOL_KEY_MAX];
+    size_t len = protocol_key(key, name->unit, name->topic, name->number, suffix);
+    return str_dup((struct str){key, len});
+}
+
+struct partition *partition_create(const struct partition_name *name, struct partition_hooks hooks)
 {
     struct partition *partition = mem_calloc(1, sizeof(*partition));
-    partition->topic = str_dup(topic);
-    partition->number = number;
+    char cursor[PROTOCOL_KEY_MAX];
+    partition->topic = str_dup(name->topic);
+    partition->subscription = str_dup(name->subscription);
+    partition->number = name->number;
+    partition->broadcast = name->listener.base != NULL;
     partition->hooks = hooks;
-    protocol_key(partition->stream_key, unit, topic, number, "stream");
-    protocol_key(partition->cursor_key, unit, topic, number, "cursor:" PROTOCOL_DEFAULT_SUBSCRIPTION);
-    partition->lane_mask = LANES_AT_FIRST - 1;
-    partition->lanes = mem_calloc(LANES_AT_FIRST, sizeof(struct lane *));
+    snprintf(cursor, sizeof(cursor), "cursor:%.*s%s%.*s", STR_ARG(name->subscription), partition->broadcast ? "@" : "",
+             STR_ARG(name->listener));
+    partition->stream_key = key_of(name, "stream");
+    partition->state_key = key_of(name, "state");
+    partition->cursor_key = key_of(name, cursor);
     return partition;
 }
 
@@ -218,14 +252,15 @@ void partition_reset(struct partition *partition)
             partition->hooks.withdraw(partition->hooks.arg, message);
         message_free(message);
     }
-    for (size_t i = 0; i <= partition->lane_mask; i++)
+    for (size_t i = 0; partition->lanes != NULL && i <= partition->lane_mask; i++)
         for (struct lane *lane; (lane = partition->lanes[i]) != NULL;) {
             partition->lanes[i] = lane->chain;
             free(lane);
         }
+    lanes_drop(partition);
     cursor_free(&partition->before);
     partition->done = partition->recording = (struct message_queue){0};
-    partition->lane_count = partition->undone = partition->bytes = 0;
+    partition->undone = partition->bytes = 0;
     partition->dirty = partition->writing = partition->restored = partition->linked = false;
 }
 
@@ -236,28 +271,61 @@ void partition_destroy(struct partition **partition_p)
         return;
     *partition_p = NULL;
     partition_reset(partition);
-    free(partition->lanes);
     free(partition->topic);
+    free(partition->subscription);
+    free(partition->stream_key);
+    free(partition->state_key);
+    free(partition->cursor_key);
     free(partition);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
-bool partition_add(struct partition *partition, struct stream_id id, const struct envelope *envelope)
+/* Moves on to the entry behind the last one; false where it is none. */
+static bool read_on(struct partition *partition, struct stream_id id, uint64_t number)
 {
     INVARIANT(partition->restored);
     if (stream_id_compare(id, partition->last_read) <= 0)
         return false;
     partition->last_read = id;
-    partition->read++;
-    bool done_before = cursor_covers(&partition->before, id);
-    if (done_before || envelope == NULL) {
-        append_done(partition, id);
-        partition->dirty |= !done_before;
+    partition->read = number > partition->read ? number : partition->read + 1;
+    return true;
+}
+
+/* An earlier life had the entry that was read last done. */
+static bool was_done(struct partition *partition)
+{
+    struct cursor *before = &partition->before;
+    bool done = cursor_covers(before, partition->last_read);
+    if (done && before->beyond > 0)
+        before->beyond--;
+    if (before->done_count > 0 &&
+        stream_id_compare(before->done[before->done_count - 1].last, partition->last_read) <= 0)
+        cursor_free(before);
+    return done;
+}
+
+void partition_skip(struct partition *partition, struct stream_id id, uint64_t number)
+{
+    if (!read_on(partition, id, number))
+        return;
+    partition->dirty |= !was_done(partition);
+    append_done(partition);
+}
+
+bool partition_add(struct partition *partition, struct stream_id id, const struct envelope *envelope)
+{
+    uint64_t number = 0;
+    (void)str_to_u64(envelope->fields[ENVELOPE_NUMBER], &number);
+    if (!read_on(partition, id, number))
+        return false;
+    if (was_done(partition)) {
+        append_done(partition);
         return false;
     }
     struct message *message = message_create(id, envelope);
     message->partition = partition;
+    message->span.number = partition->read;
     partition->undone++;
     partition->bytes += message->bytes;
     span_append(partition, &message->span);
@@ -292,33 +360,39 @@ static void append_unread(const struct partition *partition, struct stream_id *a
     }
 }
 
-void partition_begin_write(struct partition *partition, struct stream_id *watermark, uint64_t *passed, struct buf *done)
+void partition_begin_write(struct partition *partition, struct partition_record *record)
 {
     INVARIANT(partition->dirty && !partition->writing);
-    done->len = 0;
-    buf_reserve(done, 0); /* zero-terminated also when nothing follows */
-    *watermark = partition->watermark;
-    *passed = partition->passed;
+    record->done.len = 0;
+    buf_reserve(&record->done, 0); /* zero-terminated also when nothing follows */
+    record->watermark = partition->watermark;
+    record->passed = partition->passed;
+    record->beyond = partition->before.beyond;
     const struct span *span = partition->head;
     for (; span != NULL && is_done(span); span = span->after) {
-        *watermark = span->last;
-        *passed += span->count;
+        record->watermark = span->last;
+        record->passed = span->number;
     }
-    struct stream_id at = *watermark;
+    struct stream_id at = record->watermark;
     while (span != NULL) {
         struct cursor_range range = {span->first, span->last};
         bool done_run = is_done(span);
-        for (span = span->after; span != NULL && is_done(span) == done_run; span = span->after)
+        uint64_t count = span->count;
+        for (span = span->after; span != NULL && is_done(span) == done_run; span = span->after) {
             range.last = span->last;
-        if (done_run)
-            cursor_append_range(done, &at, range);
+            count += span->count;
+        }
+        if (done_run) {
+            cursor_append_range(&record->done, &at, range);
+            record->beyond += count;
+        }
     }
-    append_unread(partition, &at, done);
+    append_unread(partition, &at, &record->done);
     for (struct message *message; (message = message_queue_take(&partition->done)) != NULL;) {
         message->state = MESSAGE_RECORDING;
         message_queue_put(&partition->recording, message);
     }
-    partition->proposed = *watermark;
+    partition->proposed = record->watermark;
     partition->dirty = false;
     partition->writing = true;
 }
@@ -343,19 +417,24 @@ void partition_end_write(struct partition *partition, bool confirmed)
 
 /* --- figures ----------------------------------------------------------------------------------------------------- */
 
-void partition_survey(struct partition *partition, struct stream_id last, uint64_t added)
+void partition_survey(struct partition *partition, struct stream_id last, uint64_t total)
 {
-    partition->added = added;
-    if (stream_id_compare(last, partition->last_read) != 0)
+    partition->total = total;
+    if (stream_id_compare(last, partition->last_read) > 0 || total <= partition->read)
         return;
-    uint64_t unpassed = partition->read - partition->passed;
-    partition->read = added;
-    partition->passed = added > unpassed ? added - unpassed : 0;
+    partition->read = total;
+    cursor_free(&partition->before);
+    if (partition->head != NULL)
+        return;
+    partition->passed = total;
+    partition->dirty = true;
 }
 
 uint64_t partition_pending(const struct partition *partition)
 {
-    return partition->undone + (partition->added > partition->read ? partition->added - partition->read : 0);
+    uint64_t unread = partition->total > partition->read ? partition->total - partition->read : 0;
+    uint64_t done = partition->before.beyond < unread ? partition->before.beyond : unread;
+    return partition->undone + unread - done;
 }
 
 uint64_t partition_oldest_us(const struct partition *partition)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the agent knows of one partition: which entries it has read, whose turn it is, and how far the cursor may move.
- * Pure: no I/O and no clock, so that a simulation can drive it through any order of events.
+ * What the agent knows of one partition of one subscription: which entries it has read, whose turn it is, and how far
+ * the cursor may move. Pure: no I/O and no clock, so that a simulation can drive it through any order of events.
  *
  * The promise that is kept here: a user's next message is handed out only after a cursor that holds the one before
  * it was confirmed by the broker. An agent that dies can so repeat only the last message of a user, and the order of
@@ -23,21 +23,29 @@ struct partition_hooks {
     void *arg;
 };
 
-struct partition {
-    char *topic;
+struct partition_name {
+    struct str unit, topic, subscription;
     unsigned number;
-    char stream_key[PROTOCOL_KEY_MAX], cursor_key[PROTOCOL_KEY_MAX];
+    struct str
+        listener; /* of a broadcast, the agent that the cursor belongs to; base NULL: the unit's agents share it */
+};
+
+struct partition {
+    char *topic, *subscription;
+    unsigned number;
+    bool broadcast; /* every agent has a cursor of its own */
+    char *stream_key, *state_key, *cursor_key;
     struct partition_hooks hooks;
     bool restored;
 
     struct span *head, *tail;   /* everything read beyond `watermark`, in stream order */
     struct stream_id last_read; /* reading goes on behind it */
     struct stream_id watermark; /* everything up to it is done and recorded */
-    uint64_t passed;            /* entries up to it */
-    uint64_t read;              /* entries up to last_read */
-    struct cursor before;       /* what an earlier life had done beyond its watermark */
+    uint64_t passed;            /* messages up to it, by their numbers */
+    uint64_t read;              /* messages up to last_read */
+    struct cursor before;       /* what an earlier life had done beyond its watermark, and is not read again yet */
 
-    struct lane **lanes; /* hash of users, [lane_mask + 1] */
+    struct lane **lanes; /* hash of users, [lane_mask + 1]; NULL while there are none */
     size_t lane_mask, lane_count;
     size_t undone; /* messages that are not acknowledged */
     size_t bytes;  /* of all messages here */
@@ -49,8 +57,17 @@ struct partition {
 
     /* the ledger's */
     bool linked;    /* compared with the broker since the connection was made: it may be read and written */
-    uint64_t added; /* entries that the stream ever held, as the broker said last */
+    uint64_t total; /* messages that the partition ever got, as the broker said last */
     int64_t retention_ms;
+    bool queued;                     /* to be recorded: */
+    struct partition *next_recorded; /* the next one of those */
+};
+
+/* A cursor as it is to be written. */
+struct partition_record {
+    struct stream_id watermark;
+    uint64_t passed, beyond;
+    struct buf done; /* zero-terminated text; reused from write to write */
 };
 
 struct partition_list {
@@ -58,30 +75,31 @@ struct partition_list {
     size_t count;
 };
 
-struct partition *partition_create(struct str unit, struct str topic, unsigned number, struct partition_hooks hooks);
+struct partition *partition_create(const struct partition_name *name, struct partition_hooks hooks);
 void partition_destroy(struct partition **partition); /* as reset first */
 
 /* Takes over CURSOR. Entries are expected from behind its watermark on. */
 void partition_restore(struct partition *partition, struct cursor *cursor);
 void partition_reset(struct partition *partition);
 
-/* The next entry of the stream. Returns false where it was known or done before. ENVELOPE NULL: an entry that cannot be
- * delivered, and counts as done. */
+/* The next entry of the stream. Returns false where it was known or done before. Messages are counted by the numbers in
+ * their envelopes; where one has none, it counts as one more. */
 bool partition_add(struct partition *partition, struct stream_id id, const struct envelope *envelope);
+
+/* The next entry counts as done without being delivered. NUMBER: its message's; 0: unknown. */
+void partition_skip(struct partition *partition, struct stream_id id, uint64_t number);
 
 /* The app has taken MESSAGE, which the hook handed out. */
 void partition_acknowledge(struct partition *partition, struct message *message);
 
-/* Fills the cursor that is to be written, DONE as zero-terminated text (cleared first). Only while `dirty` and not
- * `writing`. */
-void partition_begin_write(struct partition *partition, struct stream_id *watermark, uint64_t *passed,
-                           struct buf *done);
+/* Fills the cursor that is to be written. Only while `dirty` and not `writing`. */
+void partition_begin_write(struct partition *partition, struct partition_record *record);
 /* The broker has confirmed it: the users go on. Or it has not, and the next write holds the same again, and more. */
 void partition_end_write(struct partition *partition, bool confirmed);
 
-/* The broker says that its stream ends at LAST after having held ADDED entries in all. Where everything was read this
- * also puts right what counts wrong when somebody deletes entries that were not read. */
-void partition_survey(struct partition *partition, struct stream_id last, uint64_t added);
+/* The broker says that LAST is the last entry that it has, of TOTAL messages that there ever were. Where everything was
+ * read, what is missing before the end was deleted and is not waited for. */
+void partition_survey(struct partition *partition, struct stream_id last, uint64_t total);
 
 /* Messages that are not acknowledged: those in memory, and those that were not read as far as the last survey knew. */
 uint64_t partition_pending(const struct partition *partition);

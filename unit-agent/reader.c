@@ -137,22 +137,34 @@ static void take_entry(struct reader *reader, struct partition *partition, const
         stat_add(&reader->config.stats->agent_messages_malformed_total, 1);
         log_error("message.malformed", "%s: entry %.*s cannot be delivered and is passed over", partition->stream_key,
                   STR_ARG(text_of(entry->element[0])));
+        partition_skip(partition, id, 0);
+        return;
     }
-    if (!partition_add(partition, id, sound ? &envelope : NULL))
+    if (!partition_add(partition, id, &envelope))
         return;
     stat_add(&reader->config.stats->agent_messages_read_total, 1);
     size_t bytes = partition->bytes - bytes_before;
     reader->message_bytes = bytes > reader->message_bytes ? bytes : reader->message_bytes - reader->message_bytes / 64;
 }
 
-static struct asked *find_asked(const struct reader *reader, struct str key, size_t *at)
+/* Whose answer this is: answers keep the order of the question, and hold what is beyond the id that was asked for. That
+ * tells subscriptions of one stream apart. */
+static struct asked *find_asked(const struct reader *reader, struct str key, struct stream_id first, size_t *at)
 {
-    for (size_t i = *at; i < reader->asked_count; i++) /* answers keep the order of the question */
-        if (str_equal(key, str_of(reader->asked[i].partition->stream_key))) {
+    for (size_t i = *at; i < reader->asked_count; i++)
+        if (str_equal(key, str_of(reader->asked[i].partition->stream_key)) &&
+            stream_id_compare(reader->asked[i].from, first) < 0) {
             *at = i + 1;
             return &reader->asked[i];
         }
     return NULL;
+}
+
+static bool first_id(const redisReply *entries, struct stream_id *id)
+{
+    return entries->type == REDIS_REPLY_ARRAY && entries->elements > 0 &&
+           entries->element[0]->type == REDIS_REPLY_ARRAY && entries->element[0]->elements == 2 &&
+           stream_id_parse(text_of(entries->element[0]->element[0]), id);
 }
 
 static void take_answer(struct reader *reader, const redisReply *reply)
@@ -160,15 +172,18 @@ static void take_answer(struct reader *reader, const redisReply *reply)
     size_t at = 0;
     for (size_t i = 0; i < reply->elements; i++) {
         const redisReply *stream = reply->element[i];
-        if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2)
+        struct stream_id first;
+        if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2 || !first_id(stream->element[1], &first))
             continue;
-        const struct asked *asked = find_asked(reader, text_of(stream->element[0]), &at);
+        const struct asked *asked = find_asked(reader, text_of(stream->element[0]), first, &at);
         /* A partition that was reset meanwhile reads from elsewhere: what came here would leave a gap. */
         if (asked == NULL || !asked->partition->linked ||
             stream_id_compare(asked->from, asked->partition->last_read) != 0)
             continue;
         for (size_t entry = 0; entry < stream->element[1]->elements; entry++)
             take_entry(reader, asked->partition, stream->element[1]->element[entry]);
+        if (asked->partition->dirty)
+            reader->config.skipped(reader->config.arg, asked->partition);
     }
 }
 

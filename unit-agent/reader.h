@@ -20,6 +20,8 @@ struct reader_config {
     const struct partition_list *partitions; /* borrowed; may grow */
     const struct agent_config *options;
     struct agent_stats *stats;
+    void (*skipped)(void *arg, struct partition *partition); /* entries count as done: the cursor is to be written */
+    void *arg;
 };
 
 struct reader *reader_create(sd_event *loop, const struct reader_config *config);

@@ -29,9 +29,9 @@ static json_t *report_lag(const struct agent *agent)
     json_t *list = json_array();
     for (size_t i = 0; i < partitions->count; i++) {
         const struct partition *partition = partitions->items[i];
-        json_array_append_new(list, json_pack("{s:s,s:I,s:I}", "topic", partition->topic, "partition",
-                                              (json_int_t)partition->number, "pending",
-                                              (json_int_t)partition_pending(partition)));
+        json_array_append_new(list, json_pack("{s:s,s:I,s:s,s:I}", "topic", partition->topic, "partition",
+                                              (json_int_t)partition->number, "subscription", partition->subscription,
+                                              "pending", (json_int_t)partition_pending(partition)));
     }
     return list;
 }
@@ -59,10 +59,10 @@ static json_t *report_partition(const struct partition *partition)
     uint64_t now_us = clock_wall_us(), oldest_us = partition_oldest_us(partition);
     stream_id_format(watermark, partition->recorded);
     stream_id_format(last_read, partition->last_read);
-    return json_pack("{s:s,s:I,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic, "partition",
-                     (json_int_t)partition->number, "linked", partition->linked, "watermark", watermark, "last_read",
-                     last_read, "pending", (json_int_t)partition_pending(partition), "held",
-                     (json_int_t)partition->undone, "in_flight",
+    return json_pack("{s:s,s:I,s:s,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic, "partition",
+                     (json_int_t)partition->number, "subscription", partition->subscription, "linked",
+                     partition->linked, "watermark", watermark, "last_read", last_read, "pending",
+                     (json_int_t)partition_pending(partition), "held", (json_int_t)partition->undone, "in_flight",
                      (json_int_t)count_state(partition, MESSAGE_IN_FLIGHT, MESSAGE_IN_FLIGHT), "backing_off",
                      (json_int_t)count_state(partition, MESSAGE_BACKING_OFF, MESSAGE_BACKING_OFF), "oldest_ms",
                      (json_int_t)(oldest_us > 0 && now_us > oldest_us ? (now_us - oldest_us) / 1000 : 0));

@@ -74,7 +74,7 @@ register('reset', function(keys, args)
     if first then
         watermark, passed = id_before(first[1]), string.format('%.0f', tonumber(fields_of(first).n or n) - 1)
     end
-    redis.call('HSET', keys[1], 'watermark', watermark, 'done', '', 'passed', passed)
+    redis.call('HSET', keys[1], 'watermark', watermark, 'done', '', 'passed', passed, 'beyond', 0)
     redis.call('HDEL', keys[3], 'owner')
     redis.call('HINCRBY', keys[3], 'lease', 1)
     if tonumber(redis.call('HGET', keys[3], 'floor') or '0') > tonumber(passed) then

@@ -127,8 +127,9 @@ static int setup(void **state)
                                                                .nodes = nodes,
                                                                .stats = &stats,
                                                                .acknowledged = on_acknowledged});
-    partition = partition_create(STR_LIT("RZ01"), STR_LIT("payments"), 0,
-                                 (struct partition_hooks){delivery_ready, delivery_withdraw, delivery});
+    static const struct partition_name name = {
+        .unit = STR_LIT("RZ01"), .topic = STR_LIT("payments"), .subscription = STR_LIT("default")};
+    partition = partition_create(&name, (struct partition_hooks){delivery_ready, delivery_withdraw, delivery});
     partition_restore(partition, &(struct cursor){0});
     return 0;
 }
@@ -169,11 +170,9 @@ static void turn(void)
     if (partition->writing)
         partition_end_write(partition, true);
     if (partition->dirty && !partition->writing) {
-        struct stream_id watermark;
-        uint64_t passed;
-        struct buf done = {0};
-        partition_begin_write(partition, &watermark, &passed, &done);
-        buf_free(&done);
+        struct partition_record record = {0};
+        partition_begin_write(partition, &record);
+        buf_free(&record.done);
     }
 }
 

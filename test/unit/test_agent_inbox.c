@@ -48,7 +48,9 @@ static void on_changed(void *arg)
 static void adopt(const char *url, uint32_t partitions)
 {
     struct str broker = str_of(url);
-    struct table_topic topic = {.name = STR_LIT("payments"), .partitions = partitions, .retention_ms = 0};
+    struct table_subscription subscription = {.name = STR_LIT("default")};
+    struct table_topic topic = {
+        .name = STR_LIT("payments"), .partitions = partitions, .subscriptions = &subscription, .subscription_count = 1};
     struct table_unit unit = {.name = STR_LIT("RZ01"), .brokers = &broker, .broker_count = 1};
     inbox_adopt(inbox, &(struct table){.topics = &topic, .topic_count = 1, .units = &unit, .unit_count = 1}, &unit);
 }
@@ -115,7 +117,7 @@ static void acknowledge(size_t i)
     struct message *message = out[i];
     out[i] = out[--out_count];
     partition_acknowledge(message->partition, message);
-    inbox_record(inbox);
+    inbox_record(inbox, message->partition);
 }
 
 static const struct partition *first(void)

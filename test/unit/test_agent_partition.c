@@ -19,21 +19,19 @@ struct world {
     struct {
         struct stream_id id;
         unsigned user, number; /* NUMBER: the user's own count */
+        uint64_t n;            /* the partition's, from 1 */
     } stream[MOST];
     size_t length;
+    uint64_t numbered;     /* n of the last one */
     unsigned produced[16]; /* by user */
     char watermark[STREAM_ID_TEXT];
-    uint64_t passed;
+    uint64_t passed, beyond;
     struct buf done;
     struct partition *partition; /* the agent's; dies in a crash */
     struct message *out[MOST];   /* handed out */
     size_t out_count;
-    struct { /* the cursor on its way */
-        char watermark[STREAM_ID_TEXT];
-        uint64_t passed;
-        struct buf done;
-    } write;
-    unsigned seen[16], last[16]; /* by user: how many different ones, and which one last, from 1 */
+    struct partition_record write; /* the cursor on its way */
+    unsigned seen[16], last[16];   /* by user: how many different ones, and which one last, from 1 */
     size_t delivered, withdrawn;
 };
 
@@ -71,7 +69,13 @@ static void produce(struct world *world, unsigned user)
         id = (struct stream_id){id.ms + 1 + roll(world, 5), 0};
     world->stream[world->length].id = id;
     world->stream[world->length].user = user;
+    world->stream[world->length].n = ++world->numbered;
     world->stream[world->length++].number = ++world->produced[user];
+}
+
+static void delete_entry(struct world *world, size_t i)
+{
+    memmove(&world->stream[i], &world->stream[i + 1], (--world->length - i) * sizeof(world->stream[0]));
 }
 
 static bool read_next(struct world *world)
@@ -79,7 +83,7 @@ static bool read_next(struct world *world)
     for (size_t i = 0; i < world->length; i++) {
         if (stream_id_compare(world->stream[i].id, world->partition->last_read) <= 0)
             continue;
-        char user[16], number[16];
+        char user[16], number[16], n[24];
         struct envelope envelope = {0};
         snprintf(user, sizeof(user), "u%u", world->stream[i].user);
         snprintf(number, sizeof(number), "%u", world->stream[i].number);
@@ -87,6 +91,8 @@ static bool read_next(struct world *world)
             envelope.fields[field] = STR_LIT("");
         envelope.fields[ENVELOPE_USER] = str_of(user);
         envelope.fields[ENVELOPE_ID] = str_of(number);
+        n[str_from_u64(world->stream[i].n, n)] = '\0';
+        envelope.fields[ENVELOPE_NUMBER] = str_of(n);
         partition_add(world->partition, world->stream[i].id, &envelope);
         return true;
     }
@@ -115,16 +121,15 @@ static void acknowledge(struct world *world, size_t i)
 
 static void begin_write(struct world *world)
 {
-    struct stream_id watermark;
-    partition_begin_write(world->partition, &watermark, &world->write.passed, &world->write.done);
-    stream_id_format(world->write.watermark, watermark);
+    partition_begin_write(world->partition, &world->write);
     assert_int_equal(strlen(world->write.done.base), world->write.done.len);
 }
 
 static void write_lands(struct world *world)
 {
-    memcpy(world->watermark, world->write.watermark, sizeof(world->watermark));
+    stream_id_format(world->watermark, world->write.watermark);
     world->passed = world->write.passed;
+    world->beyond = world->write.beyond;
     world->done.len = 0;
     buf_append_str(&world->done, buf_str(&world->write.done));
 }
@@ -135,13 +140,16 @@ static void restore(struct world *world)
     char passed[24];
     snprintf(passed, sizeof(passed), "%lu", (unsigned long)world->passed);
     assert_true(cursor_decode(str_of(world->watermark), buf_str(&world->done), str_of(passed), &cursor));
+    cursor.beyond = world->beyond;
     partition_restore(world->partition, &cursor);
 }
 
+static const struct partition_name name = {
+    .unit = STR_LIT("RZ01"), .topic = STR_LIT("payments"), .subscription = STR_LIT("default"), .number = 3};
+
 static void agent_start(struct world *world)
 {
-    world->partition = partition_create(STR_LIT("RZ01"), STR_LIT("payments"), 3,
-                                        (struct partition_hooks){on_ready, on_withdraw, world});
+    world->partition = partition_create(&name, (struct partition_hooks){on_ready, on_withdraw, world});
     restore(world);
 }
 
@@ -164,6 +172,7 @@ static void world_end(struct world *world)
     buf_free(&world->write.done);
 }
 
+/* Counted one by one, and by the figures that stand beside the cursor. */
 static uint64_t undone_in_broker(const struct world *world)
 {
     struct cursor cursor;
@@ -172,6 +181,7 @@ static uint64_t undone_in_broker(const struct world *world)
     for (size_t i = 0; i < world->length; i++)
         count += !cursor_covers(&cursor, world->stream[i].id);
     cursor_free(&cursor);
+    assert_int_equal(world->numbered - world->passed - world->beyond, count);
     return count;
 }
 
@@ -183,8 +193,15 @@ static void the_keys_are_those_of_the_protocol(void **state)
     struct world world;
     world_start(&world, 1);
     assert_string_equal(world.partition->stream_key, "ldc:{RZ01/payments/3}:stream");
+    assert_string_equal(world.partition->state_key, "ldc:{RZ01/payments/3}:state");
     assert_string_equal(world.partition->cursor_key, "ldc:{RZ01/payments/3}:cursor:default");
     world_end(&world);
+    struct partition_name listener = name;
+    listener.subscription = STR_LIT("caches");
+    listener.listener = STR_LIT("agent-2");
+    struct partition *partition = partition_create(&listener, (struct partition_hooks){0});
+    assert_string_equal(partition->cursor_key, "ldc:{RZ01/payments/3}:cursor:caches@agent-2");
+    partition_destroy(&partition);
 }
 
 static void a_user_goes_on_only_when_the_broker_confirmed(void **state)
@@ -287,14 +304,14 @@ static void what_cannot_be_delivered_does_not_stop_the_cursor(void **state)
     (void)state;
     struct world world;
     world_start(&world, 9);
-    assert_false(partition_add(world.partition, (struct stream_id){5, 5}, NULL));
+    partition_skip(world.partition, (struct stream_id){5, 5}, 0);
     assert_true(world.partition->dirty);
     begin_write(&world);
     write_lands(&world);
     partition_end_write(world.partition, true);
     assert_string_equal(world.watermark, "5-5");
     assert_int_equal(world.passed, 1);
-    assert_false(partition_add(world.partition, (struct stream_id){5, 5}, NULL));
+    partition_skip(world.partition, (struct stream_id){5, 5}, 0);
     assert_int_equal(world.partition->read, 1);
     world_end(&world);
 }
@@ -313,16 +330,39 @@ static void pending_is_counted_and_put_right_when_everything_was_read(void **sta
         read_next(&world);
     acknowledge(&world, 0);
     assert_int_equal(partition_pending(partition), 9);
-    /* The stream had held 100 more, which somebody deleted before they were read. */
-    partition_survey(partition, world.stream[9].id, 110);
-    assert_int_equal(partition_pending(partition), 109);
+    /* Two that were not read, and the last of all, are deleted. */
+    delete_entry(&world, 4);
+    delete_entry(&world, 4);
+    delete_entry(&world, 7);
+    partition_survey(partition, world.stream[6].id, 10);
+    assert_int_equal(partition_pending(partition), 9);
     while (read_next(&world))
         ;
-    assert_int_equal(partition_pending(partition), 109);
-    partition_survey(partition, partition->last_read, 110);
-    assert_int_equal(partition_pending(partition), 9);
-    partition_survey(partition, (struct stream_id){UINT64_MAX, 0}, 112);
-    assert_int_equal(partition_pending(partition), 11);
+    assert_int_equal(partition_pending(partition), 7); /* the last one's number is still missing */
+    partition_survey(partition, world.stream[6].id, 10);
+    assert_int_equal(partition_pending(partition), 6);
+    partition_survey(partition, (struct stream_id){UINT64_MAX, 0}, 12);
+    assert_int_equal(partition_pending(partition), 8);
+    world_end(&world);
+}
+
+static void what_is_deleted_at_the_end_is_passed_without_a_message(void **state)
+{
+    (void)state;
+    struct world world;
+    world_start(&world, 3);
+    produce(&world, 1);
+    produce(&world, 2);
+    delete_entry(&world, 1);
+    read_next(&world);
+    acknowledge(&world, 0);
+    begin_write(&world);
+    partition_end_write(world.partition, true);
+    partition_survey(world.partition, world.stream[0].id, 2);
+    assert_true(world.partition->dirty);
+    begin_write(&world);
+    assert_int_equal(world.write.passed, 2);
+    assert_int_equal(partition_pending(world.partition), 0);
     world_end(&world);
 }
 
@@ -448,6 +488,7 @@ int main(void)
         cmocka_unit_test(an_earlier_lifes_work_stays_recorded_before_it_is_read_again),
         cmocka_unit_test(what_cannot_be_delivered_does_not_stop_the_cursor),
         cmocka_unit_test(pending_is_counted_and_put_right_when_everything_was_read),
+        cmocka_unit_test(what_is_deleted_at_the_end_is_passed_without_a_message),
         cmocka_unit_test(a_reset_takes_back_what_was_handed_out),
         cmocka_unit_test(any_order_of_events_keeps_every_message_and_every_users_order),
     };

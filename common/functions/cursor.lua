@@ -1,0 +1,76 @@
+-- How far the subscriptions of a partition got: common/cursor.h says what stands in a cursor.
+
+-- keys: cursor [, state, the other shared subscriptions' cursors]
+-- args: owner, watermark, done, passed, beyond
+-- A broadcast's cursor comes alone, and nobody else writes it. A shared one is written by the partition's owner only, and
+-- with it the floor: what all shared subscriptions have passed.
+register('commit', function(keys, args)
+    local state, floor = keys[2], tonumber(args[4])
+    if state and (redis.call('HGET', state, 'owner') or '') ~= args[1] then
+        return fail('LEASE', 'another agent owns the partition')
+    end
+    redis.call('HSET', keys[1], 'watermark', args[2], 'done', args[3], 'passed', args[4], 'beyond', args[5])
+    for i = 3, #keys do
+        floor = math.min(floor, tonumber(redis.call('HGET', keys[i], 'passed') or '0'))
+    end
+    if state then
+        redis.call('HSET', state, 'floor', string.format('%.0f', floor))
+    end
+    return redis.status_reply('OK')
+end, {'allow-oom'})
+
+-- What XINFO STREAM says; nil where there is no such stream.
+local function info_of(stream)
+    local info = redis.pcall('XINFO', 'STREAM', stream)
+    if info.err then
+        return nil
+    end
+    local named = {}
+    for i = 1, #info, 2 do
+        named[info[i]] = info[i + 1]
+    end
+    return named
+end
+
+local function entry_id(entry)
+    return entry and entry[1] or ''
+end
+
+-- keys: stream, state, again and again
+-- For each pair: the ids of the first and of the last entry that is there ('': none) and of the last one ever, how many
+-- messages there ever were, and the owner.
+register('survey', function(keys)
+    local answer = {}
+    for i = 1, #keys, 2 do
+        local info = info_of(keys[i]) or {}
+        local state = redis.call('HMGET', keys[i + 1], 'n', 'owner')
+        answer[#answer + 1] = {entry_id(info['first-entry']), entry_id(info['last-entry']),
+            info['last-generated-id'] or '0-0', tonumber(state[1] or info['entries-added'] or 0), state[2] or ''}
+    end
+    return answer
+end)
+
+-- keys: stream, the cursors of all shared subscriptions and of broadcasts; args: how many are shared, an entry id, the most
+-- Removes entries before that id that every cursor has passed. A shared subscription that has no cursor yet has passed
+-- nothing; a broadcast without one begins at the end.
+local function id_parts(id)
+    local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+    return tonumber(ms), tonumber(seq)
+end
+
+local function id_min(a, b)
+    local a_ms, a_seq = id_parts(a)
+    local b_ms, b_seq = id_parts(b)
+    return (a_ms < b_ms or (a_ms == b_ms and a_seq <= b_seq)) and a or b
+end
+
+register('trim', function(keys, args)
+    local least = args[2]
+    for i = 2, #keys do
+        local watermark = redis.call('HGET', keys[i], 'watermark')
+        if watermark or i - 1 <= tonumber(args[1]) then
+            least = id_min(least, watermark or '0-0')
+        end
+    end
+    return redis.call('XTRIM', keys[1], 'MINID', '~', least, 'LIMIT', args[3])
+end, {'allow-oom'})
