@@ -61,8 +61,11 @@ static void lanes_grow(struct partition *partition)
     partition->lane_mask = old * 2 - 1;
 }
 
+/* The head of a lane, which waits. */
 static void hand_out(struct partition *partition, struct message *message)
 {
+    if (partition->quiesced || (partition->gated && stream_id_compare(message->span.first, partition->covered) > 0))
+        return;
     message->state = MESSAGE_READY;
     partition->hooks.ready(partition->hooks.arg, message);
 }
@@ -261,7 +264,8 @@ void partition_reset(struct partition *partition)
     cursor_free(&partition->before);
     partition->done = partition->recording = (struct message_queue){0};
     partition->undone = partition->bytes = 0;
-    partition->dirty = partition->writing = partition->restored = partition->linked = false;
+    partition->dirty = partition->writing = partition->restored = partition->linked = partition->quiesced = false;
+    partition->covered = (struct stream_id){0, 0};
 }
 
 void partition_destroy(struct partition **partition_p)
@@ -330,6 +334,57 @@ bool partition_add(struct partition *partition, struct stream_id id, const struc
     partition->bytes += message->bytes;
     span_append(partition, &message->span);
     lane_append(partition, message);
+    return true;
+}
+
+/* Those behind AFTER whose turn it is, and that were held back. */
+static void hand_out_held(struct partition *partition, struct stream_id after)
+{
+    struct span *span = partition->tail;
+    while (span != NULL && span->before != NULL && stream_id_compare(span->before->last, after) > 0)
+        span = span->before;
+    for (struct span *next; span != NULL; span = next) {
+        struct message *message = span->message;
+        next = span->after;
+        if (message != NULL && message->state == MESSAGE_WAITING && message->lane->head == message)
+            hand_out(partition, message);
+    }
+}
+
+void partition_cover(struct partition *partition, struct stream_id id)
+{
+    struct stream_id before = partition->covered;
+    if (stream_id_compare(id, before) <= 0)
+        return;
+    partition->covered = id;
+    hand_out_held(partition, before);
+}
+
+void partition_quiesce(struct partition *partition)
+{
+    partition->quiesced = true;
+    for (struct span *span = partition->head; span != NULL; span = span->after) {
+        struct message *message = span->message;
+        if (message == NULL || (message->state != MESSAGE_READY && message->state != MESSAGE_BACKING_OFF))
+            continue;
+        partition->hooks.withdraw(partition->hooks.arg, message);
+        message->state = MESSAGE_WAITING;
+    }
+}
+
+void partition_resume(struct partition *partition)
+{
+    partition->quiesced = false;
+    hand_out_held(partition, partition->watermark);
+}
+
+bool partition_rests(const struct partition *partition)
+{
+    if (partition->dirty || partition->writing)
+        return false;
+    for (const struct span *span = partition->head; span != NULL; span = span->after)
+        if (span->message != NULL && span->message->state != MESSAGE_WAITING)
+            return false;
     return true;
 }
 

@@ -37,6 +37,9 @@ struct partition {
     char *stream_key, *state_key, *cursor_key;
     struct partition_hooks hooks;
     bool restored;
+    bool quiesced; /* nothing is handed out */
+    bool gated;    /* nothing beyond `covered` is handed out; set once, before anything is added */
+    struct stream_id covered;
 
     struct span *head, *tail;   /* everything read beyond `watermark`, in stream order */
     struct stream_id last_read; /* reading goes on behind it */
@@ -88,6 +91,15 @@ bool partition_add(struct partition *partition, struct stream_id id, const struc
 
 /* The next entry counts as done without being delivered. NUMBER: its message's; 0: unknown. */
 void partition_skip(struct partition *partition, struct stream_id id, uint64_t number);
+
+/* Entries up to ID may be handed out. */
+void partition_cover(struct partition *partition, struct stream_id id);
+
+/* Hands out nothing more, and takes back what is not in flight. What is in flight goes on. */
+void partition_quiesce(struct partition *partition);
+void partition_resume(struct partition *partition);
+/* Nothing is in flight, and everything that was acknowledged is recorded. */
+bool partition_rests(const struct partition *partition);
 
 /* The app has taken MESSAGE, which the hook handed out. */
 void partition_acknowledge(struct partition *partition, struct message *message);

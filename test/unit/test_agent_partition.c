@@ -366,6 +366,58 @@ static void what_is_deleted_at_the_end_is_passed_without_a_message(void **state)
     world_end(&world);
 }
 
+static void what_is_not_covered_waits(void **state)
+{
+    (void)state;
+    struct world world;
+    world_start(&world, 3);
+    world.partition->gated = true;
+    for (unsigned i = 0; i < 6; i++)
+        produce(&world, i % 3);
+    while (read_next(&world))
+        ;
+    assert_int_equal(world.out_count, 0);
+    partition_cover(world.partition, world.stream[1].id);
+    assert_int_equal(world.out_count, 2);
+    partition_cover(world.partition, world.stream[3].id);
+    assert_int_equal(world.out_count, 3); /* the fourth one's user has the first in flight */
+    while (world.out_count > 0)
+        acknowledge(&world, 0);
+    begin_write(&world);
+    partition_end_write(world.partition, true);
+    assert_int_equal(world.out_count, 1); /* the fourth; the fifth and the sixth are not covered */
+    partition_cover(world.partition, world.stream[5].id);
+    assert_int_equal(world.out_count, 3);
+    world_end(&world);
+}
+
+static void a_quiet_partition_rests_when_what_is_in_flight_is_recorded(void **state)
+{
+    (void)state;
+    struct world world;
+    world_start(&world, 3);
+    for (unsigned i = 0; i < 6; i++)
+        produce(&world, i % 3);
+    while (read_next(&world))
+        ;
+    world.out[0]->state = MESSAGE_IN_FLIGHT;
+    for (int i = 1; i < 3; i++) /* withdrawn below: the deliverer would not have these any more */
+        assert_int_equal(world.out[i]->state, MESSAGE_READY);
+    partition_quiesce(world.partition);
+    assert_int_equal(world.withdrawn, 2);
+    assert_int_equal(world.out_count, 1);
+    assert_false(partition_rests(world.partition));
+    acknowledge(&world, 0);
+    assert_false(partition_rests(world.partition));
+    begin_write(&world);
+    partition_end_write(world.partition, true);
+    assert_true(partition_rests(world.partition));
+    assert_int_equal(world.out_count, 0);
+    partition_resume(world.partition);
+    assert_int_equal(world.out_count, 3);
+    world_end(&world);
+}
+
 static void a_reset_takes_back_what_was_handed_out(void **state)
 {
     (void)state;
@@ -489,6 +541,8 @@ int main(void)
         cmocka_unit_test(what_cannot_be_delivered_does_not_stop_the_cursor),
         cmocka_unit_test(pending_is_counted_and_put_right_when_everything_was_read),
         cmocka_unit_test(what_is_deleted_at_the_end_is_passed_without_a_message),
+        cmocka_unit_test(what_is_not_covered_waits),
+        cmocka_unit_test(a_quiet_partition_rests_when_what_is_in_flight_is_recorded),
         cmocka_unit_test(a_reset_takes_back_what_was_handed_out),
         cmocka_unit_test(any_order_of_events_keeps_every_message_and_every_users_order),
     };
