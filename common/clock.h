@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "common/str.h"
+
 uint64_t clock_wall_us(void);
 uint64_t clock_monotonic_us(void);
 
@@ -15,5 +17,9 @@ uint64_t clock_monotonic_us(void);
 
 /* "2026-01-31T13:37:00.123456Z" into TEXT, which must hold CLOCK_UTC_SIZE bytes. Years 0 to 9999. */
 void clock_format_utc(uint64_t wall_us, char *text);
+
+/* The same and all else that RFC 3339 allows: any number of decimals or none, "Z" or an offset such as "+02:00", "t"
+ * and "z". False for anything else, and before 1970. */
+bool clock_parse_utc(struct str text, uint64_t *wall_us);
 
 #endif

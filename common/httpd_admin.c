@@ -38,6 +38,70 @@ void httpd_admin_respond(struct httpd_request *request, int status, json_t *json
     json_decref(json);
 }
 
+/* "payments/default/3", a name, an address, or else the position. */
+static void name_item(const json_t *item, size_t position, struct buf *name)
+{
+    static const char *const labels[] = {"name", "unit", "topic", "subscription", "partition", "url"};
+    size_t before = name->len;
+    for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+        const json_t *label = json_object_get(item, labels[i]);
+        const char *between = name->len > before ? "/" : "";
+        if (json_is_string(label))
+            buf_printf(name, "%s%s", between, json_string_value(label));
+        else if (json_is_integer(label))
+            buf_printf(name, "%s%lld", between, (long long)json_integer_value(label));
+    }
+    if (name->len == before)
+        buf_printf(name, "%zu", position);
+}
+
+static void print_value(const json_t *value, const struct buf *name, struct buf *out)
+{
+    char *text =
+        json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+    buf_printf(out, "STAT %.*s %s\r\n", (int)name->len, name->base, text ? text : json_string_value(value));
+    free(text);
+}
+
+static void print_stats(json_t *value, struct buf *name, struct buf *out);
+
+static void print_member(json_t *value, struct buf *name, size_t before, struct buf *out)
+{
+    print_stats(value, name, out);
+    name->len = before;
+}
+
+static void print_stats(json_t *value, struct buf *name, struct buf *out)
+{
+    size_t before = name->len;
+    const char *dot = before > 0 ? "." : "";
+    if (json_is_object(value)) {
+        for (void *at = json_object_iter(value); at != NULL; at = json_object_iter_next(value, at)) {
+            buf_printf(name, "%s%s", dot, json_object_iter_key(at));
+            print_member(json_object_iter_value(at), name, before, out);
+        }
+    } else if (json_is_array(value)) {
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            buf_printf(name, "%s", dot);
+            name_item(json_array_get(value, i), i, name);
+            print_member(json_array_get(value, i), name, before, out);
+        }
+    } else {
+        print_value(value, name, out);
+    }
+}
+
+void httpd_admin_respond_stats(struct httpd_request *request, json_t *status)
+{
+    struct buf name = {NULL, 0, 0}, out = {NULL, 0, 0};
+    print_stats(status, &name, &out);
+    buf_printf(&out, "END\r\n");
+    httpd_respond(request, 200, "text/plain; charset=utf-8", buf_str(&out));
+    buf_free(&name);
+    buf_free(&out);
+    json_decref(status);
+}
+
 void httpd_admin_health(struct httpd_request *request, void *context)
 {
     (void)context;

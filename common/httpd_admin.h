@@ -21,6 +21,10 @@ void httpd_admin_url(const struct httpd *httpd, const char *listen, const char *
 /* Answers with JSON, which it takes over; a problem document from status 400 on. */
 void httpd_admin_respond(struct httpd_request *request, int status, json_t *json);
 
+/* Answers with STATUS (released here) as plain text in the manner of memcached: one line `STAT name value` for each
+ * value, names joined by dots, items of lists by what names them, and a last line END. */
+void httpd_admin_respond_stats(struct httpd_request *request, json_t *status);
+
 /* The handler of /healthz. */
 void httpd_admin_health(struct httpd_request *request, void *context);
 

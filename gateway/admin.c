@@ -161,6 +161,7 @@ static const struct httpd_route routes[] = {
      "`epoch` is "
      "the one that every thread serves; `refused` is the newest version of the store that was not taken, with its "
      "diagnostics, or null."},
+    {"GET", "/stats", admin_get_stats, false, "The figures of /v1/status as lines `STAT name value`, and END."},
     {"GET", "/v1/rules", admin_get_rules, false,
      "`{record, rules}`: the record and the text of the rules in force; `?version=N`: of any version, with the record "
      "null where the history no longer tells."},

@@ -26,6 +26,7 @@ bool admin_query_number(struct httpd_request *request, const char *name, uint64_
 
 void admin_get_metrics(struct httpd_request *request, void *context);
 void admin_get_status(struct httpd_request *request, void *context);
+void admin_get_stats(struct httpd_request *request, void *context);
 void admin_get_ready(struct httpd_request *request, void *context);
 void admin_get_rules(struct httpd_request *request, void *context);
 void admin_get_history(struct httpd_request *request, void *context);

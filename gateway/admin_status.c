@@ -203,9 +203,8 @@ static json_t *units_of(const struct control *control, const json_t *agents)
     return list;
 }
 
-void admin_get_status(struct httpd_request *request, void *context)
+static json_t *status_of(struct control *control)
 {
-    struct control *control = context;
     const struct gateway *gateway = control->gateway;
     json_t *agents = json_array(), *status = json_object();
     follow_each(control->follow, add_agent, agents);
@@ -227,5 +226,15 @@ void admin_get_status(struct httpd_request *request, void *context)
     json_object_set_new(status, "requests", requests_of(control));
     json_object_set_new(status, "units", units_of(control, agents));
     json_object_set_new(status, "agents", agents);
-    httpd_admin_respond(request, 200, status);
+    return status;
+}
+
+void admin_get_status(struct httpd_request *request, void *context)
+{
+    httpd_admin_respond(request, 200, status_of(context));
+}
+
+void admin_get_stats(struct httpd_request *request, void *context)
+{
+    httpd_admin_respond_stats(request, status_of(context));
 }

@@ -24,6 +24,12 @@ static void get_status(struct httpd_request *request, void *context)
     httpd_admin_respond(request, 200, report_status(context));
 }
 
+static void get_stats(struct httpd_request *request, void *context)
+{
+    agent_refresh(context);
+    httpd_admin_respond_stats(request, report_status(context));
+}
+
 static void get_health_stream(struct httpd_request *request, void *context)
 {
     const struct agent *agent = context;
@@ -35,6 +41,17 @@ static void get_config(struct httpd_request *request, void *context)
     const struct agent *agent = context;
     httpd_admin_respond_config(request, agent->config_path, agent_options, agent_option_count, &agent->config);
 }
+
+#define FORWARD(function)                                                                                              \
+    static void function(struct httpd_request *request, void *context)                                                 \
+    {                                                                                                                  \
+        operations_##function(((struct agent *)context)->operations, request);                                         \
+    }
+FORWARD(dead)
+FORWARD(redrive)
+FORWARD(purge)
+FORWARD(reset)
+FORWARD(flow)
 
 static const struct httpd_route routes[] = {
     {"GET", "/healthz", httpd_admin_health, true, "200 while the process lives."},
@@ -49,6 +66,20 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/health/stream", get_health_stream, false,
      "Server-sent events `health`: `{unit, agent, seq, broker, nodes, lag, epoch}`, at once, on every change and each "
      "`health.interval`."},
+    {"GET", "/v1/queue/dead", dead, false,
+     "Dead letters, `{unit, count, items: [{topic, subscription, partition, id, user, method, path, color, reason, "
+     "status, "
+     "attempts, received, died, bytes}...]}`; the query's `topic`, `subscription`, `partition` and `limit` (100) "
+     "select; "
+     "`id` gives one message with `headers` and `body` (or `body_base64`)."},
+    {"POST", "/v1/queue/redrive", redrive, false,
+     "Brings dead letters back, for their subscription alone; the same selection, all where there is no `limit`."},
+    {"POST", "/v1/queue/purge", purge, false, "Drops dead letters for good; the same selection."},
+    {"POST", "/v1/queue/reset", reset, false,
+     "Sets cursors: `to` is milliseconds since 1970, an entry id, or `end`; the same selection."},
+    {"POST", "/v1/queue/flow", flow, false,
+     "`rate` is `open`, `paused` or messages a second (of each agent), for the `topic` and `subscription`."},
+    {"GET", "/stats", get_stats, false, "The figures of /v1/status as lines `STAT name value`, and END."},
     {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
 };
 

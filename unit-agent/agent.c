@@ -28,11 +28,13 @@ static void on_rules(void *arg, const struct table *table)
         snprintf(agent->unit_fault, sizeof(agent->unit_fault), "the rules of epoch %lu name no unit %s",
                  (unsigned long)table->epoch, agent->config.unit);
         log_warning("unit.gone", "%s; what is in its streams is delivered as before", agent->unit_fault);
+        operations_adopt(agent->operations, NULL, NULL);
         return;
     }
     agent->unit_fault[0] = '\0';
     nodes_adopt(agent->nodes, &table->units[unit]);
     inbox_adopt(agent->inbox, table, &table->units[unit]);
+    operations_adopt(agent->operations, table, &table->units[unit]);
 }
 
 static void enroll(struct agent *agent)
@@ -99,6 +101,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct agent *agent = arg;
     inbox_tick(agent->inbox);
+    operations_tick(agent->operations);
     health_tell(agent->health);
     sd_event_source_set_time_relative(source, (uint64_t)agent->config.health.interval * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -269,14 +272,19 @@ static void create_parts(struct agent *agent)
                                                                              .stats = &agent->stats,
                                                                              .acknowledged = on_acknowledged,
                                                                              .arg = agent});
+    agent->valves =
+        valves_create(agent->loop, (struct partition_hooks){delivery_ready, delivery_withdraw, agent->delivery});
     agent->inbox = inbox_create(agent->loop, &(struct inbox_config){
                                                  .options = &agent->config,
                                                  .password = agent->broker_password,
                                                  .stats = &agent->stats,
-                                                 .hooks = {delivery_ready, delivery_withdraw, agent->delivery},
+                                                 .hooks = {valves_ready, valves_withdraw, agent->valves},
                                                  .changed = on_broker_changed,
                                                  .arg = agent,
                                              });
+    agent->operations = operations_create(agent->loop, &(struct operations_config){.options = &agent->config,
+                                                                                   .password = agent->broker_password,
+                                                                                   .valves = agent->valves});
     agent->health = health_create(agent);
 }
 
@@ -313,8 +321,10 @@ static int start(struct agent *agent, struct error *err)
 
 static void stop(struct agent *agent)
 {
+    operations_destroy(&agent->operations);
     httpd_destroy(&agent->admin);
     inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
+    valves_destroy(&agent->valves);
     delivery_destroy(&agent->delivery);
     nodes_destroy(&agent->nodes);
     health_destroy(&agent->health);

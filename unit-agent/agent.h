@@ -12,6 +12,7 @@
 #include "unit-agent/delivery.h"
 #include "unit-agent/inbox.h"
 #include "unit-agent/nodes.h"
+#include "unit-agent/operations.h"
 #include "unit-agent/rules_follow.h"
 
 struct httpd;
@@ -28,6 +29,8 @@ struct agent {
     struct rules_follow rules;
     struct nodes *nodes;
     struct delivery *delivery;
+    struct valves *valves;
+    struct operations *operations;
     struct inbox *inbox;
     struct health *health;
     struct httpd *admin;

@@ -39,6 +39,7 @@ void delivery_wake(struct delivery *delivery)
 void delivery_ready(void *arg, struct message *message)
 {
     struct delivery *delivery = arg;
+    message->delivery = delivery;
     message->state = MESSAGE_READY;
     message_queue_put(&delivery->ready[message->color], message);
     delivery_wake(delivery);
@@ -58,7 +59,7 @@ int64_t delivery_backoff_ms(int64_t min_ms, int64_t max_ms, uint32_t fails, uint
 
 static struct delivery *delivery_of(const struct message *message)
 {
-    return message->partition->hooks.arg;
+    return message->delivery;
 }
 
 static int on_waited(sd_event_source *source, uint64_t at_us, void *arg)

@@ -13,10 +13,12 @@
 #include "common/stream_id.h"
 #include "router/table.h"
 
+struct delivery;
 struct lane;
 struct message;
 struct node;
 struct partition;
+struct valve;
 
 /* A run of entries of a stream, in the list that a partition keeps in stream order: one message, or (MESSAGE NULL)
  * COUNT entries that are all recorded as done. */
@@ -48,7 +50,9 @@ struct message {
     struct envelope envelope;
     enum color color;
     uint64_t ingress_us;
+    struct valve *valve; /* that keeps it back; NULL: none */
     /* the deliverer's */
+    struct delivery *delivery;
     uint32_t attempt; /* of the exchange under way or of the next one; from 1 */
     uint32_t fails;   /* in a row, for the backoff */
     struct node *node;

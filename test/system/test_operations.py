@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What operators do to the queue of a running unit by ldcctl."""
+import json
+import time
+import unittest
+
+import harness
+from harness import wait_until
+
+
+def key(suffix, partition=0):
+    return f"ldc:{{RZ01/payments/{partition}}}:{suffix}"
+
+
+class Operations(harness.StackTest):
+    def setUp(self):
+        super().setUp()
+        stack = self.stack
+        self.broker, self.app = stack.broker(), stack.app("RZ01", "blue")
+        stack.write_rules(harness.rules({"RZ01": harness.unit("00-99", brokers=[self.broker], blue=[self.app])},
+                                        topics={"payments": {"partitions": 2}}))
+        self.gateway, self.agent = stack.gateway(), stack.agent()
+
+    def ctl(self, *words, code=0):
+        done = self.stack.ctl(*words, "-o", "json", gateway=self.gateway)
+        self.assertEqual(done.returncode, code, done.stderr + done.stdout)
+        return json.loads(done.stdout)["items"] if code == 0 else done.stderr
+
+    def pay(self, users=("1000",)):
+        ids = []
+        for user in users:
+            answer = harness.request(self.gateway.port, "POST", "/pay/1", {"X-User-Id": user}, b"{}")
+            self.assertEqual(answer.status, 202, answer.body)
+            ids.append(answer.headers["ldc-message-id"])
+        return ids
+
+    def delivered(self):
+        return [record["id"] for record in self.app.records()]
+
+    def wait_delivered(self, ids):
+        wait_until(lambda: set(ids) <= set(self.delivered()), what="the deliveries")
+
+    def bury(self, user, body="{}", **more):
+        """A dead letter, as the agent leaves it."""
+        identity = f"RZ01.payments.{int(user) % 2}.{len(user) + int(user):024x}"
+        fields = {"id": identity, "user": user, "slot": int(user) % 100, "epoch": 1, "in_us": int(time.time() * 1e6),
+                  "color": "blue", "method": "POST", "path": "/pay/dead", "headers": "content-type: text/plain",
+                  "body": body, "n": 1, "st_us": 1, "reply": "", "reason": "the app answered 422", "status": 422,
+                  "attempts": 1, "dead_us": int(time.time() * 1e6), "entry": "1-1", **more}
+        self.broker.call("XADD", key("dead:default", int(user) % 2), "*", *[word for pair in fields.items() for word in pair])
+        return identity
+
+    def test_a_paused_topic_keeps_its_messages_and_gives_them_back_in_order(self):
+        self.wait_delivered(self.pay())
+        self.assertEqual(self.ctl("queue", "pause", "payments"),
+                         [{"unit": "RZ01", "topic": "payments", "subscription": "default", "rate": "paused"}])
+        users = ["1000", "1001", "1000", "1001", "1000"]
+        ids = self.pay(users)
+        wait_until(lambda: json.loads(self.agent.get("/v1/status").body)["counters"]["agent_messages_read_total"] >= 6,
+                   what="the agent to have read them")
+        self.assertEqual(len(self.delivered()), 1)
+        self.ctl("queue", "resume", "payments")
+        self.wait_delivered(ids)
+        order = [(record["user"], record["id"]) for record in self.app.records()[1:]]
+        for user in set(users):
+            self.assertEqual([id for who, id in order if who == user], [id for who, id in zip(users, ids) if who == user])
+
+    def test_a_throttled_topic_is_never_faster(self):
+        self.ctl("queue", "throttle", "payments", "50")
+        started = time.monotonic()
+        self.wait_delivered(self.pay([str(1000 + i) for i in range(60)]))
+        self.assertGreater(time.monotonic() - started, 55 / 50)
+        self.assertIn("1 to 1000000", self.ctl("queue", "throttle", "payments", "0", code=1))
+        self.assertIn("no such topic", self.ctl("queue", "pause", "nothing", code=1))
+
+    def test_a_pause_outlives_the_agent(self):
+        self.ctl("queue", "pause", "payments")
+        self.agent.kill()
+        self.agent.restart()
+        wait_until(self.agent.ready, what="the agent")
+        ids = self.pay()
+        wait_until(lambda: json.loads(self.agent.get("/v1/status").body)["counters"]["agent_messages_read_total"] >= 1,
+                   what="the agent to have read it")
+        self.assertEqual(self.delivered(), [])
+        self.ctl("queue", "resume", "payments")
+        self.wait_delivered(ids)
+
+    def test_dead_letters_are_listed_shown_redriven_and_purged(self):
+        one, two, three = self.bury("1000", '{"a": 1}'), self.bury("1001", b"\xff\x00"), self.bury("1002")
+        listed = self.ctl("queue", "dead", "list")
+        self.assertEqual({item["id"] for item in listed}, {one, two, three})
+        self.assertEqual(len(self.ctl("queue", "dead", "list", "--partition", "0", "--limit", "1")), 1)
+        shown, = self.ctl("queue", "dead", "show", one)
+        self.assertEqual((shown["body"], shown["status"], shown["reason"]), ('{"a": 1}', 422, "the app answered 422"))
+        self.assertEqual(self.ctl("queue", "dead", "show", two)[0]["body_base64"], "/wA=")
+        self.assertIn("--all", self.ctl("queue", "dead", "redrive", code=2))
+        self.assertEqual(self.ctl("queue", "dead", "redrive", "--id", one)[0]["count"], 1)
+        self.wait_delivered([one])
+        self.assertEqual(self.ctl("queue", "dead", "purge", "--id", two)[0]["count"], 1)
+        self.ctl("queue", "redrive", "--all", "--topic", "payments")
+        self.wait_delivered([three])
+        self.assertEqual(self.ctl("queue", "dead", "list"), [])
+        self.assertNotIn(two, self.delivered())
+
+    def test_the_figures_stand_in_plain_text_too(self):
+        for daemon in self.gateway, self.agent:
+            text = daemon.get("/stats").body.decode()
+            self.assertTrue(text.endswith("END\r\n"))
+            lines = dict(line.split(" ", 2)[1:] for line in text.splitlines() if line.startswith("STAT "))
+            self.assertEqual(lines["name"], daemon.name)
+            status = json.loads(daemon.get("/v1/status").body)
+            self.assertEqual(lines["epoch"], str(status["epoch"]))
+
+    def test_a_broker_that_is_away_is_said(self):
+        self.broker.kill()
+        wait_until(lambda: json.loads(self.agent.get("/v1/status").body)["broker"]["up"] is False, what="the news")
+        self.assertIn("(503", self.ctl("queue", "pause", "payments", code=1))
+
+
+if __name__ == "__main__":
+    unittest.main()
