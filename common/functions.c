@@ -5,15 +5,16 @@
 #include "common/invariant.h"
 
 __asm__(".section .rodata\n"
-        "functions_begin: .incbin \"" FUNCTIONS_FILE "\"\n"
-        "functions_end:\n"
+        "functions_text: .incbin \"" FUNCTIONS_FILE "\"\n"
+        "functions_end: .balign 8\n"
+        "functions_size: .quad functions_end - functions_text\n"
         ".previous\n");
-extern const char functions_begin[] __attribute__((visibility("hidden")));
-extern const char functions_end[] __attribute__((visibility("hidden")));
+extern const char functions_text[] __attribute__((visibility("hidden")));
+extern const size_t functions_size __attribute__((visibility("hidden")));
 
 struct str functions_library(void)
 {
-    return (struct str){functions_begin, (size_t)(functions_end - functions_begin)};
+    return (struct str){functions_text, functions_size};
 }
 
 /* What stands between MARK and END in the library. */
@@ -22,8 +23,8 @@ static struct str constant(const char *mark, char end)
     struct str library = functions_library(), text;
     const char *at = memmem(library.base, library.len, mark, strlen(mark));
     INVARIANT(at != NULL);
-    at += strlen(mark);
-    struct str rest = {at, (size_t)(functions_end - at)};
+    size_t skipped = (size_t)(at - library.base) + strlen(mark);
+    struct str rest = {library.base + skipped, library.len - skipped};
     INVARIANT(str_next(&rest, end, &text));
     return text;
 }

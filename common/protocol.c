@@ -143,7 +143,7 @@ bool envelope_decode(const struct str *names, const struct str *values, size_t c
             fields[field] = (struct str){values[i].base ? values[i].base : "", values[i].len};
     }
     for (int i = 0; i < ENVELOPE_FIELDS; i++) {
-        if (fields[i].base == NULL && i < ENVELOPE_REQUIRED)
+        if (i < ENVELOPE_REQUIRED && fields[i].base == NULL)
             return false;
         if (fields[i].base == NULL)
             fields[i] = STR_LIT("");

@@ -5,10 +5,9 @@
 #ifndef AGENT_DEAD_LETTER_H
 #define AGENT_DEAD_LETTER_H
 
-#include <hiredis/hiredis.h>
 #include <jansson.h>
 
-#include "common/str.h"
+#include "common/broker.h"
 
 /* Adds to ITEM what ENTRY of a dead-letter stream says. With ID only that message is taken, and whole: with its
  * headers, and its body as `body`, or as `body_base64` where it is no UTF-8 text. False where ENTRY is none, or another
