@@ -194,11 +194,19 @@ static void prepare(struct http_transfer *transfer, const struct http_request *r
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, make_headers(transfer, request));
 }
 
+/* The time until the request could be sent is 0 where it never could. */
+static bool is_unreached(CURL *easy, CURLcode result)
+{
+    curl_off_t us = 0;
+    return result != CURLE_OK && curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0;
+}
+
 static void read_response(struct http_transfer *transfer, CURLcode result, struct http_response *response)
 {
     *response = (struct http_response){.retry_after_ms = -1, .error = ""};
     if (result != CURLE_OK) {
         response->timed_out = result == CURLE_OPERATION_TIMEDOUT;
+        response->unreached = is_unreached(transfer->easy, result);
         response->error = transfer->too_long      ? "the answer is longer than allowed"
                           : *transfer->fault != 0 ? transfer->fault
                                                   : curl_easy_strerror(result);

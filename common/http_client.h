@@ -28,6 +28,7 @@ struct http_response {
     int64_t retry_after_ms; /* from Retry-After in seconds or as a date; -1 where absent */
     const char *error;      /* "" when answered */
     bool timed_out;         /* the reason of `error` */
+    bool unreached;         /* nothing was sent: the server does not know of the request */
 };
 
 /* Called once, with a response that is borrowed for the call. Not called after http_transfer_cancel(). */

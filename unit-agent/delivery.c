@@ -125,6 +125,21 @@ static void leave_node(struct delivery *delivery, struct message *message)
     stat_set(&delivery->config.stats->agent_deliveries_in_flight, --delivery->in_flight);
 }
 
+static void tell_attempt(const struct delivery *delivery, const struct message *message,
+                         const struct http_response *response)
+{
+    struct delivery_attempt attempt = {message->node->url, message->began_us, clock_wall_us(), response};
+    if (delivery->config.attempted != NULL)
+        delivery->config.attempted(delivery->config.arg, message, &attempt);
+}
+
+static void tell_settled(const struct delivery *delivery, const struct message *message,
+                         const struct http_response *response)
+{
+    if (delivery->config.settled != NULL)
+        delivery->config.settled(delivery->config.arg, message, response);
+}
+
 static void on_answered(void *arg, const struct http_response *response)
 {
     struct message *message = arg;
@@ -132,9 +147,11 @@ static void on_answered(void *arg, const struct http_response *response)
     struct node *node = message->node;
     if (response->status == 0 && !response->timed_out)
         nodes_report_failure(delivery->config.nodes, node, response->error);
-    if (response->status >= 200 && response->status < 300)
+    tell_attempt(delivery, message, response);
+    if (response->status >= 200 && response->status < 300) {
+        tell_settled(delivery, message, response);
         acknowledge(delivery, message);
-    else if (response->status == 429 || response->status == 503)
+    } else if (response->status == 429 || response->status == 503)
         defer(delivery, message, response->retry_after_ms);
     else
         retry(delivery, message, node->url, response);
@@ -159,6 +176,7 @@ static void send_to(struct delivery *delivery, struct message *message, struct n
                                    .most_response = MOST_ANSWER};
     message->state = MESSAGE_IN_FLIGHT;
     message->node = node;
+    message->began_us = clock_wall_us();
     message->transfer = http_client_start(delivery->client, &request, NULL, on_answered, message);
     stat_add(&delivery->config.stats->agent_deliveries_total, 1);
     stat_set(&delivery->config.stats->agent_deliveries_in_flight, ++delivery->in_flight);

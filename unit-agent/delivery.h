@@ -12,6 +12,13 @@
 
 struct delivery;
 
+/* One exchange with a node; times by the wall clock. */
+struct delivery_attempt {
+    const char *node; /* its URL */
+    uint64_t began_us, ended_us;
+    const struct http_response *response;
+};
+
 struct delivery_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     struct str unit;
@@ -19,6 +26,11 @@ struct delivery_config {
     struct agent_stats *stats;
     /* MESSAGE was acknowledged, and its partition knows: the cursor is to be written. */
     void (*acknowledged)(void *arg, struct partition *partition);
+    /* An exchange ended, whatever comes of it. MESSAGE and ATTEMPT are borrowed for the call. NULL: nobody listens. */
+    void (*attempted)(void *arg, const struct message *message, const struct delivery_attempt *attempt);
+    /* MESSAGE has its final outcome, which RESPONSE led to: a 2xx, or it is to be a dead letter. Called once, before
+     * the broker knows; so it may come again from a later life of the agent. NULL: nobody listens. */
+    void (*settled)(void *arg, const struct message *message, const struct http_response *response);
     void *arg;
 };
 

@@ -56,6 +56,7 @@ struct message {
     uint32_t attempt; /* of the exchange under way or of the next one; from 1 */
     uint32_t fails;   /* in a row, for the backoff */
     struct node *node;
+    uint64_t began_us; /* wall; the exchange under way */
     struct http_transfer *transfer;
     sd_event_source *timer;
 };

@@ -33,7 +33,13 @@ static struct agent_stats stats;
 static struct nodes *nodes;
 static struct delivery *delivery;
 static struct partition *partition;
-static unsigned acknowledged, node_changes;
+static unsigned acknowledged, node_changes, settled;
+static struct {
+    unsigned count, failed;
+    long last_status;
+    char last_node[64];
+    uint64_t longest_us;
+} attempts;
 
 static void serve(struct httpd_request *request, void *context)
 {
@@ -83,6 +89,24 @@ static void on_acknowledged(void *arg, struct partition *of)
     assert_ptr_equal(of, partition);
 }
 
+static void on_attempted(void *arg, const struct message *message, const struct delivery_attempt *attempt)
+{
+    (void)arg, (void)message;
+    assert_true(attempt->began_us <= attempt->ended_us);
+    uint64_t us = attempt->ended_us - attempt->began_us;
+    attempts.count++;
+    attempts.failed += attempt->response->status < 200 || attempt->response->status >= 300;
+    attempts.last_status = attempt->response->status;
+    attempts.longest_us = us > attempts.longest_us ? us : attempts.longest_us;
+    snprintf(attempts.last_node, sizeof(attempts.last_node), "%s", attempt->node);
+}
+
+static void on_settled(void *arg, const struct message *message, const struct http_response *response)
+{
+    (void)arg, (void)message, (void)response;
+    settled++;
+}
+
 static void on_changed(void *arg)
 {
     (void)arg;
@@ -116,7 +140,8 @@ static int setup(void **state)
     assert_true(sd_event_new(&loop) >= 0);
     memset(apps, 0, sizeof(apps));
     memset(&stats, 0, sizeof(stats));
-    acknowledged = node_changes = 0;
+    acknowledged = node_changes = settled = 0;
+    memset(&attempts, 0, sizeof(attempts));
     for (int i = 0; i < NODES; i++) {
         app_start(&apps[i], 0);
         apps[i].status = 200;
@@ -126,6 +151,8 @@ static int setup(void **state)
                                                                .unit = STR_LIT("RZ01"),
                                                                .nodes = nodes,
                                                                .stats = &stats,
+                                                               .attempted = on_attempted,
+                                                               .settled = on_settled,
                                                                .acknowledged = on_acknowledged});
     static const struct partition_name name = {
         .unit = STR_LIT("RZ01"), .topic = STR_LIT("payments"), .subscription = STR_LIT("default")};
@@ -240,6 +267,11 @@ static void failures_count_up_the_attempt_until_it_works(void **state)
     run_until(&acknowledged, 1);
     assert_int_equal(apps[0].attempt, apps[0].served);
     assert_int_equal(stat_get(&stats.agent_retries_total), apps[0].served - 1);
+    assert_int_equal(attempts.count, apps[0].served);
+    assert_int_equal(attempts.failed, apps[0].served - 1);
+    assert_int_equal(attempts.last_status, 200);
+    assert_string_equal(attempts.last_node, apps[0].url);
+    assert_int_equal(settled, 1);
 }
 
 static void retry_after_is_kept_and_counts_as_no_attempt(void **state)

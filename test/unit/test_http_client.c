@@ -32,7 +32,7 @@ static unsigned seen;
 struct heard {
     int done;
     long status;
-    bool timed_out;
+    bool timed_out, unreached;
     int64_t retry_after_ms;
     char body[MOST_HEARD], error[256], streamed[MOST_HEARD];
     struct http_transfer *cancel; /* inside its own callback */
@@ -136,6 +136,7 @@ static void on_done(void *arg, const struct http_response *response)
     heard->done++;
     heard->status = response->status;
     heard->timed_out = response->timed_out;
+    heard->unreached = response->unreached;
     heard->retry_after_ms = response->retry_after_ms;
     snprintf(heard->body, sizeof(heard->body), "%.*s", STR_ARG(response->body));
     snprintf(heard->error, sizeof(heard->error), "%s", response->error);
@@ -307,6 +308,7 @@ static void refused_connections_do_not_confuse_the_others(void **state)
         for (int i = 0; i < 8; i++) {
             run_until(&heard[i].done, 1);
             assert_int_equal(heard[i].status, (round + i) % 3 == 0 ? 0 : 200);
+            assert_int_equal(heard[i].unreached, (round + i) % 3 == 0);
         }
     }
     close(fd);
@@ -358,6 +360,7 @@ static void an_answer_that_does_not_come_times_out(void **state)
     assert_string_not_equal(heard.error, "");
     assert_in_range(clock_monotonic_us() - from_us, 140000, 5000000);
     assert_true(heard.timed_out);
+    assert_false(heard.unreached);
     assert_non_null(kept);
 }
 
