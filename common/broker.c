@@ -230,28 +230,33 @@ static void put_length(struct buf *wire, char kind, size_t length)
     buf_append(wire, text, len);
 }
 
+void broker_put_count(struct buf *wire, size_t count)
+{
+    put_length(wire, '*', count);
+}
+
+void broker_put_word(struct buf *wire, struct str word)
+{
+    put_length(wire, '$', word.len);
+    if (word.len > 0)
+        buf_append(wire, word.base, word.len);
+    buf_append(wire, "\r\n", 2);
+}
+
 static void format(struct buf *wire, int argc, const char *const *argv, const size_t *argv_len)
 {
     wire->len = 0;
-    put_length(wire, '*', (size_t)argc);
-    for (int i = 0; i < argc; i++) {
-        size_t len = argv_len ? argv_len[i] : strlen(argv[i]);
-        put_length(wire, '$', len);
-        buf_append(wire, argv[i], len);
-        buf_append(wire, "\r\n", 2);
-    }
+    broker_put_count(wire, (size_t)argc);
+    for (int i = 0; i < argc; i++)
+        broker_put_word(wire, (struct str){argv[i], argv_len ? argv_len[i] : strlen(argv[i])});
 }
 
-static bool send_command(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,
-                         const char *const *argv, const size_t *argv_len)
+static bool send_made(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, struct str wire)
 {
-    format(&broker->wire, argc, argv, argv_len);
     struct command *command = take_command(broker);
     *command = (struct command){
         .broker = broker, .done = done, .arg = arg, .deadline_us = clock_monotonic_us() + (uint64_t)deadline_ms * 1000};
-    int sent = redisAsyncFormattedCommand(broker->context, on_reply, command, broker->wire.base, broker->wire.len);
-    if (broker->wire.capacity > WIRE_KEPT)
-        buf_free(&broker->wire);
+    int sent = redisAsyncFormattedCommand(broker->context, on_reply, command, wire.base, wire.len);
     if (sent != REDIS_OK) {
         command->next = broker->spare;
         broker->spare = command;
@@ -262,6 +267,21 @@ static bool send_command(struct broker *broker, int64_t deadline_ms, broker_repl
     broker->in_flight++;
     arm_deadline(broker, command->deadline_us);
     return true;
+}
+
+static bool send_command(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,
+                         const char *const *argv, const size_t *argv_len)
+{
+    format(&broker->wire, argc, argv, argv_len);
+    bool sent = send_made(broker, deadline_ms, done, arg, buf_str(&broker->wire));
+    if (broker->wire.capacity > WIRE_KEPT)
+        buf_free(&broker->wire);
+    return sent;
+}
+
+bool broker_command_made(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, struct str wire)
+{
+    return broker->state == BROKER_READY && !broker->suspect && send_made(broker, deadline_ms, done, arg, wire);
 }
 
 bool broker_command_for(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,

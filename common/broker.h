@@ -66,6 +66,14 @@ const char *broker_run_id(const struct broker *broker);
 bool broker_command(struct broker *broker, broker_reply_fn done, void *arg, int argc, const char *const *argv,
                     const size_t *argv_len) MUST_CHECK;
 
+/* The same for a command that is made already, in RESP: broker_put_count() and broker_put_word() write it. */
+bool broker_command_made(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg,
+                         struct str wire) MUST_CHECK;
+
+/* Appends to WIRE the head of a command of COUNT words, and each of its words. */
+void broker_put_count(struct buf *wire, size_t count);
+void broker_put_word(struct buf *wire, struct str word);
+
 /* For a blocking read (XREAD BLOCK): DEADLINE_MS replaces the configured one. */
 bool broker_command_for(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,
                         const char *const *argv, const size_t *argv_len) MUST_CHECK;

@@ -13,6 +13,7 @@ STAT(request_body_bytes, STAT_GAUGE, "Bytes of request bodies held now.")
 STAT(http2_guard_closes_total, STAT_COUNTER,
      "HTTP/2 connections closed for cancelling streams or sending frames in floods.")
 STAT(queue_accepted_total, STAT_COUNTER, "Messages that a broker confirmed: each one a 202.")
+STAT(queue_replayed_total, STAT_COUNTER, "Messages whose idempotency key was known: answered again, stored once.")
 STAT(queue_unknown_total, STAT_COUNTER, "Messages whose broker did not confirm in time.")
 STAT(queue_refused_total, STAT_COUNTER, "Messages that were refused before or by the broker.")
 STAT(proxy_requests_total, STAT_COUNTER, "Requests forwarded to nodes.")

@@ -6,6 +6,7 @@
 #define GATEWAY_QUEUE_H
 
 #include "gateway/exchange.h"
+#include "gateway/message.h"
 
 struct queue;
 
@@ -21,6 +22,15 @@ void queue_flush(struct queue *queue);
 /* From any thread: whether this worker's connection to the broker of UNIT takes messages; if not, why not, as a
  * sentence in FAULT of SIZE bytes. */
 bool queue_broker_ready(struct queue *queue, const struct unit *unit, char *fault, size_t size);
+
+/* Publishes one message to the broker of UNIT. NULL and *REFUSAL where it is not even sent: then PUBLICATION->done will
+ * not run. Else `done` runs once, later; whoever goes away before calls message_forget(). Both kinds are counted. */
+struct message *queue_send(struct queue *queue, struct unit *unit, const struct publication *publication,
+                           struct publish_result *refusal) MUST_CHECK;
+
+/* A new message id for TARGET, in POOL. */
+struct str queue_name_message(struct worker *worker, h2o_mem_pool_t *pool, const struct queue_target *target,
+                              uint64_t received_us);
 
 /* Answers GET /-/messages/ID (message_status.c). */
 void queue_message_status(struct exchange *exchange, struct str id);

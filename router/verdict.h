@@ -35,6 +35,8 @@
     X(UNIT_BUSY, 503, "unit-busy", "connection_limit_reached", 1, "The unit has too many requests in flight")          \
     X(BROKER_AWAY, 503, "broker-unavailable", "destination_unavailable", 1, "The unit's broker is not reachable")      \
     X(BROKER_FULL, 503, "broker-full", "destination_unavailable", 1, "The unit's broker refuses messages")             \
+    X(BACKLOG_FULL, 503, "backlog-full", "destination_unavailable", 1, "Too many messages wait for their delivery")    \
+    X(IDEMPOTENCY_CONFLICT, 422, "idempotency-conflict", "", 0, "The idempotency key was used for another request")    \
     X(OUTCOME_UNKNOWN, 503, "outcome-unknown", "connection_timeout", 1,                                                \
       "The broker did not confirm in time; the message may have been stored")                                          \
     X(NODE_AWAY, 503, "node-unavailable", "destination_unavailable", 1, "No node of the unit is reachable")            \

@@ -13,7 +13,8 @@ from harness import wait_until
 
 PARTITIONS = 4
 TOPICS = {"payments": {"partitions": PARTITIONS}}
-FIELDS = [b"id", b"user", b"slot", b"epoch", b"in_us", b"color", b"method", b"path", b"headers", b"body"]
+FIELDS = [b"id", b"user", b"slot", b"epoch", b"in_us", b"color", b"method", b"path", b"headers", b"body", b"n", b"st_us",
+          b"reply"]
 
 
 def stream(partition, unit="RZ01", topic="payments"):

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/message.h"
+
+#include <stdlib.h>
+
+#include "common/invariant.h"
+#include "gateway/gateway.h"
+#include "gateway/line.h"
+
+/* --- what the functions answer ------------------------------------------------------------------------------------ */
+
+/* How their errors begin, and what that means; none of them has stored anything. */
+static const struct {
+    const char *code;
+    enum verdict verdict;
+    const char *detail;
+} errors[] = {
+    {"LDC_CONFLICT", VERDICT_IDEMPOTENCY_CONFLICT, "Send another Idempotency-Key, or the first request as it was"},
+    {"LDC_BACKLOG", VERDICT_BACKLOG_FULL, "The message was not stored: too many wait for their delivery"},
+    {"LDC_EPOCH", VERDICT_BROKER_AWAY, "The message was not stored: the unit is changing its broker"},
+    {"OOM", VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
+    {"MISCONF", VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
+    {"", VERDICT_BROKER_AWAY, "The message was not stored: the broker takes no writes now"},
+};
+
+static void read_error(struct message *message, const char *text)
+{
+    size_t row = 0;
+    while (strncmp(text, errors[row].code, strlen(errors[row].code)) != 0)
+        row++;
+    message->phase = MESSAGE_REFUSED;
+    message->verdict = errors[row].verdict;
+    message->detail = errors[row].detail;
+    if (message->verdict != VERDICT_IDEMPOTENCY_CONFLICT && message->verdict != VERDICT_BACKLOG_FULL)
+        line_tell_refusal(message->line, text);
+}
+
+static bool is_replay(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
+           strcmp(reply->element[0]->str, "replay") == 0 && reply->element[1]->type == REDIS_REPLY_STRING &&
+           reply->element[1]->len < PROTOCOL_ID_MAX;
+}
+
+void message_read_reply(struct message *message, const redisReply *reply)
+{
+    if (reply == NULL)
+        return;
+    if (reply->type == REDIS_REPLY_STRING && reply->len < sizeof(message->entry)) {
+        message->phase = MESSAGE_STORED;
+        message->entry_len = (uint8_t)reply->len;
+        memcpy(message->entry, reply->str, reply->len);
+    } else if (is_replay(reply)) {
+        message->phase = MESSAGE_STORED;
+        message->replayed = true;
+        message->id_len = (uint8_t)reply->element[1]->len;
+        memcpy(message->id, reply->element[1]->str, reply->element[1]->len);
+    } else {
+        read_error(message, reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type");
+    }
+}
+
+/* --- its life ----------------------------------------------------------------------------------------------------- */
+
+#define LOOK_IT_UP "Look the message up before you send it again"
+
+static struct str id_of(const struct message *message)
+{
+    return (struct str){message->id, message->id_len};
+}
+
+/* Counts what became of a message that somebody waits for. */
+static void count_failure(const struct message *message, enum verdict verdict)
+{
+    struct gateway_stats *stats = &message->line->lines->worker->stats;
+    if (message->done == NULL)
+        return;
+    stat_add(verdict == VERDICT_OUTCOME_UNKNOWN ? &stats->queue_unknown_total : &stats->queue_refused_total, 1);
+    if (verdict_info(verdict)->status >= 500)
+        atomic_fetch_add_explicit(&message->line->unit->failed, 1, memory_order_relaxed);
+}
+
+static void tell(struct message *message, const struct publish_result *result)
+{
+    publish_done_fn done = message->done;
+    if (result->verdict != VERDICT_OK)
+        count_failure(message, result->verdict);
+    message->done = NULL;
+    if (done != NULL)
+        done(message->arg, result);
+}
+
+/* `done` may publish the next message at once, so the line's room is given back first; the message itself only after
+ * it, for the result points into it. */
+static void end(struct message *message, const struct publish_result *result)
+{
+    struct lines *lines = message->line->lines;
+    message->line->bytes -= message->bytes;
+    message->line->messages--;
+    timers_disarm(&message->impatience);
+    tell(message, result);
+    message->next = lines->spare;
+    lines->spare = message;
+}
+
+static struct publish_result unknown(const struct message *message, const char *detail)
+{
+    return (struct publish_result){.verdict = VERDICT_OUTCOME_UNKNOWN, .detail = detail, .message_id = id_of(message)};
+}
+
+void message_accept(struct message *message, enum durability durability)
+{
+    struct gateway_stats *stats = &message->line->lines->worker->stats;
+    stat_add(&stats->queue_accepted_total, 1);
+    stat_add(&stats->queue_replayed_total, message->replayed);
+    end(message, &(struct publish_result){.verdict = VERDICT_OK,
+                                          .message_id = id_of(message),
+                                          .entry = {message->entry_len ? message->entry : NULL, message->entry_len},
+                                          .replayed = message->replayed,
+                                          .durability = durability});
+}
+
+void message_refuse(struct message *message, enum verdict verdict, const char *detail)
+{
+    end(message, &(struct publish_result){.verdict = verdict, .detail = detail});
+}
+
+void message_give_up(struct message *message, const char *detail)
+{
+    struct publish_result result = unknown(message, detail);
+    end(message, &result);
+}
+
+void message_conclude(struct message *message)
+{
+    if (message->phase == MESSAGE_STORED)
+        message_accept(message, DURABILITY_LOCAL);
+    else if (message->phase == MESSAGE_REFUSED)
+        message_refuse(message, message->verdict, message->detail);
+    else
+        message_give_up(message, LOOK_IT_UP);
+}
+
+/* Who publishes has lost patience before the broker's time was over. What waits for its turn then never leaves. */
+static void on_impatience(h2o_timeout_entry_t *entry)
+{
+    struct message *message = H2O_STRUCT_FROM_MEMBER(struct message, impatience, entry);
+    struct publish_result result = unknown(message, LOOK_IT_UP);
+    if (message->phase == MESSAGE_WAITING) {
+        message->phase = MESSAGE_REFUSED;
+        result = (struct publish_result){.verdict = VERDICT_BROKER_AWAY,
+                                         .detail = "The message was not stored: the broker did not get to it in time"};
+    }
+    tell(message, &result);
+}
+
+struct message *message_take(struct lines *lines, struct line *line, const struct publication *publication)
+{
+    struct str id = publication->call->envelope.fields[ENVELOPE_ID];
+    struct message *message = lines->spare;
+    if (message != NULL)
+        lines->spare = message->next;
+    else
+        message = mem_alloc(sizeof(*message));
+    INVARIANT(id.len > 0 && id.len < PROTOCOL_ID_MAX);
+    message->line = line;
+    message->done = publication->done;
+    message->arg = publication->arg;
+    message->phase = MESSAGE_WAITING;
+    message->detail = NULL;
+    message->replayed = false;
+    message->id_len = (uint8_t)id.len;
+    message->entry_len = 0;
+    message->bytes = 0;
+    memcpy(message->id, id.base, id.len);
+    message->impatience = (h2o_timeout_entry_t){.cb = on_impatience};
+    message->next = NULL;
+    line->messages++;
+    return message;
+}
+
+void message_forget(struct message *message)
+{
+    message->done = NULL;
+}
+
+void message_dispose_spare(struct lines *lines)
+{
+    for (struct message *message; (message = lines->spare) != NULL;) {
+        lines->spare = message->next;
+        free(message);
+    }
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A message between its call and the broker's word on it, and what became of it. It belongs to its line; whoever
+ * published it holds a pointer until `done` runs or message_forget() was called, whichever is first. It knows nothing
+ * of HTTP: one request may publish many.
+ */
+#ifndef GATEWAY_MESSAGE_H
+#define GATEWAY_MESSAGE_H
+
+#include <h2o.h>
+
+#include "common/broker.h"
+#include "common/protocol.h"
+#include "common/stream_id.h"
+#include "gateway/queue_call.h"
+#include "router/table.h"
+#include "router/verdict.h"
+
+struct line;
+struct lines;
+
+struct publish_result {
+    enum verdict verdict;       /* VERDICT_OK: accepted. OUTCOME_UNKNOWN: may be stored. Others: was not stored */
+    const char *detail;         /* a sentence for the client; NULL: none. Static */
+    struct str message_id;      /* where it may be stored: its id, for a replay the first one's */
+    struct str entry;           /* the stream's entry id where the function gave one; else base NULL */
+    bool replayed;              /* its idempotency key was known: nothing new was stored */
+    enum durability durability; /* of VERDICT_OK: DURABILITY_REPLICATED or _LOCAL, which was met */
+};
+
+/* Runs once, on the worker's thread, never from within queue_send(). RESULT and its texts live until it returns. */
+typedef void (*publish_done_fn)(void *arg, const struct publish_result *result);
+
+struct publication {
+    const struct queue_call *call; /* borrowed until queue_send() returns; ENVELOPE_ID names the message */
+    enum durability durability;    /* what the route asks for */
+    int64_t timeout_ms;            /* of the route; 0: the broker's */
+    publish_done_fn done;
+    void *arg;
+};
+
+enum message_phase {
+    MESSAGE_WAITING = 0, /* nothing of it has left */
+    MESSAGE_SENT,
+    MESSAGE_STORED, /* by the primary's word */
+    MESSAGE_REFUSED,
+};
+
+struct message {
+    struct line *line;
+    publish_done_fn done; /* NULL: nobody waits any more */
+    void *arg;
+    enum message_phase phase;
+    enum verdict verdict; /* of MESSAGE_REFUSED */
+    const char *detail;
+    bool replayed;
+    uint8_t id_len, entry_len;
+    char id[PROTOCOL_ID_MAX], entry[STREAM_ID_TEXT + 1];
+    size_t bytes;                   /* of its call on the wire */
+    h2o_timeout_entry_t impatience; /* linked only while it may run out before the broker's own time */
+    struct message *next;           /* in its batch, or spare */
+};
+
+/* Takes one from the spare ones of LINES; message_conclude() gives it back. */
+struct message *message_take(struct lines *lines, struct line *line, const struct publication *publication);
+
+/* The broker's REPLY to the call; NULL: it never came. Sets the phase. */
+void message_read_reply(struct message *message, const redisReply *reply);
+
+/* Tells whoever waits, counts, and frees MESSAGE. Where it is stored, DURABILITY is what was met. */
+void message_accept(struct message *message, enum durability durability);
+void message_refuse(struct message *message, enum verdict verdict, const char *detail);
+void message_give_up(struct message *message, const char *detail); /* may be stored */
+/* By what the reply said: refused, accepted as local, or given up. */
+void message_conclude(struct message *message);
+
+/* Nobody waits any more; `done` will not run. What has been sent is not taken back. */
+void message_forget(struct message *message);
+
+void message_dispose_spare(struct lines *lines);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/queue_call.h"
+
+#include <xxhash.h>
+
+#include "common/broker.h"
+#include "common/invariant.h"
+
+#define FINGERPRINT_DIGITS 32
+
+static void add_key(struct queue_call *call, h2o_mem_pool_t *pool, const char *suffix)
+{
+    const struct queue_target *target = &call->target;
+    char *key = h2o_mem_alloc_pool(pool, PROTOCOL_KEY_MAX);
+    INVARIANT(call->key_count < QUEUE_CALL_KEYS);
+    call->keys[call->key_count++] =
+        (struct str){key, protocol_key(key, target->unit, target->topic->name, target->partition, suffix)};
+}
+
+static void add_unit_key(struct queue_call *call, h2o_mem_pool_t *pool, const char *suffix)
+{
+    char *key = h2o_mem_alloc_pool(pool, PROTOCOL_KEY_MAX);
+    INVARIANT(call->key_count < QUEUE_CALL_KEYS);
+    call->keys[call->key_count++] = (struct str){key, protocol_unit_key(key, call->target.unit, suffix)};
+}
+
+static void add_before(struct queue_call *call, struct str text)
+{
+    INVARIANT(call->before_count < QUEUE_CALL_ARGS);
+    call->before[call->before_count++] = text;
+}
+
+static struct str number(h2o_mem_pool_t *pool, uint64_t value)
+{
+    char *text = h2o_mem_alloc_pool(pool, 20);
+    return (struct str){text, str_from_u64(value, text)};
+}
+
+/* --- idempotency -------------------------------------------------------------------------------------------------- */
+
+/* Slashes of the key are escaped, for users may have some: the last one stands between the two. */
+static void add_idempotency_key(struct queue_call *call, h2o_mem_pool_t *pool, struct str key)
+{
+    struct str user = call->envelope.fields[ENVELOPE_USER];
+    char *text = h2o_mem_alloc_pool(pool, PROTOCOL_KEY_MAX + user.len + 3 * key.len);
+    size_t len = protocol_key(text, call->target.unit, call->target.topic->name, call->target.partition, "idem:");
+    if (user.len > 0)
+        memcpy(text + len, user.base, user.len);
+    len += user.len;
+    text[len++] = '/';
+    for (size_t i = 0; i < key.len; i++) {
+        bool escaped = key.base[i] == '/' || key.base[i] == '%';
+        if (escaped)
+            memcpy(text + len, key.base[i] == '/' ? "%2F" : "%25", 3);
+        else
+            text[len] = key.base[i];
+        len += escaped ? 3 : 1;
+    }
+    INVARIANT(call->key_count < QUEUE_CALL_KEYS);
+    call->keys[call->key_count++] = (struct str){text, len};
+}
+
+/* XXH3-128 of method, path and body, in hex; their lengths are no part of it, for methods have no slash and paths no
+ * line end. */
+static struct str fingerprint(const struct envelope *envelope, h2o_mem_pool_t *pool)
+{
+    static const enum envelope_field parts[] = {ENVELOPE_METHOD, ENVELOPE_PATH, ENVELOPE_BODY};
+    XXH3_state_t *state = XXH3_createState();
+    INVARIANT(state != NULL);
+    XXH3_128bits_reset(state);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        struct str part = envelope->fields[parts[i]];
+        if (part.len > 0)
+            XXH3_128bits_update(state, part.base, part.len);
+        XXH3_128bits_update(state, "\n", 1);
+    }
+    XXH128_canonical_t hash;
+    XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state));
+    XXH3_freeState(state);
+    char *text = h2o_mem_alloc_pool(pool, FINGERPRINT_DIGITS);
+    for (size_t i = 0; i < FINGERPRINT_DIGITS; i++)
+        text[i] = "0123456789abcdef"[hash.digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
+    return (struct str){text, FINGERPRINT_DIGITS};
+}
+
+/* --- the functions ------------------------------------------------------------------------------------------------ */
+
+/* What all functions that take a message begin with. */
+static void add_limits(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options)
+{
+    bool keyed = options->idempotency_key.base != NULL;
+    add_before(call, number(pool, call->target.topic->max_backlog));
+    add_before(call, number(pool, (uint64_t)call->target.topic->idempotency_window_ms));
+    add_before(call, keyed ? fingerprint(&call->envelope, pool) : STR_LIT(""));
+}
+
+static void fill_enqueue(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options)
+{
+    add_key(call, pool, "stream");
+    add_key(call, pool, "state");
+    add_unit_key(call, pool, "epoch");
+    if (options->idempotency_key.base != NULL)
+        add_idempotency_key(call, pool, options->idempotency_key);
+    add_limits(call, pool, options);
+}
+
+static bool always(const struct publish_options *options)
+{
+    (void)options;
+    return true;
+}
+
+/* The first row that takes what the client asks for. */
+static const struct {
+    struct str function;
+    bool (*takes)(const struct publish_options *options);
+    void (*fill)(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options);
+} functions[] = {
+    {STR_LIT("ldc1_enqueue"), always, fill_enqueue},
+};
+
+void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct queue_target *target,
+                     const struct publish_options *options)
+{
+    size_t row = 0;
+    while (!functions[row].takes(options))
+        row++;
+    call->target = *target;
+    call->function = functions[row].function;
+    call->key_count = call->before_count = call->behind_count = 0;
+    functions[row].fill(call, pool, options);
+}
+
+/* --- the wire ----------------------------------------------------------------------------------------------------- */
+
+static void put_number(struct buf *wire, uint64_t value)
+{
+    char text[20];
+    broker_put_word(wire, (struct str){text, str_from_u64(value, text)});
+}
+
+static void put_words(struct buf *wire, const struct str *words, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        broker_put_word(wire, words[i]);
+}
+
+size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire)
+{
+    size_t start = wire->len, fixed = 3 + 1 + ENVELOPE_REQUIRED + 1; /* FCALL name count, epoch, the message, reply */
+    broker_put_count(wire, fixed + call->key_count + call->before_count + call->behind_count);
+    broker_put_word(wire, STR_LIT("FCALL"));
+    broker_put_word(wire, call->function);
+    put_number(wire, call->key_count);
+    put_words(wire, call->keys, call->key_count);
+    put_number(wire, broker_epoch);
+    put_words(wire, call->before, call->before_count);
+    put_words(wire, call->envelope.fields, ENVELOPE_REQUIRED);
+    broker_put_word(wire, call->envelope.fields[ENVELOPE_REPLY]);
+    put_words(wire, call->behind, call->behind_count);
+    return wire->len - start;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The call by which one message goes to a broker: which function of the library ldc1, with which keys, and which
+ * arguments stand before the ten values of the envelope and which behind them. One row a function in queue_call.c;
+ * docs/PROTOCOL.md says what the functions promise. All texts are borrowed, or live in the pool that it was made with.
+ */
+#ifndef GATEWAY_QUEUE_CALL_H
+#define GATEWAY_QUEUE_CALL_H
+
+#include <h2o.h>
+
+#include "common/protocol.h"
+#include "gateway/publish_options.h"
+#include "router/topic.h"
+
+#define QUEUE_CALL_KEYS 8
+#define QUEUE_CALL_ARGS 8
+
+struct queue_target {
+    struct str unit;
+    const struct table_topic *topic;
+    uint32_t partition;
+};
+
+struct queue_call {
+    struct queue_target target;
+    struct str function;
+    struct str keys[QUEUE_CALL_KEYS];
+    struct str before[QUEUE_CALL_ARGS]; /* behind the broker's epoch, which all functions want first */
+    struct envelope envelope;           /* the fields up to ENVELOPE_BODY, and ENVELOPE_REPLY */
+    struct str behind[QUEUE_CALL_ARGS]; /* behind the reply stream */
+    unsigned key_count, before_count, behind_count;
+};
+
+/* The envelope is the caller's to fill, before: the fingerprint is taken of it. */
+void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct queue_target *target,
+                     const struct publish_options *options);
+
+/* Appends the call to WIRE, in RESP; returns how many bytes that were. */
+size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire);
+
+#endif
