@@ -1,14 +1,17 @@
 -- How far the subscriptions of a partition got: common/cursor.h says what stands in a cursor.
 
--- keys: cursor [, state, the other shared subscriptions' cursors]
--- args: owner, watermark, done, passed, beyond
--- A broadcast's cursor comes alone, and nobody else writes it. A shared one is written by the partition's owner only, and
--- with it the floor: what all shared subscriptions have passed.
-register('commit', function(keys, args)
+-- Whether a partition is the owner's to write to. A broadcast's cursor comes without a state, and nobody else writes it.
+local function is_owner(state, owner)
+    return not state or (redis.call('HGET', state, 'owner') or '') == owner
+end
+
+local function not_owner()
+    return fail('LEASE', 'another agent owns the partition')
+end
+
+-- Writes a cursor, and with a shared one the floor: what all shared subscriptions have passed.
+local function commit(keys, args)
     local state, floor = keys[2], tonumber(args[4])
-    if state and (redis.call('HGET', state, 'owner') or '') ~= args[1] then
-        return fail('LEASE', 'another agent owns the partition')
-    end
     redis.call('HSET', keys[1], 'watermark', args[2], 'done', args[3], 'passed', args[4], 'beyond', args[5])
     for i = 3, #keys do
         floor = math.min(floor, tonumber(redis.call('HGET', keys[i], 'passed') or '0'))
@@ -16,6 +19,15 @@ register('commit', function(keys, args)
     if state then
         redis.call('HSET', state, 'floor', string.format('%.0f', floor))
     end
+end
+
+-- keys: cursor [, state, the other shared subscriptions' cursors]
+-- args: owner, watermark, done, passed, beyond
+register('commit', function(keys, args)
+    if not is_owner(keys[2], args[1]) then
+        return not_owner()
+    end
+    commit(keys, args)
     return redis.status_reply('OK')
 end, {'allow-oom'})
 
