@@ -62,6 +62,11 @@ const struct option gateway_options[] = {
      "PING, SETTINGS, PRIORITY, WINDOW_UPDATE and empty frames that one HTTP/2 connection may send in ten seconds; "
      "GOAWAY beyond."},
 
+    {"batch.items", option_set_int, AT(batch.items), 1, 1000000, "10000", true,
+     "Most items of a batch (CloudEvents or NDJSON on a queue route); 413 beyond."},
+    {"batch.bytes", option_set_size, AT(batch.bytes), KIB, GIB, "1MiB", true,
+     "Longest batch, within `limits.body`; a route's `max_body` counts for each of its items."},
+
     {"broker.timeout", option_set_duration, AT(broker.timeout), 10, 600000, "2s", true,
      "How long a broker may take to confirm a message; 503 beyond, with the outcome unknown."},
     {"broker.must_be_durable", option_set_bool, AT(broker.must_be_durable), 0, 0, "true", false,

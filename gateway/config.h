@@ -25,6 +25,9 @@ struct gateway_config {
         int64_t http2_streams, http2_cancels, http2_frames;
     } limits;
     struct {
+        int64_t items, bytes;
+    } batch;
+    struct {
         int64_t timeout;
         bool must_be_durable;
         char *user, *password_file;

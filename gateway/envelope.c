@@ -42,25 +42,56 @@ static char *put(char *at, const char *bytes, size_t len)
 
 #define TRACEPARENT "traceparent: "
 
-/* "name: value" lines; the trace context always among them. */
-static struct str headers_of(const struct exchange *exchange)
+static size_t room_for_headers(const struct exchange *exchange)
+{
+    const h2o_headers_t *headers = &exchange->req->headers;
+    size_t room = sizeof(TRACEPARENT) + exchange->traceparent.len;
+    for (size_t i = 0; i < headers->size; i++)
+        room += headers->entries[i].name->len + headers->entries[i].value.len + 3;
+    return room;
+}
+
+static char *put_fields(const struct exchange *exchange, bool (*wanted)(const h2o_header_t *field), char *at)
 {
     h2o_req_t *req = exchange->req;
     bool connection_names = forward_connection_names_any(req);
-    size_t room = sizeof(TRACEPARENT) + exchange->traceparent.len;
-    for (size_t i = 0; i < req->headers.size; i++)
-        room += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 3;
-    char *text = h2o_mem_alloc_pool(&req->pool, room), *at = text;
     for (size_t i = 0; i < req->headers.size; i++) {
         const h2o_header_t *field = &req->headers.entries[i];
-        if (!field_is_kept(exchange, field, connection_names))
+        if (!field_is_kept(exchange, field, connection_names) || !wanted(field))
             continue;
         at = put(put(at, field->name->base, field->name->len), ": ", 2);
         at = put(put(at, field->value.base, field->value.len), "\n", 1);
     }
+    return at;
+}
+
+static bool any_field(const h2o_header_t *field)
+{
+    (void)field;
+    return true;
+}
+
+static bool no_field_of_the_batch(const h2o_header_t *field)
+{
+    struct str name = name_of(field);
+    return !str_starts(name, STR_LIT("content-")) && !str_starts(name, STR_LIT("ce-")) &&
+           !str_equal(name, STR_LIT("idempotency-key"));
+}
+
+/* "name: value" lines; the trace context always among them. */
+static struct str headers_of(const struct exchange *exchange)
+{
+    char *text = h2o_mem_alloc_pool(&exchange->req->pool, room_for_headers(exchange));
+    char *at = put_fields(exchange, any_field, text);
     at = put(at, TRACEPARENT, sizeof(TRACEPARENT) - 1);
     at = put(at, exchange->traceparent.base, exchange->traceparent.len);
     return (struct str){text, (size_t)(at - text)};
+}
+
+struct str envelope_batch_headers(const struct exchange *exchange)
+{
+    char *text = h2o_mem_alloc_pool(&exchange->req->pool, room_for_headers(exchange));
+    return (struct str){text, (size_t)(put_fields(exchange, no_field_of_the_batch, text) - text)};
 }
 
 static struct str number(h2o_mem_pool_t *pool, uint64_t value)

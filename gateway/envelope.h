@@ -12,4 +12,8 @@
  * request's pool. */
 void envelope_of_exchange(struct exchange *exchange, struct envelope *envelope);
 
+/* The lines that the items of a batch have in common, each with its line end: all but what speaks of the batch's body
+ * and of the batch's own key, and without the trace context, which comes last. In the request's pool. */
+struct str envelope_batch_headers(const struct exchange *exchange);
+
 #endif

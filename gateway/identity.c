@@ -289,14 +289,11 @@ static bool bearer_token(struct str value, struct str *token)
     return true;
 }
 
-/* A token that is there and does not verify is refused, rather than passed over for the next source. */
-static enum verdict from_jwt(struct identity *identity, const struct source *source, struct str *value)
+static enum verdict verify_token(struct identity *identity, const struct source *source)
 {
     const h2o_headers_t *headers = &identity->req->headers;
     struct str token;
     const char *why;
-    json_t *claims;
-    char claim[256];
     ssize_t at = h2o_find_header(headers, H2O_TOKEN_AUTHORIZATION, -1);
     if (identity->jwt_key == NULL || at < 0)
         return VERDICT_OK;
@@ -304,12 +301,27 @@ static enum verdict from_jwt(struct identity *identity, const struct source *sou
         return twice(identity, source);
     if (!bearer_token((struct str){headers->entries[at].value.base, headers->entries[at].value.len}, &token))
         return VERDICT_OK;
-    if (!jwt_verify(identity->jwt_key, token, (int64_t)(clock_wall_us() / 1000000), &claims, &why))
+    if (!jwt_verify(identity->jwt_key, token, (int64_t)(clock_wall_us() / 1000000), &identity->token.claims, &why))
         return fault(identity, VERDICT_BAD_TOKEN, "%s", why);
+    return VERDICT_OK;
+}
+
+/* A token that is there and does not verify is refused, rather than passed over for the next source. */
+static enum verdict from_jwt(struct identity *identity, const struct source *source, struct str *value)
+{
+    struct identity_token *token = &identity->token;
+    char claim[256];
+    if (!token->verified) {
+        token->verified = true;
+        token->verdict = verify_token(identity, source);
+        memcpy(token->fault, identity->fault, sizeof(token->fault));
+    }
+    if (token->verdict != VERDICT_OK)
+        return fault(identity, token->verdict, "%s", token->fault);
+    if (token->claims == NULL)
+        return VERDICT_OK;
     snprintf(claim, sizeof(claim), "%.*s", STR_ARG(source->name));
-    enum verdict verdict = from_json_value(identity, source, json_object_get(claims, claim), value);
-    json_decref(claims);
-    return verdict;
+    return from_json_value(identity, source, json_object_get(token->claims, claim), value);
 }
 
 typedef enum verdict (*source_fn)(struct identity *identity, const struct source *source, struct str *value);
@@ -327,6 +339,15 @@ static bool printable(struct str value)
     return str_is_utf8(value);
 }
 
+enum verdict identity_check(struct identity *identity, struct str what, struct str value)
+{
+    if (value.len > USER_MOST)
+        return fault(identity, VERDICT_BAD_USER, "%.*s is longer than %d bytes", STR_ARG(what), USER_MOST);
+    if (!printable(value))
+        return fault(identity, VERDICT_BAD_USER, "%.*s holds control characters or is not UTF-8", STR_ARG(what));
+    return VERDICT_OK;
+}
+
 /* What SOURCE says, or base NULL where it says nothing; an empty value is nothing. */
 static enum verdict read_source(struct identity *identity, const struct source *source, struct str *value)
 {
@@ -336,12 +357,7 @@ static enum verdict read_source(struct identity *identity, const struct source *
         return verdict;
     if (value->len == 0)
         value->base = NULL;
-    if (value->len > USER_MOST)
-        return fault(identity, VERDICT_BAD_USER, "%.*s is longer than %d bytes", STR_ARG(source->text), USER_MOST);
-    if (!printable(*value))
-        return fault(identity, VERDICT_BAD_USER, "%.*s holds control characters or is not UTF-8",
-                     STR_ARG(source->text));
-    return VERDICT_OK;
+    return identity_check(identity, source->text, *value);
 }
 
 enum verdict identity_user(struct identity *identity, struct str *user)
@@ -367,4 +383,5 @@ enum verdict identity_participant(struct identity *identity, const struct source
 void identity_dispose(struct identity *identity)
 {
     json_decref(identity->body.json);
+    json_decref(identity->token.claims);
 }

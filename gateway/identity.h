@@ -19,12 +19,22 @@ struct identity_body {
     bool parsed;
 };
 
-/* What a request is read from; on the stack of the caller, for the time of the reading. */
+/* The bearer token's, which is verified at most once for a request. */
+struct identity_token {
+    struct json_t *claims;
+    enum verdict verdict;
+    char fault[160];
+    bool verified;
+};
+
+/* What a request is read from; the caller's, for the time of the reading. Who reads items of a batch puts each item's
+ * JSON into `body`, and takes it out before identity_dispose(). */
 struct identity {
     h2o_req_t *req;
     const struct table *table;
     const struct jwt_key *jwt_key;
     struct identity_body body;
+    struct identity_token token;
     char fault[160]; /* one sentence for the client where the verdict is not OK */
 };
 
@@ -34,6 +44,9 @@ enum verdict identity_user(struct identity *identity, struct str *user);
 
 /* The value of one participant source; absent is BAD_JSON or BAD_REQUEST, for a payment needs both ends. */
 enum verdict identity_participant(struct identity *identity, const struct source *source, struct str *user);
+
+/* Whether VALUE, which WHAT has said, can name a user at all; BAD_USER where not. */
+enum verdict identity_check(struct identity *identity, struct str what, struct str value);
 
 /* False for a path (without query) that the gateway and a node could take for two different ones: dot segments, NUL
  * and malformed escapes, in whatever disguise. */

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "gateway/access_log.h"
+#include "gateway/batch.h"
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
 #include "gateway/h2_fields.h"
@@ -147,7 +148,7 @@ static enum verdict match_route(struct exchange *exchange, uint32_t *route)
     if (verdict != VERDICT_OK)
         return verdict;
     exchange->route = &exchange->view->table->routes[*route];
-    if (exchange->route->max_body != 0 && req->entity.len > exchange->route->max_body)
+    if (exchange->route->max_body != 0 && req->entity.len > exchange->route->max_body && !batch_wanted(exchange))
         return VERDICT_BODY_TOO_LARGE;
     return VERDICT_OK;
 }
@@ -164,12 +165,10 @@ static enum verdict read_identity(struct exchange *exchange, struct identity *id
 }
 
 /* Sets the unit where the verdict is OK; FAULT is the sentence of what was wrong with the identity. */
-static enum verdict decide(struct exchange *exchange, struct identity *identity)
+static enum verdict decide(struct exchange *exchange, struct identity *identity, uint32_t route)
 {
-    struct routing routing = {.datacenter = str_of(exchange->worker->gateway->config.datacenter)};
-    enum verdict verdict = match_route(exchange, &routing.route);
-    if (verdict == VERDICT_OK)
-        verdict = read_identity(exchange, identity, &routing);
+    struct routing routing = {.route = route, .datacenter = str_of(exchange->worker->gateway->config.datacenter)};
+    enum verdict verdict = read_identity(exchange, identity, &routing);
     if (verdict != VERDICT_OK)
         return verdict;
     routing.color = header(exchange->req, H2O_STRLIT("ldc-color"));
@@ -211,16 +210,28 @@ static void dispatch(struct exchange *exchange)
     }
 }
 
-static void route(struct exchange *exchange)
+static void route_one(struct exchange *exchange, uint32_t route)
 {
     struct identity identity = {
         .req = exchange->req, .table = exchange->view->table, .jwt_key = exchange->view->jwt_key};
-    enum verdict verdict = decide(exchange, &identity);
+    enum verdict verdict = decide(exchange, &identity, route);
     if (verdict == VERDICT_OK)
         dispatch(exchange);
     else
         exchange_fail(exchange, verdict, identity.fault);
     identity_dispose(&identity);
+}
+
+static void route(struct exchange *exchange)
+{
+    uint32_t route;
+    enum verdict verdict = match_route(exchange, &route);
+    if (verdict != VERDICT_OK)
+        exchange_fail(exchange, verdict, NULL);
+    else if (batch_wanted(exchange))
+        batch_publish(exchange);
+    else
+        route_one(exchange, route);
 }
 
 /* Paths of the gateway's own, which no route can take, but for zone C's, which the rules place. */
