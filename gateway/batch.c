@@ -49,7 +49,7 @@ struct batch {
     enum keys keys;
     struct str key;
     struct batch_slices slices;
-    struct routing routing; /* what all items have in common */
+    struct routing routing;   /* what all items have in common */
     struct entry *entries;    /* as many as there are slices */
     size_t next, in_flight;   /* entries before `next` were taken up */
     size_t accepted, unknown; /* of those with a verdict */
@@ -417,9 +417,7 @@ static enum verdict read_options(struct batch *batch, const char **fault)
     if (!publish_options_read(req, batch->exchange->received_us, &options, fault))
         return VERDICT_BAD_REQUEST;
     batch->key = options.idempotency_key;
-    batch->keys = batch->key.base == NULL                     ? KEYS_NONE
-                  : str_equal(batch->key, STR_LIT("*")) ? KEYS_EVENT
-                                                              : KEYS_INDEX;
+    batch->keys = batch->key.base == NULL ? KEYS_NONE : str_equal(batch->key, STR_LIT("*")) ? KEYS_EVENT : KEYS_INDEX;
     *fault = "The items of a batch can be neither delayed nor prepared";
     if (options.due_us != 0 || options.prepares)
         return VERDICT_BAD_REQUEST;
