@@ -32,7 +32,7 @@ struct printing {
     struct control *control;
     const struct series *series;
     struct buf *out;
-    uint64_t (*unit_value)(const struct unit *unit);
+    uint64_t (*unit_value)(struct unit *unit);
 };
 
 static void line(struct printing *printing, const char *labels, uint64_t value)
@@ -66,14 +66,14 @@ static void print_unit(struct unit *unit, void *arg)
     line(printing, labels, printing->unit_value(unit));
 }
 
-static void print_units(struct printing *printing, uint64_t (*value)(const struct unit *unit))
+static void print_units(struct printing *printing, uint64_t (*value)(struct unit *unit))
 {
     printing->unit_value = value;
     registry_each_unit(printing->control->gateway->registry, print_unit, printing);
 }
 
 #define PRINT_UNITS(field)                                                                                             \
-    static uint64_t unit_##field(const struct unit *unit)                                                              \
+    static uint64_t unit_##field(struct unit *unit)                                                                    \
     {                                                                                                                  \
         return atomic_load_explicit(&unit->field, memory_order_relaxed);                                               \
     }                                                                                                                  \
@@ -85,6 +85,30 @@ PRINT_UNITS(requests)
 PRINT_UNITS(refused)
 PRINT_UNITS(failed)
 PRINT_UNITS(in_flight)
+
+static uint64_t record_version(struct unit *unit)
+{
+    struct broker_record record;
+    unit_record(unit, &record);
+    return record.version;
+}
+
+static uint64_t in_sync(struct unit *unit)
+{
+    struct broker_record record;
+    unit_record(unit, &record);
+    return record.member_count;
+}
+
+static void print_record_versions(struct printing *printing)
+{
+    print_units(printing, record_version);
+}
+
+static void print_in_sync(struct printing *printing)
+{
+    print_units(printing, in_sync);
+}
 
 static void print_brokers(struct printing *printing)
 {
@@ -203,6 +227,10 @@ static const struct series all_series[] = {
     {"unit_refused_total", "counter", "unit", "Requests that the unit's bulkhead refused.", print_unit_refused},
     {"unit_failed_total", "counter", "unit", "Requests that the unit's broker or nodes failed.", print_unit_failed},
     {"unit_in_flight", "gauge", "unit", "Requests to the unit that wait for their answer now.", print_unit_in_flight},
+    {"unit_record_version", "gauge", "unit", "Version of the broker record in force; 0: there is none.",
+     print_record_versions},
+    {"unit_in_sync_members", "gauge", "unit", "Brokers that are in sync by that record, with the primary.",
+     print_in_sync},
     {"broker_connections", "gauge", "unit", "Threads whose connection to the unit's broker takes messages.",
      print_brokers},
     {"node_usable", "gauge", "unit, color, node", "1 while the node takes requests.", print_node_usable},

@@ -177,21 +177,37 @@ static json_t *broker_of(const struct control *control, const struct table_unit 
                      "fault", first, "connections", (int)ready, "agent", reported_broker(agents, rules->name));
 }
 
+/* Who is in sync, as the unit's keeper wrote it; version 0 where nobody has. */
+static json_t *record_of(struct unit *unit)
+{
+    struct broker_record record;
+    json_t *members = json_array();
+    unit_record(unit, &record);
+    for (unsigned i = 0; i < record.member_count; i++)
+        json_array_append_new(members, json_string(record.members[i].url));
+    json_t *json =
+        json_pack("{s:o,s:o,s:s,s:o,s:s,s:s}", "version", number(record.version), "epoch", number(record.epoch),
+                  "primary", record.primary, "in_sync", members, "by", record.by, "fault", unit->record_fault);
+    json_object_set_new(json, "at", record.version > 0 ? time_of(record.at_us) : json_null());
+    return json;
+}
+
 static json_t *unit_of(const struct control *control, const struct table_unit *rules, const struct view_unit *joined,
                        const json_t *agents)
 {
-    const struct unit *unit = joined->unit;
+    struct unit *unit = joined->unit;
     json_t *nodes = json_array(), *weights = json_object();
     for (int color = 0; color < COLOR_COUNT; color++) {
         json_object_set_new(weights, color_name((enum color)color), number(rules->weights[color]));
         for (uint32_t i = 0; i < rules->nodes[color].count; i++)
             json_array_append_new(nodes, node_of(joined->nodes[color][i], (enum color)color, agents));
     }
-    return json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", text_of(rules->name), "kind",
+    return json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", text_of(rules->name), "kind",
                      zone_name(rules->kind), "datacenter", text_of(rules->datacenter), "in_flight",
                      number(atomic_load(&unit->in_flight)), "requests", number(stat_get(&unit->requests)), "refused",
                      number(stat_get(&unit->refused)), "failed", number(stat_get(&unit->failed)), "weights", weights,
-                     "broker", broker_of(control, rules, unit, agents), "nodes", nodes);
+                     "broker", broker_of(control, rules, unit, agents), "broker_record", record_of(unit), "nodes",
+                     nodes);
 }
 
 static json_t *units_of(const struct control *control, const json_t *agents)

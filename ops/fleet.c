@@ -158,6 +158,17 @@ static void add_refusal(const struct fleet_member *member, struct buf *out)
     buf_free(&why);
 }
 
+/* Why a broker is not in sync, or worse. */
+static void add_record_faults(const struct fleet_member *member, struct buf *out)
+{
+    const json_t *record = json_object_get(member->status, "broker_record");
+    const char *alarm = ctl_text(record, "alarm"), *why = ctl_text(record, "why");
+    if (*alarm)
+        buf_printf(out, "%s: ALARM: %s\n", member->member.unit, alarm);
+    else if (*why)
+        buf_printf(out, "%s: %s\n", member->member.unit, why);
+}
+
 static void add_member_faults(const struct fleet_member *member, struct buf *out)
 {
     const json_t *store = json_object_get(member->status, "store");
@@ -174,6 +185,7 @@ static void add_member_faults(const struct fleet_member *member, struct buf *out
         buf_printf(out, "%s: its last reload failed: %s\n", member->member.name,
                    ctl_text(member->status, "reload_fault"));
     add_refusal(member, out);
+    add_record_faults(member, out);
 }
 
 static void add_node_faults(const json_t *unit, struct buf *out)

@@ -57,11 +57,26 @@ static void add_nodes(struct grid *grid, const json_t *unit)
     grid_add(grid, "%zu of %zu", usable, json_array_size(nodes));
 }
 
+/* How many brokers hold the unit's data, and the version of the record that says so. */
+static void add_record(struct grid *grid, const json_t *unit)
+{
+    const json_t *record = json_object_get(unit, "broker_record");
+    size_t members = json_array_size(json_object_get(record, "in_sync"));
+    if (members > 0) {
+        grid_add(grid, "%zu", members);
+        fleet_add_count(grid, record, "version");
+    } else {
+        grid_add(grid, "-");
+        grid_add(grid, "-");
+    }
+}
+
 static void print_units(const struct fleet *fleet)
 {
     const json_t *units = json_object_get(fleet->view, "units");
     struct grid grid;
-    grid_begin(&grid, "UNIT|KIND|DATACENTER|AGENT|>EPOCH|BROKER|NODES|>WEIGHTS|>REQUESTS|>IN FLIGHT|>LAG");
+    grid_begin(&grid,
+               "UNIT|KIND|DATACENTER|AGENT|>EPOCH|BROKER|>IN SYNC|>RECORD|NODES|>WEIGHTS|>REQUESTS|>IN FLIGHT|>LAG");
     for (size_t i = 0; i < json_array_size(units); i++) {
         const json_t *unit = json_array_get(units, i), *weights = json_object_get(unit, "weights");
         const json_t *agent = fleet_agent_of(fleet, ctl_text(unit, "name"));
@@ -71,6 +86,7 @@ static void print_units(const struct fleet *fleet)
         grid_add(&grid, "%s", agent ? "up" : "away");
         fleet_add_count(&grid, agent, "epoch");
         grid_add(&grid, "%s", fleet_broker_state(unit));
+        add_record(&grid, unit);
         add_nodes(&grid, unit);
         grid_add(&grid, "%llu:%llu", (unsigned long long)fleet_number(weights, "blue"),
                  (unsigned long long)fleet_number(weights, "green"));
@@ -101,8 +117,8 @@ static void print_status(const struct fleet *fleet)
 
 static json_t *member_json(const struct fleet_member *member)
 {
-    static const char *const told[] = {"epoch",    "ready",  "draining", "store", "refused",
-                                       "requests", "broker", "nodes",    "lag"};
+    static const char *const told[] = {"epoch",    "ready",  "draining",      "store", "refused",
+                                       "requests", "broker", "broker_record", "nodes", "lag"};
     json_t *json =
         json_pack("{s:s,s:s,s:s,s:s,s:I,s:b,s:s}", "name", member->member.name, "unit", member->member.unit,
                   "datacenter", member->member.datacenter, "admin", member->member.admin, "pid",

@@ -35,6 +35,7 @@ static void on_rules(void *arg, const struct table *table)
     nodes_adopt(agent->nodes, &table->units[unit]);
     inbox_adopt(agent->inbox, table, &table->units[unit]);
     operations_adopt(agent->operations, table, &table->units[unit]);
+    keeper_adopt(agent->keeper, &table->units[unit]);
 }
 
 static void enroll(struct agent *agent)
@@ -52,6 +53,7 @@ static void follow_store(struct agent *agent)
     rules_follow_sync(&agent->rules);
     if (agent->rules.up)
         enroll(agent);
+    keeper_sync(agent->keeper, agent->rules.store);
     if (agent->rules.record.epoch != epoch)
         health_changed(agent->health);
 }
@@ -115,7 +117,8 @@ const char *agent_unready(const struct agent *agent)
         return "this agent has no rules yet";
     if (agent->unit_fault[0] != '\0')
         return agent->unit_fault;
-    return inbox_broker_fault(agent->inbox);
+    const char *fault = inbox_broker_fault(agent->inbox);
+    return fault != NULL ? fault : keeper_alarm(agent->keeper);
 }
 
 static void refresh_held(struct agent *agent)
@@ -285,6 +288,12 @@ static void create_parts(struct agent *agent)
     agent->operations = operations_create(agent->loop, &(struct operations_config){.options = &agent->config,
                                                                                    .password = agent->broker_password,
                                                                                    .valves = agent->valves});
+    agent->keeper = keeper_create(agent->loop, &(struct keeper_config){.options = &agent->config,
+                                                                       .password = agent->broker_password,
+                                                                       .name = agent->name,
+                                                                       .stats = &agent->stats,
+                                                                       .changed = on_broker_changed,
+                                                                       .arg = agent});
     agent->health = health_create(agent);
 }
 
@@ -323,6 +332,7 @@ static void stop(struct agent *agent)
 {
     operations_destroy(&agent->operations);
     httpd_destroy(&agent->admin);
+    keeper_destroy(&agent->keeper);
     inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
     valves_destroy(&agent->valves);
     delivery_destroy(&agent->delivery);

@@ -11,6 +11,7 @@
 #include "unit-agent/config.h"
 #include "unit-agent/delivery.h"
 #include "unit-agent/inbox.h"
+#include "unit-agent/keeper.h"
 #include "unit-agent/nodes.h"
 #include "unit-agent/operations.h"
 #include "unit-agent/rules_follow.h"
@@ -32,6 +33,7 @@ struct agent {
     struct valves *valves;
     struct operations *operations;
     struct inbox *inbox;
+    struct keeper *keeper;
     struct health *health;
     struct httpd *admin;
     struct store_member self;

@@ -22,6 +22,13 @@ STAT(agent_stream_regressions_total, STAT_COUNTER,
 STAT(agent_broker_up, STAT_GAUGE, "1 while the unit's primary broker serves this agent.")
 STAT(agent_nodes_up, STAT_GAUGE, "Nodes of the unit's app that answer.")
 STAT(agent_nodes, STAT_GAUGE, "Nodes of the unit's app that the rules name.")
+STAT(agent_keeper, STAT_GAUGE, "1 while this agent keeps its unit's broker record.")
+STAT(agent_record_version, STAT_GAUGE, "Version of the broker record in force.")
+STAT(agent_in_sync_members, STAT_GAUGE, "Brokers that are in sync by that record, with the primary.")
+STAT(agent_record_writes_total, STAT_COUNTER, "Broker records that this agent wrote.")
+STAT(agent_record_alarm, STAT_GAUGE, "1 while the primary's data are not those of the broker record.")
+STAT(agent_replicas_detached_total, STAT_COUNTER,
+     "Replicas whose connection to the primary was ended: foreign ones, and those that do not keep up.")
 #include "common/follower_stats_tbl.h"
 STAT(ready, STAT_GAUGE,
      "1 while /readyz says so: rules are there that name the unit, its broker serves, and nothing ends.")

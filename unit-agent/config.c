@@ -35,6 +35,10 @@ const struct option agent_options[] = {
      "How long the broker may take to answer a command before the connection is given up."},
     {"broker.must_be_durable", option_set_bool, AT(broker.must_be_durable), 0, 0, "true", false,
      "Refuse brokers that keep no append-only file."},
+    {"broker.look_interval", option_set_duration, AT(broker.look_interval), 10, MINUTE_MS, "100ms", true,
+     "How often the keeper of the broker record looks at the primary and at each replica."},
+    {"broker.replica_timeout", option_set_duration, AT(broker.replica_timeout), 200, MINUTE_MS, "1s", false,
+     "How long a replica may fall behind before it is no longer in sync, and is detached."},
 
     {"delivery.concurrency", option_set_int, AT(delivery.concurrency), 1, 10000, "128", true,
      "Messages in flight to the app's nodes at once; never more than one of a user and topic."},

@@ -20,6 +20,7 @@ struct agent_config {
         char *user, *password_file;
         int64_t timeout;
         bool must_be_durable;
+        int64_t look_interval, replica_timeout;
     } broker;
     struct {
         int64_t concurrency, timeout, connect_timeout;

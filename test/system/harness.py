@@ -131,7 +131,8 @@ class Broker(Process):
         self.port, self.folder = port or free_port(), folder
         os.makedirs(folder, exist_ok=True)
         super().__init__(name, ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
-                                "--appendonly", "yes", "--appendfsync", fsync, "--daemonize", "no", *extra], log)
+                                "--appendonly", "yes", "--appendfsync", fsync, "--daemonize", "no",
+                                "--repl-diskless-sync-delay", "0", *extra], log)
         self.url = f"redis://127.0.0.1:{self.port}"
         self.wait_ready()
 

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/keeper.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "common/broker_event.h"
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "common/log.h"
+#include "common/protocol.h"
+#include "common/url.h"
+#include "unit-agent/keeper_decide.h"
+#include "unit-agent/keeper_probe.h"
+
+struct keeper {
+    sd_event *loop;
+    struct keeper_config config;
+    struct broker_loop broker_loop;
+    struct store *store; /* NULL until the first sync */
+    sd_event_source *tick;
+    struct keeper_state state;
+    struct keeper_probe *primary; /* NULL: the rules name no broker */
+    struct keeper_probe *replicas[KEEPER_REPLICAS_MOST];
+    char document[96];
+    char alarm[KEEPER_WHY], why[KEEPER_WHY]; /* "" */
+    char store_fault[160];
+    bool marking;
+};
+
+/* --- the record in the store -------------------------------------------------------------------------------------- */
+
+static void told(struct keeper *keeper)
+{
+    const struct broker_record *record = &keeper->state.record;
+    stat_set(&keeper->config.stats->agent_record_version, record->version);
+    stat_set(&keeper->config.stats->agent_in_sync_members, record->member_count);
+    keeper->config.changed(keeper->config.arg);
+}
+
+static void adopt_record(struct keeper *keeper, const struct broker_record *record)
+{
+    struct buf members = {0};
+    for (unsigned i = 0; i < record->member_count; i++)
+        buf_printf(&members, "%s%s", i > 0 ? ", " : "", record->members[i].url);
+    log_info("record.followed", "version %" PRIu64 ": in sync are %s", record->version,
+             record->member_count > 0 ? members.base : "none, for there is no record");
+    buf_free(&members);
+    keeper->state.record = *record;
+    told(keeper);
+}
+
+static void set_store_fault(struct keeper *keeper, const char *fault)
+{
+    if (fault[0] != '\0' && strcmp(fault, keeper->store_fault) != 0)
+        log_warning("record.kept", "%s; the last record stays in force", fault);
+    snprintf(keeper->store_fault, sizeof(keeper->store_fault), "%s", fault);
+}
+
+void keeper_sync(struct keeper *keeper, struct store *store)
+{
+    struct broker_record record = {0};
+    struct buf text = {0};
+    struct error err = {ERROR_NONE, ""};
+    uint64_t version = 0;
+    keeper->store = store;
+    int failed = store_document_get(store, keeper->document, &text, &version, &err);
+    bool changed = failed == 0 && (version != keeper->state.record.version || !keeper->state.record_known);
+    if (changed && version > 0)
+        failed = broker_record_parse(buf_str(&text), &record, &err);
+    record.version = version;
+    set_store_fault(keeper, err.text);
+    if (failed == 0)
+        keeper->state.record_known = true;
+    if (failed == 0 && changed)
+        adopt_record(keeper, &record);
+    buf_free(&text);
+}
+
+static void strike_dropped(struct keeper *keeper, const struct keeper_action *action)
+{
+    for (unsigned i = 0; i < keeper->state.replica_count; i++)
+        if (action->strike[i])
+            keeper_strike(&keeper->state, i, clock_monotonic_us());
+}
+
+static void write_record(struct keeper *keeper, struct keeper_action *action)
+{
+    struct broker_record *record = &action->record;
+    const struct broker_record *before = &keeper->state.record;
+    struct buf text = {0};
+    struct error err;
+    uint64_t version;
+    record->at_us = clock_wall_us();
+    snprintf(record->by, sizeof(record->by), "%s", keeper->config.name);
+    broker_record_format(record, &text);
+    if (store_document_put(keeper->store, keeper->document, before->version, buf_str(&text), &version, &err) == 0) {
+        if (record->member_count < before->member_count)
+            log_warning("record.shrunk", "%u of %u brokers stay in sync: %s", record->member_count,
+                        before->member_count, action->why);
+        record->version = version;
+        stat_add(&keeper->config.stats->agent_record_writes_total, 1);
+        strike_dropped(keeper, action);
+        set_store_fault(keeper, "");
+        adopt_record(keeper, record);
+    } else if (err.code == ERROR_CONFLICT)
+        keeper_sync(keeper, keeper->store);
+    else
+        set_store_fault(keeper, err.text);
+    buf_free(&text);
+}
+
+/* --- acting ------------------------------------------------------------------------------------------------------- */
+
+static void on_marked(void *arg, const redisReply *reply)
+{
+    struct keeper *keeper = arg;
+    (void)reply; /* the next look shows what stands there */
+    keeper->marking = false;
+}
+
+static void mark(struct keeper *keeper)
+{
+    unsigned char drawn[16];
+    char key[PROTOCOL_KEY_MAX], name[BROKER_DATASET_SIZE];
+    if (keeper->marking)
+        return;
+    INVARIANT(getrandom(drawn, sizeof(drawn), 0) == sizeof(drawn));
+    for (unsigned i = 0; i < sizeof(drawn); i++)
+        snprintf(name + 2 * i, 3, "%02x", drawn[i]);
+    protocol_unit_key(key, str_of(keeper->config.options->unit), "dataset");
+    keeper->marking = broker_command(keeper_probe_broker(keeper->primary), on_marked, keeper, 4,
+                                     (const char *[]){"SET", key, name, "NX"}, NULL);
+}
+
+static void on_detached(void *arg, const redisReply *reply)
+{
+    (void)arg, (void)reply; /* the next look shows whether it is gone */
+}
+
+static void detach(struct keeper *keeper, uint64_t id, bool foreign)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRIu64, id);
+    if (!broker_command(keeper_probe_broker(keeper->primary), on_detached, keeper, 4,
+                        (const char *[]){"CLIENT", "KILL", "ID", text}, NULL))
+        return;
+    stat_add(&keeper->config.stats->agent_replicas_detached_total, 1);
+    if (foreign)
+        log_warning("replica.foreign", "%s: a replica that the rules do not name was detached; stop it, or name it",
+                    keeper->state.url);
+    else
+        log_warning("replica.detached", "%s: a replica that does not keep up was detached", keeper->state.url);
+}
+
+static void set_text(struct keeper *keeper, char *kept, const char *text)
+{
+    if (strcmp(kept, text) == 0)
+        return;
+    snprintf(kept, KEEPER_WHY, "%s", text);
+    told(keeper);
+}
+
+static void act(struct keeper *keeper)
+{
+    struct keeper_action action;
+    keeper_decide(&keeper->state, clock_monotonic_us(), &action);
+    bool refused = action.verdict == KEEPER_REFUSE;
+    if (refused && keeper->alarm[0] == '\0')
+        log_error("record.refused", "%s; the record stays, and nothing is acknowledged as replicated", action.why);
+    set_text(keeper, keeper->alarm, refused ? action.why : "");
+    set_text(keeper, keeper->why, action.why);
+    stat_set(&keeper->config.stats->agent_record_alarm, refused);
+    if (action.verdict == KEEPER_MARK)
+        mark(keeper);
+    else if (action.verdict == KEEPER_WRITE)
+        write_record(keeper, &action);
+    for (unsigned i = 0; i < action.detach_count; i++)
+        detach(keeper, action.detach[i], action.foreign[i]);
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------------ */
+
+/* The last looks at the replicas lie between this look and the one before it: the moment to judge. */
+static void on_primary_look(void *arg, unsigned index, const struct keeper_look *look)
+{
+    struct keeper *keeper = arg;
+    (void)index;
+    keeper_saw_primary(&keeper->state, look);
+    act(keeper);
+    for (unsigned i = 0; i < keeper->state.replica_count; i++)
+        keeper_probe_look(keeper->replicas[i], look->offset);
+}
+
+static void on_replica_look(void *arg, unsigned index, const struct keeper_look *look)
+{
+    struct keeper *keeper = arg;
+    keeper_saw_replica(&keeper->state, index, look);
+}
+
+static bool is_keeper(const struct keeper *keeper)
+{
+    return keeper->config.is_keeper == NULL || keeper->config.is_keeper(keeper->config.arg);
+}
+
+/* Another agent judges: what this one last thought does not count. */
+static void stand_back(struct keeper *keeper)
+{
+    keeper->state.primary = (struct keeper_look){0};
+    stat_set(&keeper->config.stats->agent_record_alarm, 0);
+    set_text(keeper, keeper->alarm, "");
+    set_text(keeper, keeper->why, "");
+}
+
+static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    struct keeper *keeper = arg;
+    bool keeps = is_keeper(keeper);
+    stat_set(&keeper->config.stats->agent_keeper, keeps);
+    bool looks = keeps && keeper->primary != NULL && keeper->store != NULL;
+    if (!looks)
+        stand_back(keeper);
+    else if (clock_monotonic_us() > keeper->state.primary.ended_us + keeper->state.timeout_us)
+        act(keeper); /* says that the primary does not answer */
+    if (looks)
+        keeper_probe_look(keeper->primary, 0);
+    sd_event_source_set_time_relative(source, (uint64_t)keeper->config.options->broker.look_interval * 1000);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* --- who is named ------------------------------------------------------------------------------------------------- */
+
+static struct keeper_probe *probe(struct keeper *keeper, const char *url, unsigned index, keeper_look_fn looked)
+{
+    const struct agent_config *options = keeper->config.options;
+    struct broker_config broker = {.url = url,
+                                   .user = options->broker.user,
+                                   .password = keeper->config.password,
+                                   .command_timeout_ms = options->broker.timeout};
+    return keeper_probe_create(&keeper->broker_loop, &broker, str_of(options->unit), index, looked, keeper);
+}
+
+static void forget(struct keeper *keeper)
+{
+    keeper_probe_destroy(&keeper->primary);
+    for (unsigned i = 0; i < KEEPER_REPLICAS_MOST; i++)
+        keeper_probe_destroy(&keeper->replicas[i]);
+    keeper->marking = false;
+}
+
+static bool is_known(const struct keeper_state *state, const struct table_unit *unit)
+{
+    if (unit->broker_count != state->replica_count + 1 || !str_equal(unit->brokers[0], str_of(state->url)))
+        return false;
+    for (unsigned i = 0; i < state->replica_count; i++)
+        if (!str_equal(unit->brokers[i + 1], str_of(state->replicas[i].url)))
+            return false;
+    return true;
+}
+
+static void name_replica(struct keeper *keeper, struct str name)
+{
+    struct url url;
+    struct error err;
+    unsigned index = keeper->state.replica_count++;
+    struct keeper_replica *replica = &keeper->state.replicas[index];
+    INVARIANT(url_parse(name, 6379, &url, &err) == 0); /* the rule loader let nothing else through */
+    snprintf(replica->url, sizeof(replica->url), "%.*s", STR_ARG(name));
+    replica->port = url.port;
+    keeper->replicas[index] = probe(keeper, replica->url, index, on_replica_look);
+}
+
+void keeper_adopt(struct keeper *keeper, const struct table_unit *unit)
+{
+    struct keeper_state *state = &keeper->state;
+    if (unit->broker_count > 0 && is_known(state, unit))
+        return;
+    forget(keeper);
+    struct broker_record record = state->record;
+    bool known = state->record_known;
+    *state = (struct keeper_state){.record = record, .record_known = known};
+    state->timeout_us = (uint64_t)keeper->config.options->broker.replica_timeout * 1000;
+    if (unit->broker_count == 0)
+        return;
+    snprintf(state->url, sizeof(state->url), "%.*s", STR_ARG(unit->brokers[0]));
+    for (uint32_t i = 1; i < unit->broker_count && i <= KEEPER_REPLICAS_MOST; i++)
+        name_replica(keeper, unit->brokers[i]);
+    keeper->primary = probe(keeper, state->url, 0, on_primary_look);
+}
+
+/* --- outside ------------------------------------------------------------------------------------------------------ */
+
+const struct broker_record *keeper_record(const struct keeper *keeper)
+{
+    return &keeper->state.record;
+}
+
+const char *keeper_alarm(const struct keeper *keeper)
+{
+    return keeper->alarm[0] != '\0' ? keeper->alarm : NULL;
+}
+
+const char *keeper_why(const struct keeper *keeper)
+{
+    return keeper->why;
+}
+
+json_t *keeper_report(const struct keeper *keeper)
+{
+    const struct broker_record *record = &keeper->state.record;
+    json_t *members = json_array();
+    for (unsigned i = 0; i < record->member_count; i++)
+        json_array_append_new(members, json_string(record->members[i].url));
+    return json_pack("{s:I,s:I,s:s,s:o,s:i,s:I,s:s,s:b,s:s,s:s}", "version", (json_int_t)record->version, "epoch",
+                     (json_int_t)record->epoch, "primary", record->primary, "in_sync", members, "wait",
+                     (int)record->wait, "at_us", (json_int_t)record->at_us, "by", record->by, "keeper",
+                     is_keeper(keeper), "why", keeper->why, "alarm", keeper->alarm);
+}
+
+struct keeper *keeper_create(sd_event *loop, const struct keeper_config *config)
+{
+    struct keeper *keeper = mem_calloc(1, sizeof(*keeper));
+    keeper->loop = loop;
+    keeper->config = *config;
+    keeper->broker_loop = broker_loop_of_event(loop);
+    broker_record_name(keeper->document, sizeof(keeper->document), str_of(config->options->unit));
+    INVARIANT(sd_event_add_time_relative(loop, &keeper->tick, CLOCK_MONOTONIC,
+                                         (uint64_t)config->options->broker.look_interval * 1000, 1000, on_tick,
+                                         keeper) >= 0);
+    return keeper;
+}
+
+void keeper_destroy(struct keeper **keeper_p)
+{
+    struct keeper *keeper = *keeper_p;
+    if (keeper == NULL)
+        return;
+    *keeper_p = NULL;
+    forget(keeper);
+    sd_event_source_disable_unref(keeper->tick);
+    free(keeper);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/keeper_decide.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define STRIKES_MOST 3
+#define FORGIVEN_US  60000000 /* a replica that was in sync for so long is as good as new */
+
+/* --- what was seen ------------------------------------------------------------------------------------------------ */
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+/* A link keeps the time of the first look that showed it. */
+static void date_links(struct keeper_look *look, const struct keeper_look *before)
+{
+    for (unsigned i = 0; i < look->link_count; i++) {
+        const struct keeper_link *known = keeper_look_link(before, look->links[i].at);
+        bool stays = known != NULL && known->id == look->links[i].id && same(look->run_id, before->run_id);
+        look->links[i].since_us = stays ? known->since_us : look->ended_us;
+    }
+}
+
+static void hear(struct keeper_replica *replica, uint64_t at_us)
+{
+    if (at_us > replica->heard_us)
+        replica->heard_us = at_us;
+}
+
+/* The primary says when a replica acknowledged last, in whole seconds. */
+static void hear_of(struct keeper_replica *replica, const struct keeper_look *look, uint64_t offset_before)
+{
+    const struct keeper_link *link = keeper_look_link(look, replica->look.link_at);
+    const struct keeper_progress *progress = link ? keeper_look_progress(look, link, replica->port) : NULL;
+    if (progress != NULL && progress->online && progress->offset >= offset_before &&
+        look->began_us > progress->lag_s * 1000000)
+        hear(replica, look->began_us - progress->lag_s * 1000000);
+}
+
+void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *look)
+{
+    struct keeper_look before = state->primary;
+    bool same_run = before.ended_us != 0 && same(before.run_id, look->run_id);
+    state->primary = *look;
+    date_links(&state->primary, &before);
+    if (!same_run || before.sync_full != look->sync_full || before.sync_partial != look->sync_partial)
+        state->steady_us = look->ended_us;
+    if (before.ended_us == 0 || before.ended_us + state->timeout_us < look->began_us)
+        state->watch_us = look->ended_us;
+    for (unsigned i = 0; i < state->replica_count && same_run; i++)
+        hear_of(&state->replicas[i], &state->primary, before.offset);
+}
+
+void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct keeper_look *look)
+{
+    struct keeper_replica *replica = &state->replicas[index];
+    replica->look = *look;
+    if (!look->is_primary && look->link_up && look->offset >= look->behind &&
+        keeper_look_link(&state->primary, look->link_at) != NULL)
+        hear(replica, look->began_us);
+}
+
+void keeper_strike(struct keeper_state *state, unsigned index, uint64_t now_us)
+{
+    struct keeper_replica *replica = &state->replicas[index];
+    if (now_us > replica->not_before_us + FORGIVEN_US)
+        replica->strikes = 0;
+    replica->struck_us = now_us;
+    replica->not_before_us = now_us + (state->timeout_us << replica->strikes);
+    replica->strikes += replica->strikes < STRIKES_MOST;
+}
+
+/* --- one replica -------------------------------------------------------------------------------------------------- */
+
+enum standing {
+    SAFE = 0, /* it holds everything, and goes on doing so */
+    UNSURE,   /* not seen to be safe just now */
+    LOST,     /* not safe */
+};
+
+static enum standing because(char *why, enum standing standing, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static enum standing because(char *why, enum standing standing, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, KEEPER_WHY, format, args);
+    va_end(args);
+    return standing;
+}
+
+static enum standing judge_file(const struct keeper_look *look, char *why)
+{
+    if (!look->aof_on)
+        return because(why, LOST, "it keeps no append-only file: set appendonly yes");
+    if (!look->aof_sound)
+        return because(why, LOST, "its last write to the append-only file failed: look for a full disk");
+    if (look->rewriting)
+        return because(why, UNSURE, "it rewrites its append-only file");
+    if (!look->rewrite_sound)
+        return because(why, UNSURE, "its last rewrite of the append-only file failed: look for a full disk");
+    return SAFE;
+}
+
+static enum standing judge(const struct keeper_state *state, const struct keeper_replica *replica, char *why)
+{
+    const struct keeper_look *look = &replica->look, *primary = &state->primary;
+    why[0] = '\0';
+    if (look->ended_us == 0 || look->ended_us + state->timeout_us < primary->began_us)
+        return because(why, UNSURE, "it does not answer");
+    if (look->is_primary)
+        return because(why, LOST, "it is no replica: set replicaof");
+    if (!look->link_up)
+        return because(why, UNSURE, look->syncing ? "it copies the data" : "it has no link to its primary");
+    if (keeper_look_link(primary, look->link_at) == NULL)
+        return because(why, UNSURE, "it is attached to another broker, or through an address translation");
+    enum standing file = judge_file(look, why);
+    if (file != SAFE)
+        return file;
+    if (look->began_us < state->steady_us || look->ended_us > primary->began_us)
+        return because(why, UNSURE, "it has just attached");
+    if (look->offset < look->behind)
+        return because(why, UNSURE, "it is %" PRIu64 " bytes behind", look->behind - look->offset);
+    if (!same(look->dataset, primary->dataset) || look->epoch != primary->epoch)
+        return because(why, UNSURE, "its data are not those of the primary");
+    return SAFE;
+}
+
+/* --- the primary -------------------------------------------------------------------------------------------------- */
+
+/* Whether the primary holds the data that the record speaks of. */
+static bool holds_the_data(const struct keeper_state *state, char *why)
+{
+    const struct broker_record *record = &state->record;
+    const struct keeper_look *primary = &state->primary;
+    if (!same(primary->dataset, record->dataset))
+        because(why, LOST,
+                primary->dataset[0] == '\0' ? "%s is empty, or was emptied: its data are not those of the broker record"
+                                            : "%s holds other data than those of the broker record",
+                state->url);
+    else if (primary->epoch != record->epoch)
+        because(why, LOST, "%s holds data of epoch %" PRIu64 ", and the broker record is of epoch %" PRIu64, state->url,
+                primary->epoch, record->epoch);
+    else if (!same(state->url, record->primary) && !same(primary->run_id, record->run_id) &&
+             broker_record_member(record, state->url) == NULL)
+        because(why, LOST, "%s was not in sync with %s, the primary of the broker record", state->url, record->primary);
+    else
+        return true;
+    return false;
+}
+
+/* KEEPER_WRITE where a record may be written at all. */
+static enum keeper_verdict judge_primary(const struct keeper_state *state, uint64_t now_us, char *why)
+{
+    const struct keeper_look *primary = &state->primary;
+    enum keeper_verdict verdict = KEEPER_REST;
+    if (!state->record_known)
+        because(why, UNSURE, "the store has not been read yet");
+    else if (primary->ended_us == 0 || primary->ended_us + state->timeout_us < now_us)
+        because(why, UNSURE, "the primary %s does not answer", state->url);
+    else if (!primary->is_primary)
+        because(why, UNSURE, "%s is a replica: name the primary first in `brokers`", state->url);
+    else if (state->record.member_count > 0)
+        verdict = holds_the_data(state, why) ? KEEPER_WRITE : KEEPER_REFUSE;
+    else
+        verdict = primary->dataset[0] != '\0' ? KEEPER_WRITE : KEEPER_MARK;
+    return verdict;
+}
+
+/* --- the record --------------------------------------------------------------------------------------------------- */
+
+/* The primary is another run, or has seen replicas attach, since the record was written: no WAIT proves anything. */
+static bool is_void(const struct keeper_state *state)
+{
+    const struct broker_record *record = &state->record;
+    const struct keeper_look *primary = &state->primary;
+    return !same(record->run_id, primary->run_id) || !same(record->primary, state->url) ||
+           record->sync_full != primary->sync_full || record->sync_partial != primary->sync_partial;
+}
+
+/* It has not kept up for the timeout. */
+static bool lags(const struct keeper_state *state, const struct keeper_replica *replica, uint64_t now_us)
+{
+    uint64_t since_us = replica->heard_us > state->watch_us ? replica->heard_us : state->watch_us;
+    return now_us > since_us + state->timeout_us;
+}
+
+static void add_member(struct broker_record *record, const char *url, const char *run_id)
+{
+    struct broker_member *member = &record->members[record->member_count++];
+    snprintf(member->url, sizeof(member->url), "%s", url);
+    snprintf(member->run_id, sizeof(member->run_id), "%s", run_id);
+}
+
+static void begin_record(const struct keeper_state *state, struct broker_record *record)
+{
+    const struct keeper_look *primary = &state->primary;
+    *record = (struct broker_record){.epoch = primary->epoch,
+                                     .sync_full = primary->sync_full,
+                                     .sync_partial = primary->sync_partial,
+                                     .wait = primary->online};
+    memcpy(record->dataset, primary->dataset, sizeof(record->dataset));
+    memcpy(record->primary, state->url, sizeof(record->primary));
+    memcpy(record->run_id, primary->run_id, sizeof(record->run_id));
+    add_member(record, state->url, primary->run_id);
+}
+
+/* With everysec a restart may have cost the primary a second that its replicas still have: they stay on record until
+ * they are in sync again. */
+static bool must_not_shrink(const struct keeper_state *state)
+{
+    return !state->primary.fsync_always && state->record.member_count > 1 &&
+           !same(state->record.run_id, state->primary.run_id);
+}
+
+/* Puts replica I into the next record or leaves it out. False where that cannot be told yet. */
+static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i, struct keeper_action *action)
+{
+    const struct keeper_replica *replica = &state->replicas[i];
+    const struct broker_member *member = broker_record_member(&state->record, replica->url);
+    char why[KEEPER_WHY];
+    enum standing standing = judge(state, replica, why);
+    if (standing == SAFE && member == NULL && now_us < replica->not_before_us)
+        standing = because(why, LOST, "it fell behind, and must prove itself for a while");
+    if (standing != SAFE && action->why[0] == '\0')
+        because(action->why, standing, "%s is not in sync: %.150s", replica->url, why);
+    if (standing == SAFE)
+        add_member(&action->record, replica->url, replica->look.run_id);
+    if (standing == SAFE || member == NULL)
+        return true;
+    if (must_not_shrink(state))
+        return false;
+    bool lagging = lags(state, replica, now_us);
+    bool overdue = is_void(state) && now_us > state->steady_us + 2 * state->timeout_us;
+    action->strike[i] = lagging && keeper_look_link(&state->primary, replica->look.link_at) != NULL;
+    if (standing == LOST || lagging || overdue)
+        return true;
+    add_member(&action->record, replica->url, member->run_id);
+    return !is_void(state);
+}
+
+static bool differs(const struct broker_record *next, const struct broker_record *record)
+{
+    if (next->member_count != record->member_count || next->epoch != record->epoch ||
+        !same(next->run_id, record->run_id) || !same(next->primary, record->primary) ||
+        next->sync_full != record->sync_full || next->sync_partial != record->sync_partial ||
+        next->wait != record->wait)
+        return true;
+    for (unsigned i = 0; i < next->member_count; i++) {
+        const struct broker_member *known = broker_record_member(record, next->members[i].url);
+        if (known == NULL || !same(known->run_id, next->members[i].run_id))
+            return true;
+    }
+    return false;
+}
+
+/* --- who is detached ---------------------------------------------------------------------------------------------- */
+
+static const struct keeper_replica *owner_of(const struct keeper_state *state, const struct keeper_link *link)
+{
+    for (unsigned i = 0; i < state->replica_count; i++)
+        if (same(state->replicas[i].look.link_at, link->at))
+            return &state->replicas[i];
+    return NULL;
+}
+
+/* A named replica that does not say where it is linked, while the primary knows one that listens on its port. */
+static bool may_be_named(const struct keeper_state *state, const struct keeper_link *link)
+{
+    const struct keeper_look *primary = &state->primary;
+    for (unsigned i = 0; i < state->replica_count; i++) {
+        const struct keeper_replica *replica = &state->replicas[i];
+        const struct keeper_look *look = &replica->look;
+        bool accounted = look->began_us > link->since_us && look->ended_us < primary->began_us &&
+                         (look->link_up || look->is_primary);
+        for (unsigned p = 0; p < primary->progress_count && !accounted; p++)
+            if (primary->progress[p].port == replica->port)
+                return true;
+    }
+    return false;
+}
+
+/* It keeps every acknowledgement waiting, or was dropped for that. */
+static bool holds_up(const struct keeper_state *state, uint64_t now_us, const struct keeper_replica *replica,
+                     const struct keeper_link *link)
+{
+    const struct keeper_progress *progress = keeper_look_progress(&state->primary, link, replica->port);
+    uint64_t heard_us = replica->heard_us > link->since_us ? replica->heard_us : link->since_us;
+    return link->since_us < replica->struck_us ||
+           (progress != NULL && progress->online && now_us > heard_us + 2 * state->timeout_us);
+}
+
+static void choose_detached(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action)
+{
+    for (unsigned i = 0; i < state->primary.link_count && state->replica_count > 0; i++) {
+        const struct keeper_link *link = &state->primary.links[i];
+        const struct keeper_replica *owner = owner_of(state, link);
+        bool member = owner != NULL && broker_record_member(&state->record, owner->url) != NULL;
+        bool detach = owner != NULL ? !member && holds_up(state, now_us, owner, link)
+                                    : now_us > link->since_us + state->timeout_us && !may_be_named(state, link);
+        if (detach) {
+            action->foreign[action->detach_count] = owner == NULL;
+            action->detach[action->detach_count++] = link->id;
+        }
+    }
+}
+
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
+
+void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action)
+{
+    bool certain = true;
+    *action = (struct keeper_action){.verdict = KEEPER_REST};
+    action->verdict = judge_primary(state, now_us, action->why);
+    if (action->verdict != KEEPER_WRITE)
+        return;
+    begin_record(state, &action->record);
+    for (unsigned i = 0; i < state->replica_count; i++)
+        certain = place(state, now_us, i, action) && certain;
+    certain = certain && action->record.wait + 1 >= action->record.member_count;
+    if (!certain || !differs(&action->record, &state->record))
+        action->verdict = KEEPER_REST;
+    if (action->verdict == KEEPER_REST)
+        choose_detached(state, now_us, action);
+}

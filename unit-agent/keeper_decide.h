@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who may be in sync: the keeper's judgement, as a pure function of what it saw. No I/O, no clock.
+ *
+ * - A replica joins when a look at it, taken between two looks at the primary that counted the same attachments, shows
+ *   it linked to this very primary, with the same data, caught up, and its append-only file whole: kept, written well,
+ *   no rewrite running or due, the last one well. (Right after a full copy a replica acknowledges before that.)
+ * - A member leaves when it has not kept up for the timeout, or at once when its append-only file is of no use. The
+ *   record is changed first; the replica is detached when the change is in force.
+ * - An attachment that the record does not know makes every WAIT void (broker_record_covers): the record is written
+ *   anew only when each member was found safe again.
+ * - A primary whose data are not those of the record is refused, loudly, and the record stays.
+ * - Replicas that the rules do not name are detached.
+ *
+ * Owned by the keeper, which reports its looks and carries out the action. Times are monotonic microseconds.
+ */
+#ifndef AGENT_KEEPER_DECIDE_H
+#define AGENT_KEEPER_DECIDE_H
+
+#include "unit-agent/keeper_look.h"
+
+#define KEEPER_REPLICAS_MOST (BROKER_MEMBERS_MOST - 1)
+#define KEEPER_WHY           240
+
+struct keeper_replica {
+    char url[BROKER_URL_SIZE];
+    unsigned port;
+    struct keeper_look look;
+    uint64_t heard_us;      /* the last proof that it keeps up with the primary */
+    uint64_t struck_us;     /* when it was last dropped for lagging while it was attached */
+    uint64_t not_before_us; /* and when it may join again */
+    unsigned strikes;       /* how often that was */
+};
+
+struct keeper_state {
+    char url[BROKER_URL_SIZE];   /* of the primary that the rules name */
+    struct broker_record record; /* in force; without members: there is none */
+    bool record_known;           /* the store has answered */
+    struct keeper_look primary;  /* the latest */
+    uint64_t steady_us;          /* the end of the first look since which its run and its counts are the same */
+    uint64_t watch_us;           /* since when the primary is looked at without a gap */
+    struct keeper_replica replicas[KEEPER_REPLICAS_MOST];
+    unsigned replica_count;
+    uint64_t timeout_us; /* how long a member may fall behind */
+};
+
+enum keeper_verdict {
+    KEEPER_REST = 0, /* the record holds, or nothing can be done about it now: see `why` */
+    KEEPER_WRITE,    /* put `record` in place of the one in force */
+    KEEPER_MARK,     /* there is no record yet: give the data a name, so that they are known again */
+    KEEPER_REFUSE,   /* the primary's data are not those of the record: an operator must look */
+};
+
+struct keeper_action {
+    enum keeper_verdict verdict;
+    struct broker_record record;        /* KEEPER_WRITE: all but version, at_us and by */
+    char why[KEEPER_WHY];               /* "" when every named replica is in sync */
+    bool strike[KEEPER_REPLICAS_MOST];  /* KEEPER_WRITE: who is dropped for lagging (keeper_strike) */
+    uint64_t detach[KEEPER_LINKS_MOST]; /* ids of links to end; none while a record is to be written */
+    bool foreign[KEEPER_LINKS_MOST];    /* it is of no replica that the rules name */
+    unsigned detach_count;
+};
+
+/* Looks that ended; each is taken over as a copy. */
+void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *look);
+void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct keeper_look *look);
+
+void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action);
+
+/* Replica INDEX was dropped for lagging: each time it stays out for longer. */
+void keeper_strike(struct keeper_state *state, unsigned index, uint64_t now_us);
+
+#endif
