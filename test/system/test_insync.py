@@ -74,6 +74,8 @@ class Writer(threading.Thread):
                     link.close()
                 link = None
                 self.stopped.wait(0.02)
+        if link is not None:
+            link.close()
 
     def write(self, link, run_id):
         record = self.test.record()
@@ -311,9 +313,8 @@ class InSync(harness.StackTest):
         shutil.move(self.primary.folder, kept)
         self.primary.folder.mkdir()
         self.primary.restart()
-        harness.wait_until(lambda: not self.agent.ready(), what="the agent to be unready")
-        answer = self.agent.get("/readyz")
-        self.assertIn(b"was emptied", answer.body)
+        harness.wait_until(lambda: b"was emptied" in self.agent.get("/readyz").body, what="the agent to be unready")
+        self.assertEqual(self.agent.get("/readyz").status, 503)
         status = self.agent.status()["broker_record"]
         self.assertIn("was emptied", status["alarm"])
         self.assertIn("ldcgate_agent_record_alarm 1\n", self.agent.get("/metrics").body.decode())
