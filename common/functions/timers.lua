@@ -1,0 +1,135 @@
+-- Messages that are due later. Those of the coming hour stand in the sorted set `timers` (by their due millisecond, rounded
+-- up) with their values beside it in `timed`; later ones in a hash for each hour, `later:HOUR`, which costs less, and is
+-- emptied into the first two ahead of its time. `hours` names the hours that there are.
+--
+-- All of this belongs to the unit and not to a partition, so that there is one place to look for what is due. Functions
+-- get what the unit's keys begin with, "ldc:{UNIT}:", in place of the keys.
+
+local HOUR_MS = 3600000
+local DUE_DIGITS = 13 -- of milliseconds, before the values in `later`
+local MOST_AT_ONCE = 32 -- moved by one call: a hundred would hold up everybody else for 2 ms
+local VALUES = 11 -- of a message: the ten fields of the envelope, and the reply stream
+
+local function now_ms()
+    return math.floor(tonumber(now_us()) / 1000)
+end
+
+-- The stream and the state of the partition that a message id names.
+local function partition_of(id)
+    local unit, topic, number = string.match(id, '^([^.]+)%.([^.]+)%.(%d+)%.')
+    local start = unit and 'ldc:{' .. unit .. '/' .. topic .. '/' .. number .. '}:' or ''
+    return start .. 'stream', start .. 'state'
+end
+
+-- Before a message is put aside: later there is nobody to hear of an error.
+local function check_id(stream, id)
+    if partition_of(id) ~= stream then
+        return fail('ID', 'the message id names another partition')
+    end
+    return nil
+end
+
+local function pack_message(args, at)
+    return cmsgpack.pack({unpack(args, at, at + VALUES - 1)})
+end
+
+-- Brings what pack_message has put aside into its partition.
+local function publish(packed)
+    local values = cmsgpack.unpack(packed)
+    local stream, state = partition_of(values[1])
+    add_message(stream, state, values, 1)
+end
+
+local function add_near(unit, id, due_ms, packed)
+    redis.call('HSET', unit .. 'timed', id, packed)
+    redis.call('ZADD', unit .. 'timers', due_ms, id)
+end
+
+local function add_later(unit, id, due_ms, packed)
+    local hour = math.floor(due_ms / HOUR_MS)
+    redis.call('HSET', unit .. 'later:' .. hour, id, string.format('%013.0f', due_ms) .. packed)
+    redis.call('ZADD', unit .. 'hours', hour, hour)
+end
+
+local function drop_empty_hour(unit, hour)
+    if redis.call('EXISTS', unit .. 'later:' .. hour) == 0 then
+        redis.call('ZREM', unit .. 'hours', hour)
+    end
+end
+
+-- Microseconds since 1970, or "+" and how many from now.
+local function due_of(text)
+    local us = tonumber(text)
+    return math.ceil((string.sub(text, 1, 1) == '+' and us + tonumber(now_us()) or us) / 1000)
+end
+
+-- keys: stream, state, the unit's epoch, the unit [, idempotency]
+-- args: as for enqueue, then when it is due, and how far ahead the sorted set looks, in ms
+-- Returns the due millisecond; what is due already is stored at once, and returns its entry's id.
+register('schedule', function(keys, args)
+    local answer = find_replay(keys[5], args[4]) or check_entry(keys[2], keys[3], args[1], args[2]) or
+        check_id(keys[1], args[5])
+    if answer then
+        return answer
+    end
+    local due_ms, now = due_of(args[16]), now_ms()
+    remember(keys[5], args[4], args[5], args[3])
+    if due_ms <= now then
+        return add_message(keys[1], keys[2], args, 5)
+    end
+    local near = math.floor(due_ms / HOUR_MS) * HOUR_MS <= now + tonumber(args[17])
+    local add = near and add_near or add_later
+    add(keys[4], args[5], due_ms, pack_message(args, 5))
+    return string.format('%.0f', due_ms)
+end)
+
+-- The first hour that there is, or nil.
+local function first_hour(unit)
+    return tonumber(redis.call('ZRANGE', unit .. 'hours', 0, 0)[1])
+end
+
+-- Moves some timers of an hour that begins before `horizon_ms` into the sorted set. Returns how many.
+local function open_hour(unit, horizon_ms)
+    local hour = first_hour(unit)
+    if not hour or hour * HOUR_MS > horizon_ms then
+        return 0
+    end
+    local later = unit .. 'later:' .. hour
+    local found = redis.call('HRANDFIELD', later, MOST_AT_ONCE, 'WITHVALUES')
+    for i = 1, #found, 2 do
+        redis.call('HDEL', later, found[i])
+        add_near(unit, found[i], string.sub(found[i + 1], 1, DUE_DIGITS), string.sub(found[i + 1], DUE_DIGITS + 1))
+    end
+    drop_empty_hour(unit, hour)
+    return #found / 2
+end
+
+-- Stores messages that are due. Returns how many.
+local function store_due(unit, now)
+    local ids = redis.call('ZRANGE', unit .. 'timers', '-inf', now, 'BYSCORE', 'LIMIT', 0, MOST_AT_ONCE)
+    for _, id in ipairs(ids) do
+        local packed = redis.call('HGET', unit .. 'timed', id)
+        redis.call('ZREM', unit .. 'timers', id)
+        redis.call('HDEL', unit .. 'timed', id)
+        if packed then
+            publish(packed)
+        end
+    end
+    return #ids
+end
+
+-- When there is something to do next, in ms from now; -1: nothing waits.
+local function next_due(unit, now, near_ms)
+    local timer, hour = redis.call('ZRANGE', unit .. 'timers', 0, 0, 'WITHSCORES')[2], first_hour(unit)
+    local at = math.min(tonumber(timer) or math.huge, hour and hour * HOUR_MS - near_ms or math.huge)
+    return at == math.huge and -1 or math.max(at - now, 0)
+end
+
+-- keys: the unit; args: how far ahead the sorted set looks, in ms
+-- Returns how many messages were stored, and in how many ms there is more to do: 0 at once, -1 nothing waits. Whoever
+-- calls it, and how often: no message is stored early, or twice.
+register('due', function(keys, args)
+    local unit, now, near_ms = keys[1], now_ms(), tonumber(args[1])
+    open_hour(unit, now + near_ms)
+    return {store_due(unit, now), next_due(unit, now, near_ms)}
+end, {'allow-oom'})
