@@ -51,27 +51,36 @@ static bool in_list(struct str name, const char *const *list)
     return false;
 }
 
+static bool has_prefix(struct str name, struct str prefix)
+{
+    return name.len >= prefix.len && str_equal_nocase((struct str){name.base, prefix.len}, prefix);
+}
+
 /* Not the client's to say here: they belong to one hop, or are this program's own. */
 static bool is_own(struct str name)
 {
     static const char *const own[] = {"host", "content-length", "transfer-encoding", "connection", "keep-alive",
                                       "te",   "trailer",        "upgrade",           "expect",     NULL};
-    static const char *const prefixes[] = {"ce-", "ldc-", "proxy-", NULL};
-    for (const char *const *prefix = prefixes; *prefix != NULL; prefix++) {
-        size_t len = strlen(*prefix);
-        if (name.len >= len && str_equal_nocase((struct str){name.base, len}, (struct str){*prefix, len}))
+    return name.len == 0 || has_prefix(name, STR_LIT("ldc-")) || has_prefix(name, STR_LIT("proxy-")) ||
+           in_list(name, own);
+}
+
+/* Whether the client sent a CloudEvent. It stays the event that it is: its attributes go on, and none is made up. */
+static bool is_event(struct str lines)
+{
+    for (struct str line, name; str_next(&lines, '\n', &line);)
+        if (str_next(&line, ':', &name) && str_equal_nocase(name, STR_LIT("ce-specversion")))
             return true;
-    }
-    return name.len == 0 || in_list(name, own);
+    return false;
 }
 
 /* Returns whether an Idempotency-Key was among them. */
-static bool put_stored(struct post *post, struct str lines)
+static bool put_stored(struct post *post, struct str lines, bool event)
 {
     bool has_key = false;
     for (struct str value, name; str_next(&lines, '\n', &value);) {
         if (!str_next(&value, ':', &name) || value.base == NULL || is_own(name) ||
-            post->count >= POST_MOST_HEADERS - 32)
+            (!event && has_prefix(name, STR_LIT("ce-"))) || post->count >= POST_MOST_HEADERS - 32)
             continue;
         has_key |= str_equal_nocase(name, STR_LIT("idempotency-key"));
         put(post, name, str_trim(value));
@@ -100,8 +109,11 @@ static void put_event(struct post *post, const struct message *message, struct s
 void post_compose(struct post *post, const struct message *message, struct str unit, struct str topic, unsigned number)
 {
     const struct str *fields = message->envelope.fields;
+    bool event = is_event(fields[ENVELOPE_HEADERS]);
     post->count = post->text.len = 0;
-    put_event(post, message, unit, topic, number);
+    if (!event)
+        put_event(post, message, unit, topic, number);
+    put(post, STR_LIT("LDC-Message-Id"), fields[ENVELOPE_ID]);
     put(post, STR_LIT("LDC-User"), fields[ENVELOPE_USER]);
     put(post, STR_LIT("LDC-Unit"), unit);
     put(post, STR_LIT("LDC-Slot"), fields[ENVELOPE_SLOT]);
@@ -110,7 +122,7 @@ void post_compose(struct post *post, const struct message *message, struct str u
     put(post, STR_LIT("LDC-Topic"), topic);
     put(post, STR_LIT("LDC-Method"), fields[ENVELOPE_METHOD]);
     put_number(post, STR_LIT("LDC-Attempt"), message->attempt);
-    if (!put_stored(post, fields[ENVELOPE_HEADERS]))
+    if (!put_stored(post, fields[ENVELOPE_HEADERS], event))
         put(post, STR_LIT("Idempotency-Key"), fields[ENVELOPE_ID]);
     for (size_t i = 0; i < post->count; i++)
         post->headers[i] = post->text.base + post->starts[i];

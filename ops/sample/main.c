@@ -59,7 +59,7 @@ static void append_field(struct buf *out, const char *name, struct str value)
 
 static struct str message_id(const struct httpd_request *request)
 {
-    struct str id = httpd_request_header(request, "ce-id");
+    struct str id = httpd_request_header(request, "ldc-message-id");
     return id.base != NULL ? id : header_or(request, "x-request-id", "traceparent");
 }
 
@@ -67,7 +67,7 @@ static struct str message_id(const struct httpd_request *request)
 static void describe(const struct sample *sample, const struct httpd_request *request, struct buf *out)
 {
     uint64_t attempt = 1;
-    bool queued = httpd_request_header(request, "ce-id").base != NULL;
+    bool queued = httpd_request_header(request, "ldc-message-id").base != NULL;
     (void)str_to_u64(httpd_request_header(request, "ldc-attempt"), &attempt);
     append_field(out, "id", message_id(request));
     append_field(out, "user", header_or(request, "ldc-user", "x-user-id"));

@@ -51,6 +51,7 @@ static void a_message_becomes_a_cloud_event(void **state)
                                     "ce-source: /units/RZ01/topics/payments/3\n"
                                     "ce-time: 2026-01-31T13:37:00.123456Z\n"
                                     "ce-subject: 42\n"
+                                    "LDC-Message-Id: RZ01.payments.3.0123456789abcdef01234567\n"
                                     "LDC-User: 42\n"
                                     "LDC-Unit: RZ01\n"
                                     "LDC-Slot: 7\n"
@@ -76,6 +77,22 @@ static void the_clients_end_to_end_headers_go_along(void **state)
     assert_non_null(tail);
     assert_string_equal(tail, "LDC-Attempt: 1\ncontent-type: application/json\ntraceparent: 00-1-2-01\n"
                               "idempotency-key: mine\nx-empty: \n");
+    buf_free(&lines);
+}
+
+static void an_event_of_the_clients_stays_that_event(void **state)
+{
+    (void)state;
+    struct envelope envelope = example();
+    envelope.fields[ENVELOPE_HEADERS] =
+        STR_LIT("CE-SpecVersion: 1.0\nce-id: 7\nce-source: /shop\nce-type: paid\nldc-user: forged");
+    struct buf lines = compose(&envelope, 1);
+    assert_true(str_starts(buf_str(&lines),
+                           STR_LIT("LDC-Message-Id: RZ01.payments.3.0123456789abcdef01234567\nLDC-User: 42\n")));
+    const char *tail = strstr(lines.base, "LDC-Attempt: 1\n");
+    assert_non_null(tail);
+    assert_string_equal(tail, "LDC-Attempt: 1\nCE-SpecVersion: 1.0\nce-id: 7\nce-source: /shop\nce-type: paid\n"
+                              "Idempotency-Key: RZ01.payments.3.0123456789abcdef01234567\n");
     buf_free(&lines);
 }
 
@@ -167,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_becomes_a_cloud_event),
         cmocka_unit_test(the_clients_end_to_end_headers_go_along),
+        cmocka_unit_test(an_event_of_the_clients_stays_that_event),
         cmocka_unit_test(a_subject_is_percent_encoded),
         cmocka_unit_test(no_number_of_headers_is_too_large),
         cmocka_unit_test(what_http_does_not_take_does_not_fit),
