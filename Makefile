@@ -120,6 +120,12 @@ demo: programs ## a whole deployment on loopback: users, a rule change, a report
 bench: programs ## side by side with nginx, HAProxy and webdis, on loopback
 	@python3 test/bench/bench.py --build $(B)
 
+SECONDS ?= 600
+SEED ?= 0
+.PHONY: soak
+soak: programs ## kill everything at random for SECONDS (600), and find every message again; SEED=N for the same kills
+	@LDC_BUILD=$(B) LDC_SOAK_SECONDS=$(SECONDS) LDC_SOAK_SEED=$(SEED) python3 test/system/test_conservation.py
+
 .PHONY: check
 check: programs ## layers, format, static analysis, documentation against the code
 	@python3 test/check.py --build $(B)
