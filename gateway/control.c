@@ -233,7 +233,6 @@ static void stop(struct control *control)
     registry_destroy(&gateway->registry);
     tls_destroy(&gateway->tls);
     peer_counts_destroy(&gateway->peer_counts);
-    free(gateway->workers);
     free(gateway->trusted_peers.items);
     free(gateway->broker_password);
     free(control->admin_token);
@@ -275,7 +274,7 @@ static int serve(struct control *control)
 
 int control_run(const char *config_path, const char *const *overrides)
 {
-    struct gateway gateway = {0};
+    static struct gateway gateway; /* its workers stay, with what libh2o cannot dispose of, for the process's exit */
     struct control control = {
         .gateway = &gateway, .config_path = config_path, .overrides = overrides, .started_us = clock_wall_us()};
     gateway.control = &control;

@@ -66,8 +66,6 @@ class Gateway(harness.Process):
             if value is not None:
                 argv += ["--set", f"{key}={value}"]
         environment = dict(harness._sanitizer_env(stack.log(name)), **(env or {}))
-        environment["ASAN_OPTIONS"] = environment["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")
-        environment["LSAN_OPTIONS"] = "print_suppressions=0"
         super().__init__(name, argv, stack.log(name), env=environment)
         stack.keep(self)
         if wait:

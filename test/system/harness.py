@@ -15,6 +15,7 @@
 Every wait is for a condition, with a bound. What a sanitizer writes fails the test. Where a test fails, the ends of all
 logs are shown.
 """
+import contextlib
 import ctypes
 import glob
 import http.client
@@ -34,6 +35,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("LDC_BUILD", ROOT / "build")).resolve()
 SLOW = 5 if os.environ.get("LDC_SLOW") else 1  # sanitizers take their time
+LEAKS = BUILD.name == "build-address"  # a process is searched for leaks when it ends by itself
 TOKEN = "test-token-0123456789"
 _libc = ctypes.CDLL("libc.so.6", use_errno=True)
 
@@ -238,7 +240,8 @@ class Daemon(Process):
 def _sanitizer_env(log):
     prefix = str(log) + ".sanitizer"
     common = f"log_path={prefix}:abort_on_error=0"
-    return dict(os.environ, ASAN_OPTIONS=f"{common}:detect_leaks=0", UBSAN_OPTIONS=f"{common}:print_stacktrace=1",
+    return dict(os.environ, ASAN_OPTIONS=f"{common}:detect_leaks=1", LSAN_OPTIONS="print_suppressions=0",
+                UBSAN_OPTIONS=f"{common}:print_stacktrace=1",
                 TSAN_OPTIONS=f"{common}:suppressions={ROOT}/test/tsan.supp:exitcode=66")
 
 
@@ -335,14 +338,31 @@ class Stack:
         self.put_rules(gateway, text)
         gateway.terminate()
 
-    def end(self):
+    def stop(self):
+        """Ends all processes; returns what the sanitizers have to say about them, "" for nothing."""
+        late = self._end_by_themselves() if LEAKS else []
         for process in reversed(self.processes):
             process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        reports = [pathlib.Path(path).read_text(errors="replace")
+                   for path in glob.glob(str(self.folder / "**" / "*.sanitizer*"), recursive=True)]
+        return "\n".join([f"{name} does not end at SIGTERM" for name in late] + reports)
 
-    def sanitizer_reports(self):
-        return "\n".join(pathlib.Path(path).read_text(errors="replace")
-                         for path in glob.glob(str(self.folder / "**" / "*.sanitizer*"), recursive=True))
+    def _end_by_themselves(self):
+        """The names of our programs that do not. A second SIGTERM cuts short what they wait for."""
+        ours = [process for process in self.processes if not isinstance(process, Broker) and process.alive()]
+        for process in ours:
+            process.signal(signal.SIGCONT)
+        end = time.monotonic() + 20 * SLOW
+        while any(process.alive() for process in ours) and time.monotonic() < end:
+            for process in ours:
+                process.signal(signal.SIGTERM)
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: not any(process.alive() for process in ours), timeout=2 / SLOW)
+        return [process.name for process in ours if process.alive()]
+
+    def end(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def logs(self, lines=30):
         tails = []
@@ -363,9 +383,7 @@ class StackTest(unittest.TestCase):
         outcome = getattr(self, "_outcome", None)
         failed = outcome is not None and any(error for _, error in getattr(outcome, "errors", []) or []) or \
             outcome is not None and getattr(outcome, "success", True) is False
-        for process in reversed(self.stack.processes):
-            process.kill()
-        reports = self.stack.sanitizer_reports()
+        reports = self.stack.stop()
         if failed:
             print(self.stack.logs())
         self.stack.end()

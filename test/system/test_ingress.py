@@ -76,9 +76,7 @@ def setUpModule():
 
 
 def tearDownModule():
-    for process in reversed(ingress.stack.processes):
-        process.kill()
-    reports = ingress.stack.sanitizer_reports()
+    reports = ingress.stack.stop()
     ingress.stack.end()
     if reports:
         raise AssertionError("a sanitizer reports:\n" + reports[:20000])
