@@ -276,8 +276,7 @@ static void on_connected(struct upstream *upstream, bool ok)
 /* The node has said all: its connection serves others while libh2o still sends. */
 static void release_upstream(struct forwarding *forwarding, size_t surplus)
 {
-    bool reusable =
-        forwarding->reusable && forwarding->drained && surplus == 0 && !upstream_sending(forwarding->upstream);
+    bool reusable = forwarding->reusable && forwarding->drained && surplus == 0 && upstream_sent(forwarding->upstream);
     if (reusable)
         pool_put(forwarding->proxy->pool, forwarding->upstream);
     else

@@ -139,9 +139,10 @@ bool upstream_send(struct upstream *upstream, const h2o_iovec_t parts[2])
     return true;
 }
 
-bool upstream_sending(const struct upstream *upstream)
+bool upstream_sent(const struct upstream *upstream)
 {
-    return h2o_socket_is_writing(upstream->socket);
+    return !h2o_socket_is_writing(upstream->socket) &&
+           (upstream->acknowledged_at_end == 0 || bytes_acknowledged(upstream) >= upstream->acknowledged_at_end);
 }
 
 bool upstream_progresses(struct upstream *upstream)

@@ -28,7 +28,8 @@ struct upstream {
     struct node *node;
     struct timers *timers;
     h2o_timeout_entry_t timer;
-    uint64_t unacknowledged, acknowledged_at_end; /* of a large request; 0: small, or the node has it */
+    uint64_t unacknowledged;      /* of a large request; 0: small, or the node has it */
+    uint64_t acknowledged_at_end; /* of a large request, in bytes of the connection; 0: small */
     const struct upstream_events *events;
     void *holder;
     struct upstream *newer, *older; /* while idle: the pool's */
@@ -49,8 +50,8 @@ void upstream_rest(struct upstream *upstream);
 /* Sends two PARTS, which stay where they are until they are sent. False: the connection is dead, and of these bytes it
  * has taken none. What fails later shows as the connection's end. */
 bool upstream_send(struct upstream *upstream, const h2o_iovec_t parts[2]);
-/* Whether bytes of upstream_send() still wait. */
-bool upstream_sending(const struct upstream *upstream);
+/* Whether the node has all of a request: while a large one is on its way, what follows it would queue behind it. */
+bool upstream_sent(const struct upstream *upstream);
 /* Whether, of a large request, the node has taken more since the last look: it is slow, not dead. */
 bool upstream_progresses(struct upstream *upstream);
 

@@ -655,6 +655,21 @@ class Time(ProxyTest):
             answer = self.get(method="POST", body=b"x" * (1 << 20))
             self.assertEqual((answer.status, answer.body), (413, b"big"))
 
+    def test_a_connection_that_still_owes_a_body_takes_no_other_request(self):
+        over = threading.Event()
+        self.addCleanup(over.set)
+
+        def script(node, conn, nth):
+            conn.recv(1000)
+            conn.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            over.wait(PATIENCE_S)
+
+        node = self.node(script)
+        self.gateway(node)
+        for _ in range(3):
+            self.assertEqual(self.get(method="POST", body=b"x" * (1 << 20)).status, 413)
+        self.assertEqual(node.connections, 3)
+
 
 class Pressure(ProxyTest):
     def test_a_client_that_does_not_read_holds_its_node_back(self):
