@@ -14,7 +14,7 @@ class Conservation(harness.StackTest):
         playground = Playground(self.stack, "--units", "2", "--gateways", "2", "--supervise")
         seconds = float(os.environ.get("LDC_SOAK_SECONDS", "15"))
         _, _, harm = conservation.run(self, self.stack, playground, int(os.environ.get("LDC_SOAK_SEED", "0")), seconds)
-        self.assertGreater(sum(harm.done.values()), 3)
+        self.assertGreater(sum(harm.done.values()), seconds / 10)
 
 
 if __name__ == "__main__":
