@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/play_ready.h"
 
+#include <jansson.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -47,23 +48,46 @@ static bool broker_ready(const struct play_process *process, char *why, size_t s
     return strstr(reply, wanted) != NULL;
 }
 
-static bool http_ready(unsigned port, const char *path, char *why, size_t size)
+/* BODY: of the answer, to be freed also where it is not 200. */
+static bool ask(unsigned port, const char *path, const char *token, struct buf *body, char *why, size_t size)
 {
     char url[80];
-    struct buf body = {0};
     struct error err = {0};
     snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", port, path);
-    struct http_request request = {.method = "GET", .url = url, .timeout_ms = ASK_TIMEOUT_MS};
-    long status = http_call(&request, &body, &err);
+    struct http_request request = {.method = "GET", .url = url, .timeout_ms = ASK_TIMEOUT_MS, .bearer_token = token};
+    long status = http_call(&request, body, &err);
     if (status > 0)
-        snprintf(why, size, "%s answered %ld: %.200s", url, status, body.base ? body.base : "");
+        snprintf(why, size, "%s answered %ld: %.200s", url, status, body->base ? body->base : "");
     else
         snprintf(why, size, "%s", err.text);
-    buf_free(&body);
     return status == 200;
 }
 
-bool play_ready(const struct play_process *process, char *why, size_t size)
+static bool http_ready(unsigned port, const char *path, char *why, size_t size)
+{
+    struct buf body = {0};
+    bool ready = ask(port, path, NULL, &body, why, size);
+    buf_free(&body);
+    return ready;
+}
+
+/* A unit whose replica still copies the data would refuse what is to be replicated. */
+static bool brokers_in_sync(unsigned port, const char *token, char *why, size_t size)
+{
+    struct buf body = {0};
+    bool answered = ask(port, "/v1/status", token, &body, why, size);
+    json_t *status = answered ? json_loadb(body.base ? body.base : "", body.len, 0, NULL) : NULL;
+    const json_t *record = json_object_get(status, "broker_record");
+    const char *lack = json_string_value(json_object_get(record, "why"));
+    bool in_sync = lack != NULL && lack[0] == '\0' && json_integer_value(json_object_get(record, "version")) > 0;
+    if (answered && !in_sync)
+        snprintf(why, size, "%s", lack != NULL && lack[0] != '\0' ? lack : "there is no broker record yet");
+    json_decref(status);
+    buf_free(&body);
+    return in_sync;
+}
+
+bool play_ready(const struct play_process *process, const char *token, char *why, size_t size)
 {
     switch (process->role) {
     case PLAY_BROKER:
@@ -71,7 +95,8 @@ bool play_ready(const struct play_process *process, char *why, size_t size)
     case PLAY_APP:
         return http_ready(process->ports[0].number, "/healthz", why, size);
     case PLAY_AGENT:
-        return http_ready(process->ports[0].number, "/readyz", why, size);
+        return http_ready(process->ports[0].number, "/readyz", why, size) &&
+               brokers_in_sync(process->ports[0].number, token, why, size);
     default:
         return http_ready(process->ports[1].number, "/readyz", why, size);
     }

@@ -7,7 +7,8 @@
 
 #include "ops/play_plan.h"
 
-/* Asks once; blocks for a moment at most. *WHY: what it still lacks, to be shown after too long a wait. */
-bool play_ready(const struct play_process *process, char *why, size_t size);
+/* Asks once, with the playground's TOKEN; blocks for a moment at most. *WHY: what it still lacks, to be shown after too
+ * long a wait. An agent is ready when every broker that the rules name for its unit is in sync. */
+bool play_ready(const struct play_process *process, const char *token, char *why, size_t size);
 
 #endif

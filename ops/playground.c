@@ -210,7 +210,7 @@ static int start_role(struct playground *playground, enum play_role role, struct
 static int wait_for(struct playground *playground, struct play_process *process, uint64_t until_us, struct error *err)
 {
     char why[400];
-    while (!play_ready(process, why, sizeof(why))) {
+    while (!play_ready(process, playground->token, why, sizeof(why))) {
         if (sd_event_run(playground->loop, READY_INTERVAL_US) < 0 || playground->told_to_stop)
             return error_set(err, ERROR_SYSTEM, "stopped before everything was ready");
         if (process->pid == 0) {

@@ -221,9 +221,9 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     bool keeps = is_keeper(keeper);
     stat_set(&keeper->config.stats->agent_keeper, keeps);
     bool looks = keeps && keeper->primary != NULL && keeper->store != NULL;
-    if (!looks)
+    if (!keeps)
         stand_back(keeper);
-    else if (clock_monotonic_us() > keeper->state.primary.ended_us + keeper->state.timeout_us)
+    else if (looks && clock_monotonic_us() > keeper->state.primary.ended_us + keeper->state.timeout_us)
         act(keeper); /* says that the primary does not answer */
     if (looks)
         keeper_probe_look(keeper->primary, 0);
@@ -326,6 +326,7 @@ struct keeper *keeper_create(sd_event *loop, const struct keeper_config *config)
     keeper->loop = loop;
     keeper->config = *config;
     keeper->broker_loop = broker_loop_of_event(loop);
+    snprintf(keeper->why, sizeof(keeper->why), "the brokers have not been looked at yet");
     broker_record_name(keeper->document, sizeof(keeper->document), str_of(config->options->unit));
     INVARIANT(sd_event_add_time_relative(loop, &keeper->tick, CLOCK_MONOTONIC,
                                          (uint64_t)config->options->broker.look_interval * 1000, 1000, on_tick,
