@@ -268,15 +268,17 @@ static const struct keeper_replica *owner_of(const struct keeper_state *state, c
     return NULL;
 }
 
-/* A named replica that does not say where it is linked, while the primary knows one that listens on its port. */
+/* A named replica that is not seen at another end, while the primary knows one that listens on its port. Better a
+ * foreign one that stays, which makes nothing unsafe, than one of ours that is detached for ever: addresses may be
+ * translated between the two. */
 static bool may_be_named(const struct keeper_state *state, const struct keeper_link *link)
 {
     const struct keeper_look *primary = &state->primary;
     for (unsigned i = 0; i < state->replica_count; i++) {
         const struct keeper_replica *replica = &state->replicas[i];
         const struct keeper_look *look = &replica->look;
-        bool accounted = look->began_us > link->since_us && look->ended_us < primary->began_us &&
-                         (look->link_up || look->is_primary);
+        bool accounted =
+            look->began_us > link->since_us && (look->is_primary || keeper_look_link(primary, look->link_at) != NULL);
         for (unsigned p = 0; p < primary->progress_count && !accounted; p++)
             if (primary->progress[p].port == replica->port)
                 return true;

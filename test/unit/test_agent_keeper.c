@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/keeper_decide.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#define MS      1000ULL
+#define NOW     (1000000 * MS)
+#define TIMEOUT (1000 * MS)
+#define OFFSET  5000
+
+static const char primary_run[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                  data[] = "0123456789abcdef0123456789abcdef";
+
+/* --- a scene: a primary, and replicas on ports 1, 2, ... attached from 127.0.0.1:101, 102, ... ---------------------
+ */
+
+static const char *url_of(unsigned i)
+{
+    static char text[4][32];
+    snprintf(text[i], sizeof(text[i]), "redis://127.0.0.1:%u", i);
+    return text[i];
+}
+
+static struct keeper_look sound(uint64_t began_us, const char *run_id)
+{
+    struct keeper_look look = {.began_us = began_us,
+                               .ended_us = began_us + MS,
+                               .offset = OFFSET,
+                               .aof_on = true,
+                               .aof_sound = true,
+                               .rewrite_sound = true,
+                               .fsync_always = true};
+    strcpy(look.run_id, run_id);
+    strcpy(look.dataset, data);
+    return look;
+}
+
+static struct keeper_look primary_look(uint64_t began_us, unsigned replicas)
+{
+    struct keeper_look look = sound(began_us, primary_run);
+    look.is_primary = true;
+    look.sync_full = replicas;
+    look.link_count = look.progress_count = look.online = replicas;
+    for (unsigned i = 0; i < replicas; i++) {
+        look.links[i].id = 10 + i;
+        snprintf(look.links[i].at, sizeof(look.links[i].at), "127.0.0.1:%u", 101 + i);
+        look.progress[i] = (struct keeper_progress){.ip = "127.0.0.1", .port = i + 1, .offset = OFFSET, .online = true};
+    }
+    return look;
+}
+
+static struct keeper_look replica_look(uint64_t began_us, unsigned i)
+{
+    char run_id[BROKER_RUN_ID_SIZE];
+    snprintf(run_id, sizeof(run_id), "run of replica %u", i + 1);
+    struct keeper_look look = sound(began_us, run_id);
+    look.link_up = true;
+    look.behind = OFFSET;
+    snprintf(look.link_at, sizeof(look.link_at), "127.0.0.1:%u", 101 + i);
+    return look;
+}
+
+static struct broker_record record_of(unsigned members)
+{
+    struct broker_record record = {
+        .version = 7, .sync_full = members - 1, .wait = members - 1, .member_count = members};
+    strcpy(record.dataset, data);
+    strcpy(record.primary, url_of(0));
+    strcpy(record.run_id, primary_run);
+    for (unsigned i = 0; i < members; i++) {
+        strcpy(record.members[i].url, url_of(i));
+        strcpy(record.members[i].run_id, primary_run);
+        if (i > 0)
+            snprintf(record.members[i].run_id, sizeof(record.members[i].run_id), "run of replica %u", i);
+    }
+    return record;
+}
+
+/* What the keeper sees in 100 ms. */
+static void look_round(struct keeper_state *state, uint64_t at_us)
+{
+    struct keeper_look look = primary_look(at_us, state->replica_count);
+    keeper_saw_primary(state, &look);
+    for (unsigned i = 0; i < state->replica_count; i++) {
+        look = replica_look(at_us + 10 * MS, i);
+        keeper_saw_replica(state, i, &look);
+    }
+}
+
+/* Everything is in sync and on record, and has been looked at for two seconds until NOW. */
+static struct keeper_state calm(unsigned replicas)
+{
+    struct keeper_state state = {.record_known = true, .replica_count = replicas, .timeout_us = TIMEOUT};
+    strcpy(state.url, url_of(0));
+    state.record = record_of(replicas + 1);
+    for (unsigned i = 0; i < replicas; i++) {
+        strcpy(state.replicas[i].url, url_of(i + 1));
+        state.replicas[i].port = i + 1;
+    }
+    for (uint64_t at_us = NOW - 2000 * MS; at_us < NOW - 50 * MS; at_us += 100 * MS)
+        look_round(&state, at_us);
+    struct keeper_look last = primary_look(NOW - 5 * MS, replicas);
+    keeper_saw_primary(&state, &last);
+    return state;
+}
+
+/* --- one fact is different -----------------------------------------------------------------------------------------
+ */
+
+static void nothing(struct keeper_state *state)
+{
+    (void)state;
+}
+
+static void store_unread(struct keeper_state *state)
+{
+    state->record_known = false;
+}
+
+static void primary_silent(struct keeper_state *state)
+{
+    state->primary.ended_us = NOW - 2 * TIMEOUT;
+}
+
+static void primary_is_replica(struct keeper_state *state)
+{
+    state->primary.is_primary = false;
+}
+
+static void no_record(struct keeper_state *state)
+{
+    state->record = (struct broker_record){0};
+}
+
+static void no_record_and_no_name(struct keeper_state *state)
+{
+    no_record(state);
+    state->primary.dataset[0] = '\0';
+}
+
+static void primary_empty(struct keeper_state *state)
+{
+    state->primary.dataset[0] = '\0';
+}
+
+static void primary_other(struct keeper_state *state)
+{
+    state->primary.dataset[0] = 'x';
+}
+
+static void primary_older(struct keeper_state *state)
+{
+    state->record.epoch = 2;
+}
+
+static void primary_stranger(struct keeper_state *state)
+{
+    strcpy(state->record.primary, url_of(3));
+    strcpy(state->record.members[0].url, url_of(3));
+    strcpy(state->record.run_id, "another");
+}
+
+static void primary_renamed(struct keeper_state *state)
+{
+    strcpy(state->record.primary, "redis://localhost:0");
+    strcpy(state->record.members[0].url, "redis://localhost:0");
+}
+
+static void outside(struct keeper_state *state)
+{
+    struct broker_record alone = record_of(1);
+    alone.sync_full = state->record.sync_full;
+    alone.wait = state->record.wait;
+    state->record = alone;
+}
+
+static void outside_without_file(struct keeper_state *state)
+{
+    outside(state);
+    state->replicas[0].look.aof_on = false;
+}
+
+static void outside_rewriting(struct keeper_state *state)
+{
+    outside(state);
+    state->replicas[0].look.rewriting = true;
+}
+
+static void outside_rewrite_failed(struct keeper_state *state)
+{
+    outside(state);
+    state->replicas[0].look.rewrite_sound = false;
+}
+
+static void outside_behind(struct keeper_state *state)
+{
+    outside(state);
+    state->replicas[0].look.offset = OFFSET - 17;
+}
+
+static void outside_linked_elsewhere(struct keeper_state *state)
+{
+    outside(state);
+    strcpy(state->replicas[0].look.link_at, "127.0.0.1:999");
+}
+
+static void outside_with_other_data(struct keeper_state *state)
+{
+    outside(state);
+    state->replicas[0].look.dataset[0] = 'x';
+}
+
+static void outside_attached_after_the_look(struct keeper_state *state)
+{
+    outside(state);
+    struct keeper_look last = primary_look(NOW - 2 * MS, 1);
+    last.sync_full++;
+    keeper_saw_primary(state, &last);
+}
+
+static void outside_looked_at_too_late(struct keeper_state *state)
+{
+    outside(state);
+    struct keeper_look late = replica_look(NOW - 4 * MS, 0);
+    keeper_saw_replica(state, 0, &late);
+}
+
+static void outside_struck(struct keeper_state *state)
+{
+    outside(state);
+    keeper_strike(state, 0, NOW - 10 * MS);
+}
+
+static void outside_struck_long_ago(struct keeper_state *state)
+{
+    outside(state);
+    keeper_strike(state, 0, NOW - 1500 * MS);
+    state->replicas[0].struck_us = 0;
+}
+
+static void member_without_file(struct keeper_state *state)
+{
+    state->replicas[0].look.aof_on = false;
+}
+
+static void member_with_full_disk(struct keeper_state *state)
+{
+    state->replicas[0].look.aof_sound = false;
+}
+
+static void member_rewriting(struct keeper_state *state)
+{
+    state->replicas[0].look.rewriting = true;
+}
+
+static void member_made_primary(struct keeper_state *state)
+{
+    state->replicas[0].look.is_primary = true;
+}
+
+static void member_silent_for_a_moment(struct keeper_state *state)
+{
+    state->replicas[0].heard_us = NOW - TIMEOUT + 10 * MS;
+    state->replicas[0].look.ended_us = NOW - 2 * TIMEOUT;
+}
+
+static void member_silent(struct keeper_state *state)
+{
+    state->replicas[0].heard_us = NOW - TIMEOUT - MS;
+    state->replicas[0].look.ended_us = NOW - 2 * TIMEOUT;
+}
+
+static void member_silent_to_one_who_was_away(struct keeper_state *state)
+{
+    member_silent(state);
+    state->watch_us = NOW - 100 * MS;
+}
+
+static void link_gone_for_a_moment(struct keeper_state *state)
+{
+    struct keeper_look last = primary_look(NOW - 2 * MS, 0);
+    last.sync_full = state->record.sync_full;
+    keeper_saw_primary(state, &last);
+}
+
+static void member_attached_anew(struct keeper_state *state)
+{
+    state->record.sync_partial = 0;
+    struct keeper_look last = primary_look(NOW - 2 * MS, 1);
+    last.sync_partial = 1;
+    keeper_saw_primary(state, &last);
+}
+
+static void member_attached_anew_and_safe(struct keeper_state *state)
+{
+    member_attached_anew(state);
+    struct keeper_look again = replica_look(NOW, 0), last = primary_look(NOW + 2 * MS, 1);
+    last.sync_partial = 1;
+    keeper_saw_replica(state, 0, &again);
+    keeper_saw_primary(state, &last);
+}
+
+static void primary_restarted(struct keeper_state *state)
+{
+    strcpy(state->record.run_id, "before");
+    strcpy(state->record.members[0].run_id, "before");
+}
+
+static void primary_restarted_alone(struct keeper_state *state)
+{
+    primary_restarted(state);
+    member_silent(state);
+}
+
+static void primary_restarted_alone_with_everysec(struct keeper_state *state)
+{
+    primary_restarted_alone(state);
+    state->primary.fsync_always = false;
+}
+
+static void foreign_attached(struct keeper_state *state)
+{
+    struct keeper_look look = primary_look(NOW - 3 * TIMEOUT, 2);
+    look.progress[1].port = 9;
+    keeper_saw_primary(state, &look);
+    state->record.sync_full = 2;
+    state->record.wait = 2;
+    look.began_us = NOW - 2 * MS;
+    look.ended_us = NOW - MS;
+    keeper_saw_primary(state, &look);
+    state->steady_us = NOW - 2 * TIMEOUT;
+}
+
+static void foreign_that_may_be_ours(struct keeper_state *state)
+{
+    foreign_attached(state);
+    state->replicas[0].look.link_up = false;
+    state->replicas[0].look.ended_us = 0;
+    state->replicas[0].look.link_at[0] = '\0';
+}
+
+struct scene {
+    const char *name;
+    void (*differs)(struct keeper_state *state);
+    enum keeper_verdict verdict;
+    unsigned members; /* of what is to be written */
+    const char *why;  /* a part of it */
+    unsigned detached;
+};
+
+static const struct scene scenes[] = {
+    {"nothing happens", nothing, KEEPER_REST, 0, "", 0},
+    {"the store was not read", store_unread, KEEPER_REST, 0, "the store has not been read", 0},
+    {"the primary is silent", primary_silent, KEEPER_REST, 0, "does not answer", 0},
+    {"the primary is a replica", primary_is_replica, KEEPER_REST, 0, "is a replica", 0},
+    {"there is no record, and the data have no name", no_record_and_no_name, KEEPER_MARK, 0, "", 0},
+    {"there is no record", no_record, KEEPER_WRITE, 2, "", 0},
+    {"the primary is empty", primary_empty, KEEPER_REFUSE, 0, "was emptied", 0},
+    {"the primary holds other data", primary_other, KEEPER_REFUSE, 0, "other data", 0},
+    {"the primary holds data of an older epoch", primary_older, KEEPER_REFUSE, 0, "epoch 0", 0},
+    {"the rules name a primary that was not in sync", primary_stranger, KEEPER_REFUSE, 0, "was not in sync with", 0},
+    {"the rules name the same primary otherwise", primary_renamed, KEEPER_WRITE, 2, "", 0},
+
+    {"a replica is safe", outside, KEEPER_WRITE, 2, "", 0},
+    {"a replica keeps no file", outside_without_file, KEEPER_REST, 0, "set appendonly yes", 0},
+    {"a replica rewrites its file", outside_rewriting, KEEPER_REST, 0, "rewrites", 0},
+    {"a replica failed to rewrite its file", outside_rewrite_failed, KEEPER_REST, 0, "rewrite", 0},
+    {"a replica is behind", outside_behind, KEEPER_REST, 0, "17 bytes behind", 0},
+    {"a replica follows somebody else", outside_linked_elsewhere, KEEPER_REST, 0, "another broker", 0},
+    {"a replica holds other data", outside_with_other_data, KEEPER_REST, 0, "its data", 0},
+    {"a replica attached after we looked", outside_attached_after_the_look, KEEPER_WRITE, 1, "just attached", 0},
+    {"no look at the primary follows", outside_looked_at_too_late, KEEPER_REST, 0, "just attached", 0},
+    {"a replica was dropped just now", outside_struck, KEEPER_REST, 0, "prove itself", 1},
+    {"a replica was dropped long ago", outside_struck_long_ago, KEEPER_WRITE, 2, "", 0},
+
+    {"a member keeps no file any more", member_without_file, KEEPER_WRITE, 1, "set appendonly yes", 0},
+    {"a member's disk is full", member_with_full_disk, KEEPER_WRITE, 1, "full disk", 0},
+    {"a member rewrites its file", member_rewriting, KEEPER_REST, 0, "rewrites", 0},
+    {"a member was made a primary", member_made_primary, KEEPER_WRITE, 1, "no replica", 0},
+    {"a member is silent for a moment", member_silent_for_a_moment, KEEPER_REST, 0, "does not answer", 0},
+    {"a member is silent", member_silent, KEEPER_WRITE, 1, "does not answer", 0},
+    {"a member is silent, and we were away", member_silent_to_one_who_was_away, KEEPER_REST, 0, "does not answer", 0},
+    {"a member's link is gone for a moment", link_gone_for_a_moment, KEEPER_REST, 0, "another broker", 0},
+    {"a member attached anew", member_attached_anew, KEEPER_REST, 0, "just attached", 0},
+    {"a member attached anew and is safe", member_attached_anew_and_safe, KEEPER_WRITE, 2, "", 0},
+
+    {"the primary was restarted", primary_restarted, KEEPER_WRITE, 2, "", 0},
+    {"the primary was restarted, its replica is gone", primary_restarted_alone, KEEPER_WRITE, 1, "", 0},
+    {"with everysec too", primary_restarted_alone_with_everysec, KEEPER_REST, 0, "does not answer", 0},
+
+    {"a foreign replica is attached", foreign_attached, KEEPER_REST, 0, "", 1},
+    {"it may be one of ours", foreign_that_may_be_ours, KEEPER_REST, 0, "does not answer", 0},
+};
+
+static void every_scene_ends_as_it_should(void **state)
+{
+    (void)state;
+    for (const struct scene *scene = scenes; scene < scenes + sizeof(scenes) / sizeof(*scenes); scene++) {
+        struct keeper_state seen = calm(1);
+        struct keeper_action action;
+        scene->differs(&seen);
+        keeper_decide(&seen, NOW + 5 * MS, &action);
+        if (action.verdict != scene->verdict || strstr(action.why, scene->why) == NULL ||
+            (action.verdict == KEEPER_WRITE && action.record.member_count != scene->members) ||
+            action.detach_count != scene->detached)
+            fail_msg("%s: verdict %d, %u members, %u detached, why \"%s\"", scene->name, action.verdict,
+                     action.record.member_count, action.detach_count, action.why);
+        if (action.verdict == KEEPER_WRITE)
+            assert_int_equal(action.record.wait, seen.primary.online);
+    }
+}
+
+static void a_record_that_was_written_is_not_written_again(void **state)
+{
+    (void)state;
+    struct keeper_state seen = calm(2);
+    struct keeper_action action;
+    outside(&seen);
+    keeper_decide(&seen, NOW, &action);
+    assert_int_equal(action.verdict, KEEPER_WRITE);
+    assert_int_equal(action.record.member_count, 3);
+    assert_string_equal(action.record.members[2].run_id, "run of replica 2");
+    seen.record = action.record;
+    keeper_decide(&seen, NOW, &action);
+    assert_int_equal(action.verdict, KEEPER_REST);
+    assert_string_equal(action.why, "");
+}
+
+static void one_of_two_replicas_leaves_and_the_other_stays(void **state)
+{
+    (void)state;
+    struct keeper_state seen = calm(2);
+    struct keeper_action action;
+    member_silent(&seen);
+    keeper_decide(&seen, NOW, &action);
+    assert_int_equal(action.verdict, KEEPER_WRITE);
+    assert_int_equal(action.record.member_count, 2);
+    assert_string_equal(action.record.members[1].url, url_of(2));
+    assert_true(action.strike[0]);
+    assert_false(action.strike[1]);
+}
+
+static void who_lags_again_and_again_stays_out_for_longer(void **state)
+{
+    (void)state;
+    struct keeper_state seen = calm(1);
+    uint64_t at_us = NOW, outs[6];
+    for (int i = 0; i < 6; i++) {
+        keeper_strike(&seen, 0, at_us);
+        outs[i] = seen.replicas[0].not_before_us - at_us;
+        at_us += 10 * TIMEOUT;
+    }
+    assert_int_equal(outs[0], TIMEOUT);
+    assert_int_equal(outs[1], 2 * TIMEOUT);
+    assert_int_equal(outs[3], 8 * TIMEOUT);
+    assert_int_equal(outs[5], 8 * TIMEOUT);
+    keeper_strike(&seen, 0, at_us + 100 * TIMEOUT);
+    assert_int_equal(seen.replicas[0].not_before_us, at_us + 101 * TIMEOUT);
+}
+
+static void the_primary_can_speak_for_a_replica_that_does_not_answer_us(void **state)
+{
+    (void)state;
+    struct keeper_state seen = calm(1);
+    struct keeper_action action;
+    for (uint64_t at_us = NOW; at_us < NOW + 5 * TIMEOUT; at_us += 100 * MS) {
+        struct keeper_look look = primary_look(at_us, 1);
+        keeper_saw_primary(&seen, &look);
+        keeper_decide(&seen, at_us + MS, &action);
+        assert_int_equal(action.verdict, KEEPER_REST);
+    }
+    for (unsigned lag_s = 0; lag_s < 3; lag_s++) {
+        struct keeper_look look = primary_look(NOW + 5 * TIMEOUT + lag_s * 1000 * MS, 1);
+        look.progress[0].lag_s = lag_s;
+        keeper_saw_primary(&seen, &look);
+    }
+    keeper_decide(&seen, NOW + 7 * TIMEOUT + MS, &action);
+    assert_int_equal(action.verdict, KEEPER_WRITE);
+    assert_int_equal(action.record.member_count, 1);
+}
+
+/* --- looks ---------------------------------------------------------------------------------------------------------
+ */
+
+static const char primary_info[] =
+    "# Server\r\nrun_id:abc\r\n# Persistence\r\naof_enabled:1\r\naof_rewrite_in_progress:0\r\n"
+    "aof_rewrite_scheduled:0\r\naof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n"
+    "# Stats\r\nsync_full:3\r\nsync_partial_ok:2\r\n# Replication\r\nrole:master\r\n"
+    "connected_slaves:2\r\nslave0:ip=::1,port=6380,state=online,offset=77,lag=1\r\n"
+    "slave1:ip=10.0.0.1,port=6380,state=wait_bgsave,offset=0,lag=0\r\nmaster_repl_offset:80\r\n";
+
+static void a_primary_is_read(void **state)
+{
+    (void)state;
+    struct keeper_look look = {0};
+    keeper_look_replicas(&look, STR_LIT("id=4 addr=[::1]:55404 laddr=[::1]:6379 fd=8 name= flags=S user=default\n"
+                                        "id=9 addr=10.0.0.1:5 laddr=10.0.0.9:6379 fd=9 name= flags=S user=default\n"));
+    assert_true(keeper_look_info(&look, str_of(primary_info)));
+    assert_true(look.is_primary && look.aof_on && look.aof_sound && look.rewrite_sound && !look.rewriting);
+    assert_int_equal(look.sync_full, 3);
+    assert_int_equal(look.sync_partial, 2);
+    assert_int_equal(look.offset, 80);
+    assert_int_equal(look.online, 1);
+    const struct keeper_link *link = keeper_look_link(&look, "[::1]:55404");
+    assert_non_null(link);
+    assert_int_equal(link->id, 4);
+    assert_int_equal(keeper_look_progress(&look, link, 6380)->offset, 77);
+    assert_null(keeper_look_progress(&look, link, 6381));
+    assert_false(keeper_look_progress(&look, keeper_look_link(&look, "10.0.0.1:5"), 6380)->online);
+    assert_null(keeper_look_link(&look, "10.0.0.1:6"));
+    assert_null(keeper_look_link(&look, ""));
+}
+
+static void a_replica_is_read(void **state)
+{
+    (void)state;
+    struct keeper_look look = {0};
+    keeper_look_primary(&look, STR_LIT("id=4 addr=127.0.0.1:6379 laddr=127.0.0.1:55404 fd=9 name= flags=M\n"));
+    assert_true(
+        keeper_look_info(&look, STR_LIT("run_id:abc\r\nrole:slave\r\nmaster_link_status:up\r\n"
+                                        "master_sync_in_progress:0\r\nslave_repl_offset:108\r\naof_enabled:1\r\n"
+                                        "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:1\r\nsync_full:0\r\n"
+                                        "sync_partial_ok:0\r\n")));
+    assert_string_equal(look.link_at, "127.0.0.1:55404");
+    assert_int_equal(look.offset, 108);
+    assert_true(look.link_up && look.rewriting);
+    assert_false(look.is_primary || look.syncing);
+}
+
+static void what_is_cut_short_is_no_look(void **state)
+{
+    (void)state;
+    struct str info = str_of(primary_info);
+    static const char *const needed[] = {"run_id:", "sync_full:", "sync_partial_ok:", "master_repl_offset:"};
+    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
+        struct keeper_look look = {0};
+        char text[sizeof(primary_info)];
+        memcpy(text, info.base, info.len + 1);
+        *strstr(text, needed[i]) = 'x';
+        assert_false(keeper_look_info(&look, str_of(text)));
+    }
+    struct keeper_look look = {0};
+    assert_false(keeper_look_info(&look, (struct str){NULL, 0}));
+    keeper_look_replicas(&look, (struct str){NULL, 0});
+    keeper_look_primary(&look, (struct str){NULL, 0});
+    assert_int_equal(look.link_count, 0);
+    assert_string_equal(look.link_at, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_scene_ends_as_it_should),
+        cmocka_unit_test(a_record_that_was_written_is_not_written_again),
+        cmocka_unit_test(one_of_two_replicas_leaves_and_the_other_stays),
+        cmocka_unit_test(who_lags_again_and_again_stays_out_for_longer),
+        cmocka_unit_test(the_primary_can_speak_for_a_replica_that_does_not_answer_us),
+        cmocka_unit_test(a_primary_is_read),
+        cmocka_unit_test(a_replica_is_read),
+        cmocka_unit_test(what_is_cut_short_is_no_look),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
