@@ -69,6 +69,10 @@ const struct option gateway_options[] = {
 
     {"broker.timeout", option_set_duration, AT(broker.timeout), 10, 600000, "2s", true,
      "How long a broker may take to confirm a message; 503 beyond, with the outcome unknown."},
+    {"broker.commit_connections", option_set_int, AT(broker.commit_connections), 1, 4, "2", false,
+     "Connections of each thread to a broker with replicas, on each of which one batch of messages waits for them."},
+    {"broker.commit_batch", option_set_int, AT(broker.commit_batch), 1, 1000, "128", false,
+     "Messages that may share one wait for the replicas."},
     {"broker.must_be_durable", option_set_bool, AT(broker.must_be_durable), 0, 0, "true", false,
      "Refuse brokers that keep no append-only file."},
     {"broker.user", option_set_string, AT(broker.user), 0, 0, "", false, "User name for the brokers."},

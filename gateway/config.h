@@ -28,7 +28,7 @@ struct gateway_config {
         int64_t items, bytes;
     } batch;
     struct {
-        int64_t timeout;
+        int64_t timeout, commit_connections, commit_batch;
         bool must_be_durable;
         char *user, *password_file;
     } broker;

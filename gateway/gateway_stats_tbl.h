@@ -14,6 +14,7 @@ STAT(http2_guard_closes_total, STAT_COUNTER,
      "HTTP/2 connections closed for cancelling streams or sending frames in floods.")
 STAT(queue_accepted_total, STAT_COUNTER, "Messages that a broker confirmed: each one a 202.")
 STAT(queue_replayed_total, STAT_COUNTER, "Messages whose idempotency key was known: answered again, stored once.")
+STAT(queue_commits_total, STAT_COUNTER, "Batches of messages that shared one wait for the replicas.")
 STAT(queue_unknown_total, STAT_COUNTER, "Messages whose broker did not confirm in time.")
 STAT(queue_refused_total, STAT_COUNTER, "Messages that were refused before or by the broker.")
 STAT(batches_total, STAT_COUNTER, "Batches whose items were published, each on its own.")

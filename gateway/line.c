@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "gateway/gateway.h"
+#include "gateway/group_commit.h"
 
 /* What may wait for one broker in one thread: beyond, the broker is slower than its clients, who must hear of it. */
 #define MOST_MESSAGES 20000
@@ -32,7 +33,7 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
         log_warning("broker.away", "unit %s: broker %s: %s", line->unit->name, line->url, fault);
 }
 
-struct line *line_create(struct lines *lines, struct unit *unit, struct str url)
+struct line *line_create(struct lines *lines, struct unit *unit, struct str url, bool replicas)
 {
     const struct gateway *gateway = lines->worker->gateway;
     struct line *line = mem_calloc(1, sizeof(*line));
@@ -48,6 +49,8 @@ struct line *line_create(struct lines *lines, struct unit *unit, struct str url)
                                    .must_be_primary = true,
                                    .functions = true};
     line->broker = broker_create(&lines->loop, &config, on_state, line);
+    if (replicas)
+        line->commit = group_commit_create(line, &config);
     return line;
 }
 
@@ -57,6 +60,7 @@ void line_destroy(struct line **slot)
     *slot = NULL;
     if (line == NULL)
         return;
+    group_commit_destroy(&line->commit);
     broker_destroy(&line->broker);
     buf_free(&line->wire);
     free(line->url);
@@ -65,19 +69,42 @@ void line_destroy(struct line **slot)
 
 bool line_over(const struct line *line)
 {
-    return broker_in_flight(line->broker) == 0 || broker_state(line->broker) != BROKER_READY;
+    return line->messages == 0 && (broker_in_flight(line->broker) == 0 || broker_state(line->broker) != BROKER_READY);
+}
+
+const struct broker_record *line_record(struct line *line)
+{
+    if (atomic_load_explicit(&line->unit->record_version, memory_order_acquire) != line->record.version)
+        unit_record(line->unit, &line->record);
+    return &line->record;
+}
+
+static bool is_due(struct line_notice *notice, uint64_t *count)
+{
+    uint64_t now_us = clock_monotonic_us();
+    notice->count++;
+    if (notice->told_us != 0 && now_us - notice->told_us < 1000000)
+        return false;
+    *count = notice->count;
+    *notice = (struct line_notice){.told_us = now_us};
+    return true;
 }
 
 void line_tell_refusal(struct line *line, const char *text)
 {
-    uint64_t now_us = clock_monotonic_us();
-    line->refusals++;
-    if (line->told_us != 0 && now_us - line->told_us < 1000000)
-        return;
-    log_warning("broker.refuses", "unit %s: broker %s refuses messages (%" PRIu64 "): %s", line->unit->name, line->url,
-                line->refusals, text);
-    line->told_us = now_us;
-    line->refusals = 0;
+    uint64_t count;
+    if (is_due(&line->refusals, &count))
+        log_warning("broker.refuses", "unit %s: broker %s refuses messages (%" PRIu64 "): %s", line->unit->name,
+                    line->url, count, text);
+}
+
+void line_tell_uncovered(struct line *line, const char *why)
+{
+    uint64_t count;
+    if (is_due(&line->uncovered, &count))
+        log_warning("broker.uncovered",
+                    "unit %s: what broker %s stores is not known to be replicated (%" PRIu64 "): %s", line->unit->name,
+                    line->url, count, why);
 }
 
 /* --- messages ----------------------------------------------------------------------------------------------------- */
@@ -109,19 +136,52 @@ static bool refuse(struct line *line, struct publish_result *refusal, enum verdi
     return false;
 }
 
-static bool may_send(struct line *line, struct publish_result *refusal)
+static bool refuse_away(struct line *line, struct publish_result *refusal, const char *detail)
+{
+    return refuse(line, refusal, VERDICT_BROKER_AWAY, detail);
+}
+
+/* Where the store says that the unit has replicas, a broker that was restarted stays closed until the keeper has looked
+ * at it: it may lack what its replicas have. */
+static bool record_fits(struct line *line, enum durability durability, struct publish_result *refusal)
+{
+    const struct broker_record *record = &line->record;
+    if (record->member_count > 0 && strcmp(record->primary, line->url) != 0)
+        return refuse_away(line, refusal, "The store names another broker as the unit's primary");
+    if (record->member_count >= 2 && strcmp(record->run_id, broker_run_id(line->broker)) != 0)
+        return refuse_away(line, refusal, "The unit's broker was restarted, and is not known to be whole yet");
+    if (durability == DURABILITY_LOCAL)
+        return true;
+    if (record->member_count < 2)
+        return refuse_away(line, refusal, "No replica is in sync");
+    if (line->commit == NULL || !group_commit_ready(line->commit, record))
+        return refuse_away(line, refusal, "The connections to the unit's broker are being made");
+    return true;
+}
+
+static bool may_send(struct line *line, enum durability durability, struct publish_result *refusal)
 {
     if (broker_state(line->broker) != BROKER_READY)
-        return refuse(line, refusal, VERDICT_BROKER_AWAY, NULL);
+        return refuse_away(line, refusal, NULL);
     if (line->messages >= MOST_MESSAGES || line->bytes >= MOST_BYTES)
         return refuse(line, refusal, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
-    return true;
+    return record_fits(line, durability, refusal);
+}
+
+/* What is to be met, of what the route asks for. */
+static enum durability resolve(const struct line *line, enum durability wanted)
+{
+    if (wanted == DURABILITY_AUTO)
+        return line->commit != NULL ? DURABILITY_REPLICATED : DURABILITY_LOCAL;
+    if (wanted == DURABILITY_AVAILABLE)
+        return line->record.member_count >= 2 ? DURABILITY_REPLICATED : DURABILITY_LOCAL;
+    return wanted;
 }
 
 static bool send_now(struct line *line, struct message *message, const struct publication *publication)
 {
     line->wire.len = 0;
-    message->bytes = queue_call_format(publication->call, 0, &line->wire);
+    message->bytes = queue_call_format(publication->call, line->record.epoch, &line->wire);
     line->bytes += message->bytes;
     message->phase = MESSAGE_SENT;
     bool sent = broker_command_made(line->broker, set_deadline(message, publication->timeout_ms), on_reply, message,
@@ -133,13 +193,19 @@ static bool send_now(struct line *line, struct message *message, const struct pu
 
 struct message *line_send(struct line *line, const struct publication *publication, struct publish_result *refusal)
 {
-    if (!may_send(line, refusal))
+    line_record(line);
+    enum durability durability = resolve(line, publication->durability);
+    if (!may_send(line, durability, refusal))
         return NULL;
     struct message *message = message_take(line->lines, line, publication);
+    if (durability == DURABILITY_REPLICATED) {
+        group_commit_add(line->commit, message, publication);
+        return message;
+    }
     if (send_now(line, message, publication))
         return message;
     message_forget(message);
     message_conclude(message);
-    refuse(line, refusal, VERDICT_BROKER_AWAY, NULL);
+    refuse_away(line, refusal, NULL);
     return NULL;
 }

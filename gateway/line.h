@@ -18,22 +18,28 @@ struct lines {
     struct broker_h2o brokers;
     struct broker_loop loop;
     struct message *spare;
-    pthread_mutex_t lock; /* of the lines' faults, against readers in other threads */
+    struct group_commit *unflushed; /* those that have something waiting */
+    pthread_mutex_t lock;           /* of the lines' faults, against readers in other threads */
 };
 
 struct line {
     struct lines *lines;
     struct unit *unit;
     char *url;
-    struct broker *broker;  /* for what needs no replica, and for questions */
-    struct buf wire;        /* of the call that is being sent */
-    size_t bytes, messages; /* on the way */
+    struct broker *broker;       /* for what needs no replica, and for questions */
+    struct group_commit *commit; /* NULL where the unit has one broker */
+    struct broker_record record; /* by line_record() */
+    struct buf wire;             /* of the call that is being sent */
+    size_t bytes, messages;      /* on the way */
     struct line *next_retired;
-    uint64_t refusals, told_us; /* since the log was told of them, and when that was */
-    char fault[160];            /* under the lock; "": ready */
+    struct line_notice {
+        uint64_t count, told_us; /* since the log was told of them, and when that was */
+    } refusals, uncovered;
+    char fault[160]; /* under the lock; "": ready */
 };
 
-struct line *line_create(struct lines *lines, struct unit *unit, struct str url);
+/* REPLICAS: the unit has more than one broker, of which URL is the primary. */
+struct line *line_create(struct lines *lines, struct unit *unit, struct str url, bool replicas);
 /* Concludes what is on the way. Not from a broker's callback. */
 void line_destroy(struct line **line);
 
@@ -43,7 +49,12 @@ struct message *line_send(struct line *line, const struct publication *publicati
 /* Whether nothing is on the way any more, or nothing more can come back. */
 bool line_over(const struct line *line);
 
-/* The broker's own words go to the log, one line a second and not one for each message. */
+/* The broker record that is in force for the unit. */
+const struct broker_record *line_record(struct line *line);
+
+/* Why messages that the primary has stored were not acknowledged, and, below, what the broker refused: for the log,
+ * one line a second and not one for each message. */
+void line_tell_uncovered(struct line *line, const char *why);
 void line_tell_refusal(struct line *line, const char *text);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "common/invariant.h"
 #include "gateway/envelope.h"
+#include "gateway/group_commit.h"
 #include "gateway/line.h"
 #include "gateway/queue_answer.h"
 
@@ -51,11 +52,14 @@ static void adopt_unit(struct queue *queue, struct unit *unit, const struct tabl
 {
     make_room(queue, unit->id);
     struct line *line = queue->by_unit[unit->id];
-    if (line != NULL && rules->broker_count > 0 && str_equal(str_of(line->url), rules->brokers[0]))
+    bool replicas = rules->broker_count > 1;
+    if (line != NULL && rules->broker_count > 0 && str_equal(str_of(line->url), rules->brokers[0]) &&
+        replicas == (line->commit != NULL))
         return;
     if (line != NULL)
         retire(queue, line);
-    queue->by_unit[unit->id] = rules->broker_count > 0 ? line_create(&queue->lines, unit, rules->brokers[0]) : NULL;
+    queue->by_unit[unit->id] =
+        rules->broker_count > 0 ? line_create(&queue->lines, unit, rules->brokers[0], replicas) : NULL;
 }
 
 static bool named_by(const struct view *view, uint32_t unit_id)
@@ -172,6 +176,7 @@ void queue_publish(struct exchange *exchange)
 
 void queue_flush(struct queue *queue)
 {
+    group_commit_flush(&queue->lines);
     broker_h2o_flush(&queue->lines.brokers);
     if (queue->retired != NULL)
         sweep_retired(queue);
@@ -197,6 +202,7 @@ void queue_destroy(struct queue **slot)
     for (uint32_t id = 0; id < queue->unit_count; id++)
         if (queue->by_unit[id] != NULL)
             retire(queue, queue->by_unit[id]);
+    queue->unit_count = 0; /* what is concluded now finds no way any more */
     for (struct line *line; (line = queue->retired) != NULL;) {
         queue->retired = line->next_retired;
         line_destroy(&line);

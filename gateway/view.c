@@ -85,6 +85,7 @@ void unit_set_record(struct unit *unit, const struct broker_record *record)
 {
     pthread_mutex_lock(&unit->record_lock);
     unit->record = *record;
+    atomic_store_explicit(&unit->record_version, record->version, memory_order_release);
     pthread_mutex_unlock(&unit->record_lock);
 }
 

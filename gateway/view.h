@@ -39,8 +39,9 @@ struct unit {
     _Atomic uint32_t in_flight;           /* requests of this gateway, for the bulkhead */
     stat_value requests, refused, failed; /* written with atomic adds: many threads */
     pthread_mutex_t record_lock;
-    struct broker_record record; /* read by unit_record() alone */
-    char record_fault[160];      /* the control thread's: why the record may be old; "" */
+    struct broker_record record;     /* read by unit_record() alone */
+    _Atomic uint64_t record_version; /* of `record`: tells whether it is worth a copy */
+    char record_fault[160];          /* the control thread's: why the record may be old; "" */
 };
 
 struct view_unit {

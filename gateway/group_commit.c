@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/group_commit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/invariant.h"
+#include "common/log.h"
+#include "gateway/gateway.h"
+#include "gateway/line.h"
+
+#define LANES_MOST 4
+#define WIRE_KEPT  (1u << 20) /* bytes of a batch's buffer that are kept for the next */
+
+/* Messages that leave together; in `group->waiting` until a lane takes it, then the lane's. */
+struct batch {
+    struct message *first, **last;
+    unsigned count;
+    int64_t timeout_ms;
+    struct buf wire; /* their calls, one behind the other */
+    struct batch *next;
+};
+
+/* One connection: idle while it has no batch. */
+struct lane {
+    struct group_commit *group;
+    struct broker *broker;
+    struct batch *batch;
+    struct broker_record record; /* by which the batch was sent, and is judged */
+    bool counted;                /* WAIT has counted as many as the record wants */
+};
+
+struct group_commit {
+    struct line *line;
+    struct lane lanes[LANES_MOST];
+    unsigned lane_count, batch_most;
+    struct batch *waiting, **last_waiting, *open, *spare; /* `open` is the last of the waiting ones: it takes more */
+    bool listed;
+    struct group_commit *next_listed;
+};
+
+static void list(struct group_commit *group)
+{
+    struct lines *lines = group->line->lines;
+    if (group->listed || group->waiting == NULL)
+        return;
+    group->listed = true;
+    group->next_listed = lines->unflushed;
+    lines->unflushed = group;
+}
+
+static void unlist(struct group_commit *group)
+{
+    for (struct group_commit **slot = &group->line->lines->unflushed; *slot != NULL; slot = &(*slot)->next_listed)
+        if (*slot == group) {
+            *slot = group->next_listed;
+            break;
+        }
+    group->listed = false;
+}
+
+/* --- batches ------------------------------------------------------------------------------------------------------ */
+
+static struct batch *take_batch(struct group_commit *group)
+{
+    struct batch *batch = group->spare;
+    if (batch != NULL)
+        group->spare = batch->next;
+    else
+        batch = mem_calloc(1, sizeof(*batch));
+    batch->first = NULL;
+    batch->last = &batch->first;
+    batch->count = 0;
+    batch->timeout_ms = group->line->lines->worker->gateway->config.broker.timeout;
+    batch->next = NULL;
+    return batch;
+}
+
+static void spare_batch(struct group_commit *group, struct batch *batch)
+{
+    batch->wire.len = 0;
+    if (batch->wire.capacity > WIRE_KEPT)
+        buf_free(&batch->wire);
+    batch->next = group->spare;
+    group->spare = batch;
+}
+
+static struct batch *open_batch(struct group_commit *group)
+{
+    if (group->open != NULL && group->open->count < group->batch_most)
+        return group->open;
+    struct batch *batch = group->open = take_batch(group);
+    *group->last_waiting = batch;
+    group->last_waiting = &batch->next;
+    return batch;
+}
+
+static struct batch *take_waiting(struct group_commit *group)
+{
+    struct batch *batch = group->waiting;
+    group->waiting = batch->next;
+    if (group->waiting == NULL)
+        group->last_waiting = &group->waiting;
+    if (group->open == batch)
+        group->open = NULL;
+    batch->next = NULL;
+    return batch;
+}
+
+void group_commit_add(struct group_commit *group, struct message *message, const struct publication *publication)
+{
+    struct line *line = group->line;
+    struct batch *batch = open_batch(group);
+    int64_t wanted_ms = publication->timeout_ms, timeout_ms = line->lines->worker->gateway->config.broker.timeout;
+    message->bytes = queue_call_format(publication->call, line->record.epoch, &batch->wire);
+    line->bytes += message->bytes;
+    timers_arm(&line->lines->brokers.timers, &message->impatience, (uint64_t)(wanted_ms > 0 ? wanted_ms : timeout_ms));
+    if (wanted_ms > batch->timeout_ms)
+        batch->timeout_ms = wanted_ms;
+    *batch->last = message;
+    batch->last = &message->next;
+    batch->count++;
+    list(group);
+}
+
+/* --- what the broker says ----------------------------------------------------------------------------------------- */
+
+static void on_stored(void *arg, const redisReply *reply)
+{
+    message_read_reply(arg, reply);
+}
+
+static void on_waited(void *arg, const redisReply *reply)
+{
+    struct lane *lane = arg;
+    lane->counted = reply != NULL && reply->type == REDIS_REPLY_INTEGER && reply->integer >= lane->record.wait;
+}
+
+static bool is_covered(struct lane *lane, const redisReply *info)
+{
+    char why[160] = "";
+    bool covered = false;
+    if (info == NULL || info->type != REDIS_REPLY_STRING)
+        snprintf(why, sizeof(why), "the connection was lost");
+    else if (!lane->counted)
+        snprintf(why, sizeof(why), "fewer than %u replicas have confirmed in time", lane->record.wait);
+    else
+        covered = broker_record_covers(&lane->record, (struct str){info->str, info->len}, broker_run_id(lane->broker),
+                                       why, sizeof(why));
+    if (!covered)
+        line_tell_uncovered(lane->group->line, why);
+    return covered;
+}
+
+/* A message that its function refused was not stored, whatever the others' fate is. */
+static void conclude(struct batch *batch, bool covered)
+{
+    for (struct message *message = batch->first, *next; message != NULL; message = next) {
+        next = message->next;
+        if (message->phase != MESSAGE_STORED)
+            message_conclude(message);
+        else if (covered)
+            message_accept(message, DURABILITY_REPLICATED);
+        else
+            message_give_up(message, "The replicas did not confirm it in time: send it again with the same "
+                                     "Idempotency-Key, or look it up before");
+    }
+}
+
+/* The last reply of a batch, or NULL after that of all its messages. */
+static void on_proof(void *arg, const redisReply *reply)
+{
+    struct lane *lane = arg;
+    struct group_commit *group = lane->group;
+    struct batch *batch = lane->batch;
+    bool covered = is_covered(lane, reply);
+    lane->batch = NULL;
+    list(group);
+    conclude(batch, covered);
+    spare_batch(group, batch);
+}
+
+/* --- what it is told ---------------------------------------------------------------------------------------------- */
+
+static bool lane_ready(const struct lane *lane, const struct broker_record *record)
+{
+    return lane->broker != NULL && broker_state(lane->broker) == BROKER_READY && record->member_count >= 2 &&
+           strcmp(record->primary, lane->group->line->url) == 0 &&
+           strcmp(record->run_id, broker_run_id(lane->broker)) == 0;
+}
+
+bool group_commit_ready(const struct group_commit *group, const struct broker_record *record)
+{
+    for (unsigned i = 0; i < group->lane_count; i++)
+        if (lane_ready(&group->lanes[i], record))
+            return true;
+    return false;
+}
+
+/* False where nothing has left. Messages that nobody waits for any more stay here. */
+static bool send_messages(struct lane *lane, struct batch *batch)
+{
+    const char *at = batch->wire.base;
+    unsigned sent = 0;
+    for (struct message *message = batch->first; message != NULL; at += message->bytes, message = message->next) {
+        if (message->phase != MESSAGE_WAITING)
+            continue;
+        if (!broker_command_made(lane->broker, batch->timeout_ms, on_stored, message,
+                                 (struct str){at, message->bytes})) {
+            INVARIANT(sent == 0); /* a connection that took the first takes all of this turn */
+            return false;
+        }
+        message->phase = MESSAGE_SENT;
+        sent++;
+    }
+    return sent > 0;
+}
+
+/* WAIT ends before the deadline of the commands does: a replica that is late must not cost the connection. */
+static void send_proof(struct lane *lane, const struct batch *batch)
+{
+    char replicas[20], timeout[24];
+    snprintf(replicas, sizeof(replicas), "%u", lane->record.wait);
+    snprintf(timeout, sizeof(timeout), "%" PRId64, batch->timeout_ms - batch->timeout_ms / 4);
+    const char *wait[] = {"WAIT", replicas, timeout}, *info[] = {"INFO", "replication", "stats"};
+    INVARIANT(broker_command_for(lane->broker, batch->timeout_ms, on_waited, lane, 3, wait, NULL) &&
+              broker_command_for(lane->broker, batch->timeout_ms, on_proof, lane, 3, info, NULL));
+}
+
+/* What has not left was not stored. */
+static void refuse_waiting(struct group_commit *group, struct batch *batch)
+{
+    for (struct message *message = batch->first, *next; message != NULL; message = next) {
+        next = message->next;
+        message_refuse(message, VERDICT_BROKER_AWAY, "The message was not stored: the connection was lost");
+    }
+    spare_batch(group, batch);
+}
+
+static void send_batch(struct lane *lane, struct batch *batch)
+{
+    struct group_commit *group = lane->group;
+    lane->record = group->line->record;
+    lane->counted = false;
+    if (send_messages(lane, batch)) {
+        lane->batch = batch;
+        stat_add(&group->line->lines->worker->stats.queue_commits_total, 1);
+        send_proof(lane, batch);
+    } else {
+        refuse_waiting(group, batch);
+    }
+}
+
+static void flush(struct group_commit *group)
+{
+    const struct broker_record *record = line_record(group->line);
+    for (unsigned i = 0; i < group->lane_count && group->waiting != NULL; i++)
+        if (group->lanes[i].batch == NULL && lane_ready(&group->lanes[i], record))
+            send_batch(&group->lanes[i], take_waiting(group));
+    while (group->waiting != NULL && !group_commit_ready(group, record))
+        refuse_waiting(group, take_waiting(group));
+}
+
+void group_commit_flush(struct lines *lines)
+{
+    for (struct group_commit *group; (group = lines->unflushed) != NULL;) {
+        lines->unflushed = group->next_listed;
+        group->listed = false;
+        flush(group);
+    }
+}
+
+/* --- its life ----------------------------------------------------------------------------------------------------- */
+
+static void on_state(void *arg, struct broker *broker, enum broker_state state)
+{
+    const struct lane *lane = arg;
+    (void)broker;
+    (void)state;
+    list(lane->group);
+}
+
+struct group_commit *group_commit_create(struct line *line, const struct broker_config *config)
+{
+    const struct gateway_config *gateway = &line->lines->worker->gateway->config;
+    struct group_commit *group = mem_calloc(1, sizeof(*group));
+    group->line = line;
+    group->last_waiting = &group->waiting;
+    group->batch_most = (unsigned)gateway->broker.commit_batch;
+    group->lane_count = (unsigned)gateway->broker.commit_connections;
+    INVARIANT(group->lane_count >= 1 && group->lane_count <= LANES_MOST);
+    for (unsigned i = 0; i < group->lane_count; i++) {
+        group->lanes[i].group = group;
+        group->lanes[i].broker = broker_create(&line->lines->loop, config, on_state, &group->lanes[i]);
+    }
+    return group;
+}
+
+void group_commit_destroy(struct group_commit **slot)
+{
+    struct group_commit *group = *slot;
+    *slot = NULL;
+    if (group == NULL)
+        return;
+    for (unsigned i = 0; i < group->lane_count; i++)
+        broker_destroy(&group->lanes[i].broker);
+    while (group->waiting != NULL)
+        refuse_waiting(group, take_waiting(group));
+    unlist(group);
+    for (struct batch *batch; (batch = group->spare) != NULL;) {
+        group->spare = batch->next;
+        buf_free(&batch->wire);
+        free(batch);
+    }
+    free(group);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages that a replica must hold before they are acknowledged. They share their waiting: whenever one of the few
+ * connections is idle at the end of a loop turn, all that came since leaves in one pipeline, with one WAIT for all and
+ * one INFO that proves it (common/broker_record.h). Nothing here waits for a batch to fill: under load it fills while
+ * the one before is under way. Part of a line, which owns it.
+ */
+#ifndef GATEWAY_GROUP_COMMIT_H
+#define GATEWAY_GROUP_COMMIT_H
+
+#include "gateway/message.h"
+
+struct group_commit;
+struct broker_config;
+
+/* LINE and what CONFIG points to outlive it. */
+struct group_commit *group_commit_create(struct line *line, const struct broker_config *config);
+/* Concludes all messages. */
+void group_commit_destroy(struct group_commit **group);
+
+/* Whether one of its connections leads to the run of the broker that RECORD names. */
+bool group_commit_ready(const struct group_commit *group, const struct broker_record *record);
+
+/* Takes MESSAGE, whose CALL is copied: it is concluded later, by this module. */
+void group_commit_add(struct group_commit *group, struct message *message, const struct publication *publication);
+
+/* At the end of a loop turn: sends what can be sent of the groups that have something waiting. */
+void group_commit_flush(struct lines *lines);
+
+#endif
