@@ -91,6 +91,16 @@ static void on_nodes_changed(void *arg)
         health_changed(agent->health);
 }
 
+static bool may_deliver(void *arg)
+{
+    return inbox_may_deliver(((struct agent *)arg)->inbox);
+}
+
+static void on_confirmed(void *arg)
+{
+    delivery_wake(((struct agent *)arg)->delivery);
+}
+
 static void on_broker_changed(void *arg)
 {
     struct agent *agent = arg;
@@ -117,7 +127,7 @@ const char *agent_unready(const struct agent *agent)
         return "this agent has no rules yet";
     if (agent->unit_fault[0] != '\0')
         return agent->unit_fault;
-    const char *fault = inbox_broker_fault(agent->inbox);
+    const char *fault = inbox_fault(agent->inbox);
     return fault != NULL ? fault : keeper_alarm(agent->keeper);
 }
 
@@ -148,14 +158,21 @@ void agent_refresh(struct agent *agent)
 
 /* --- signals ----------------------------------------------------------------------------------------------------- */
 
+static void on_left(void *arg)
+{
+    sd_event_exit(((struct agent *)arg)->loop, EXIT_SUCCESS);
+}
+
 static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
     struct agent *agent = arg;
-    bool idle = stat_get(&agent->stats.agent_deliveries_in_flight) == 0 && inbox_idle(agent->inbox);
+    bool idle = stat_get(&agent->stats.agent_deliveries_in_flight) == 0 && inbox_idle(agent->inbox) &&
+                inbox_returned(agent->inbox);
     if (idle || clock_monotonic_us() >= agent->end_by_us) {
         log_info("agent.ended", idle ? "everything that was delivered is recorded" : "delivery.stop_timeout is over");
-        return sd_event_exit(agent->loop, EXIT_SUCCESS);
+        inbox_leave(agent->inbox, on_left, agent);
+        return 0;
     }
     sd_event_source_set_time_relative(source, ENDING_US);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -250,13 +267,17 @@ static int read_secrets(struct agent *agent, struct error *err)
     return 0;
 }
 
+static void take_name(struct agent *agent)
+{
+    snprintf(agent->name, sizeof(agent->name), "%s%s", agent->config.name ? "" : "agent-",
+             agent->config.name ? agent->config.name : agent->config.unit);
+}
+
 /* Who this process is, once its admin listener has a port. */
 static void introduce(struct agent *agent)
 {
     char host[48] = "";
     gethostname(host, sizeof(host) - 1);
-    snprintf(agent->name, sizeof(agent->name), "%s%s", agent->config.name ? "" : "agent-",
-             agent->config.name ? agent->config.name : agent->config.unit);
     struct store_member *self = &agent->self;
     *self = (struct store_member){.role = "agent", .pid = (long)getpid(), .alive = true};
     snprintf(self->name, sizeof(self->name), "%s", agent->name);
@@ -274,15 +295,18 @@ static void create_parts(struct agent *agent)
                                                                              .nodes = agent->nodes,
                                                                              .stats = &agent->stats,
                                                                              .acknowledged = on_acknowledged,
+                                                                             .may_begin = may_deliver,
                                                                              .arg = agent});
     agent->valves =
         valves_create(agent->loop, (struct partition_hooks){delivery_ready, delivery_withdraw, agent->delivery});
     agent->inbox = inbox_create(agent->loop, &(struct inbox_config){
                                                  .options = &agent->config,
                                                  .password = agent->broker_password,
+                                                 .name = str_of(agent->name),
                                                  .stats = &agent->stats,
                                                  .hooks = {valves_ready, valves_withdraw, agent->valves},
                                                  .changed = on_broker_changed,
+                                                 .confirmed = on_confirmed,
                                                  .arg = agent,
                                              });
     agent->operations = operations_create(agent->loop, &(struct operations_config){.options = &agent->config,
@@ -314,6 +338,7 @@ static int start(struct agent *agent, struct error *err)
 {
     if (read_secrets(agent, err) != 0)
         return -1;
+    take_name(agent);
     create_parts(agent);
     if ((agent->admin = admin_create(agent, err)) == NULL)
         return -1;

@@ -19,6 +19,11 @@ STAT(agent_entries_trimmed_total, STAT_COUNTER,
      "Acknowledged entries removed because they are older than their topic's retention.")
 STAT(agent_stream_regressions_total, STAT_COUNTER,
      "Streams that ended before what was already read: the broker lost entries.")
+STAT(agent_leases_held, STAT_GAUGE, "Partitions that this agent serves for all agents of its unit.")
+STAT(agent_leases_lost_total, STAT_COUNTER,
+     "Partitions that another agent took from this one, because the broker did not hear from it.")
+STAT(agent_lapses_total, STAT_COUNTER,
+     "Times that the broker confirmed no beat for `lease.ttl`: nothing was delivered until it did.")
 STAT(agent_broker_up, STAT_GAUGE, "1 while the unit's primary broker serves this agent.")
 STAT(agent_nodes_up, STAT_GAUGE, "Nodes of the unit's app that answer.")
 STAT(agent_nodes, STAT_GAUGE, "Nodes of the unit's app that the rules name.")

@@ -57,6 +57,14 @@ const struct option agent_options[] = {
     {"delivery.stop_timeout", option_set_duration, AT(delivery.stop_timeout), 0, 60 * MINUTE_MS, "10s", true,
      "How long SIGTERM lets deliveries in flight finish and be recorded."},
 
+    {"lease.beat", option_set_duration, AT(lease.beat), 10, MINUTE_MS, "200ms", false,
+     "How often this agent tells the broker that it lives."},
+    {"lease.ttl", option_set_duration, AT(lease.ttl), 30, 10 * MINUTE_MS, "800ms", false,
+     "How long after its last beat an agent keeps its partitions; then others take them over. At least twice "
+     "lease.beat, and the same for all agents of a unit."},
+    {"lease.release_timeout", option_set_duration, AT(lease.release_timeout), 0, 60 * MINUTE_MS, "5s", true,
+     "How long deliveries in flight may take when another agent is to have their partition."},
+
     {"health.interval", option_set_duration, AT(health.interval), 10, DAY_MS, "1s", true,
      "How often nodes are probed, lag is counted and health is told."},
     {"health.path", option_set_string, AT(health.path), 0, 0, "/healthz", true,
@@ -79,6 +87,8 @@ static void check(const struct agent_config *config, struct diag_list *diags)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen: must be given");
     if (config->delivery.backoff_min > config->delivery.backoff_max)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "delivery.backoff_min: above delivery.backoff_max");
+    if (config->lease.ttl < 2 * config->lease.beat)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "lease.ttl: below twice lease.beat");
     if (config->health.path == NULL || config->health.path[0] != '/' || strpbrk(config->health.path, " \r\n") != NULL)
         diag_add(diags, DIAG_ERROR, 0, 0, "for example /healthz", "health.path: must be an absolute path");
     if (config->log.level == NULL || !log_level_parse(config->log.level, &level))

@@ -29,6 +29,9 @@ struct agent_config {
         int64_t stop_timeout;
     } delivery;
     struct {
+        int64_t beat, ttl, release_timeout;
+    } lease;
+    struct {
         int64_t interval;
         char *path;
     } health;

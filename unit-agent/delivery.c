@@ -198,7 +198,7 @@ static int on_pump(sd_event_source *source, void *arg)
 {
     (void)source;
     struct delivery *delivery = arg;
-    for (bool sent = !delivery->stopped; sent;) {
+    for (bool sent = !delivery->stopped && delivery->config.may_begin(delivery->config.arg); sent;) {
         sent = false;
         for (int color = 0; color < COLOR_COUNT; color++)
             sent |= send_next(delivery, color);

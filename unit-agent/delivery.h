@@ -31,6 +31,8 @@ struct delivery_config {
     /* MESSAGE has its final outcome, which RESPONSE led to: a 2xx, or it is to be a dead letter. Called once, before
      * the broker knows; so it may come again from a later life of the agent. NULL: nobody listens. */
     void (*settled)(void *arg, const struct message *message, const struct http_response *response);
+    /* Whether an attempt may be begun at this moment; delivery_wake tells when it may again. */
+    bool (*may_begin)(void *arg);
     void *arg;
 };
 

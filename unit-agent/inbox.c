@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/inbox.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "common/broker_event.h"
+#include "common/invariant.h"
 #include "common/log.h"
+#include "unit-agent/lease.h"
 #include "unit-agent/ledger.h"
 #include "unit-agent/reader.h"
 
@@ -17,6 +21,9 @@ struct inbox {
     struct partition_list partitions;
     char *url;
     struct broker_config broker;
+    char owner[160], incarnation[17]; /* "AGENT/INCARNATION", of this process */
+    struct leases *leases;
+    struct roster *roster;
     struct ledger *ledger; /* NULL: no broker is known yet */
     struct reader *reader; /* NULL as well when stopped */
     bool stopped;
@@ -24,23 +31,22 @@ struct inbox {
 
 /* --- partitions -------------------------------------------------------------------------------------------------- */
 
-static struct partition *find(const struct inbox *inbox, const struct partition_name *name)
+static struct partition *find(const struct lease *lease, struct str subscription)
 {
-    for (size_t i = 0; i < inbox->partitions.count; i++) {
-        struct partition *partition = inbox->partitions.items[i];
-        if (partition->number == name->number && str_equal(str_of(partition->topic), name->topic) &&
-            str_equal(str_of(partition->subscription), name->subscription))
-            return partition;
-    }
-    return NULL;
+    struct partition *partition = lease->first;
+    while (partition != NULL && !str_equal(str_of(partition->subscription), subscription))
+        partition = partition->sibling;
+    return partition;
 }
 
-static struct partition *add(struct inbox *inbox, const struct partition_name *name)
+static struct partition *add(struct inbox *inbox, struct lease *lease, const struct partition_name *name)
 {
     struct partition_list *list = &inbox->partitions;
-    list->items = mem_realloc(list->items, (list->count + 1) * sizeof(struct partition *));
-    list->items[list->count] = partition_create(name, inbox->config.hooks);
-    return list->items[list->count++];
+    if ((list->count & (list->count - 1)) == 0)
+        list->items = mem_realloc(list->items, (list->count * 2 + 1) * sizeof(struct partition *));
+    struct partition *partition = partition_create(name, inbox->config.hooks);
+    lease_add(lease, partition);
+    return list->items[list->count++] = partition;
 }
 
 static bool on_found(void *arg, struct str key)
@@ -55,10 +61,11 @@ static bool on_found(void *arg, struct str key)
                                   .topic = parts.topic,
                                   .subscription = STR_LIT(PROTOCOL_DEFAULT_SUBSCRIPTION),
                                   .number = parts.partition};
-    if (find(inbox, &name) != NULL)
+    struct lease *lease = leases_get(inbox->leases, name.topic, name.number);
+    if (lease->first != NULL)
         return false;
     log_warning("stream.unnamed", "%.*s is not of the rules in force, and is delivered all the same", STR_ARG(key));
-    add(inbox, &name)->retention_ms = UNNAMED_RETENTION_MS;
+    add(inbox, lease, &name)->retention_ms = UNNAMED_RETENTION_MS;
     return true;
 }
 
@@ -82,8 +89,38 @@ static void on_changed(void *arg)
     inbox->config.changed(inbox->config.arg);
 }
 
+static void on_beaten(void *arg)
+{
+    leases_beaten(((struct inbox *)arg)->leases);
+}
+
+static void on_lapsed(void *arg, bool late)
+{
+    leases_lapsed(((struct inbox *)arg)->leases, late);
+}
+
+static void on_taken(void *arg)
+{
+    struct inbox *inbox = arg;
+    if (inbox->ledger != NULL)
+        ledger_link(inbox->ledger);
+}
+
+static void on_confirmed(void *arg)
+{
+    struct inbox *inbox = arg;
+    inbox->config.confirmed(inbox->config.arg);
+}
+
+static void on_fenced(void *arg, struct partition *partition)
+{
+    leases_fenced(((struct inbox *)arg)->leases, partition);
+}
+
 static void disconnect(struct inbox *inbox)
 {
+    leases_attach(inbox->leases, NULL);
+    roster_destroy(&inbox->roster);
     reader_destroy(&inbox->reader);
     ledger_destroy(&inbox->ledger);
     for (size_t i = 0; i < inbox->partitions.count; i++)
@@ -103,11 +140,24 @@ static void connect_to(struct inbox *inbox, struct str url)
                                            .must_be_durable = options->broker.must_be_durable,
                                            .must_be_primary = true,
                                            .functions = true};
+    inbox->roster = roster_create(inbox->loop, &(struct roster_config){.broker_loop = &inbox->broker_loop,
+                                                                       .broker = &inbox->broker,
+                                                                       .options = options,
+                                                                       .stats = inbox->config.stats,
+                                                                       .unit = str_of(options->unit),
+                                                                       .name = inbox->config.name,
+                                                                       .incarnation = str_of(inbox->incarnation),
+                                                                       .beaten = on_beaten,
+                                                                       .lapsed = on_lapsed,
+                                                                       .arg = inbox});
+    leases_attach(inbox->leases, inbox->roster);
     inbox->ledger = ledger_create(inbox->loop, &(struct ledger_config){.broker_loop = &inbox->broker_loop,
                                                                        .broker = &inbox->broker,
                                                                        .partitions = &inbox->partitions,
                                                                        .stats = inbox->config.stats,
                                                                        .unit = str_of(options->unit),
+                                                                       .owner = str_of(inbox->owner),
+                                                                       .fenced = on_fenced,
                                                                        .found = on_found,
                                                                        .progress = on_progress,
                                                                        .changed = on_changed,
@@ -122,17 +172,25 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                            .arg = inbox});
 }
 
+static void adopt_partition(struct inbox *inbox, const struct table_topic *topic, struct partition_name *name)
+{
+    struct lease *lease = leases_get(inbox->leases, topic->name, name->number);
+    for (uint32_t i = 0; i < topic->subscription_count; i++) {
+        const struct table_subscription *subscription = &topic->subscriptions[i];
+        name->subscription = subscription->name;
+        name->listener = subscription->broadcast ? inbox->config.name : (struct str){NULL, 0};
+        struct partition *partition = find(lease, name->subscription);
+        if (partition == NULL)
+            partition = add(inbox, lease, name);
+        partition->retention_ms = topic->retention_ms;
+    }
+}
+
 static void adopt_topic(struct inbox *inbox, const struct table_topic *topic, struct str unit)
 {
     struct partition_name name = {.unit = unit, .topic = topic->name};
-    for (uint32_t i = 0; i < topic->subscription_count; i++)
-        for (name.number = 0; name.number < topic->partitions; name.number++) {
-            name.subscription = topic->subscriptions[i].name;
-            struct partition *partition = find(inbox, &name);
-            if (partition == NULL)
-                partition = add(inbox, &name);
-            partition->retention_ms = topic->retention_ms;
-        }
+    for (name.number = 0; name.number < topic->partitions; name.number++)
+        adopt_partition(inbox, topic, &name);
 }
 
 void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit)
@@ -141,7 +199,8 @@ void inbox_adopt(struct inbox *inbox, const struct table *table, const struct ta
         adopt_topic(inbox, &table->topics[i], unit->name);
     struct str primary = unit->broker_count > 0 ? unit->brokers[0] : (struct str){NULL, 0};
     if (inbox->url != NULL && str_equal(primary, str_of(inbox->url))) {
-        ledger_tick(inbox->ledger); /* links what was added */
+        leases_beaten(inbox->leases); /* takes what was added */
+        ledger_link(inbox->ledger);
         return;
     }
     if (inbox->url != NULL)
@@ -170,11 +229,47 @@ void inbox_stop(struct inbox *inbox)
 {
     inbox->stopped = true;
     reader_destroy(&inbox->reader);
+    if (inbox->roster != NULL)
+        roster_begin_leaving(inbox->roster);
+    leases_stop(inbox->leases);
 }
 
 bool inbox_idle(const struct inbox *inbox)
 {
     return inbox->ledger == NULL || ledger_idle(inbox->ledger);
+}
+
+bool inbox_returned(const struct inbox *inbox)
+{
+    return leases_idle(inbox->leases);
+}
+
+void inbox_leave(struct inbox *inbox, void (*done)(void *arg), void *arg)
+{
+    if (inbox->roster != NULL)
+        roster_leave(inbox->roster, done, arg);
+    else
+        done(arg);
+}
+
+bool inbox_may_deliver(const struct inbox *inbox)
+{
+    return leases_sure(inbox->leases);
+}
+
+bool inbox_is_keeper(const struct inbox *inbox)
+{
+    return inbox->roster != NULL && roster_is_keeper(inbox->roster);
+}
+
+const char *inbox_owner(const struct inbox *inbox)
+{
+    return inbox->owner;
+}
+
+size_t inbox_agents(const struct inbox *inbox)
+{
+    return inbox->roster != NULL ? roster_count(inbox->roster) : 0;
 }
 
 const struct partition_list *inbox_partitions(const struct inbox *inbox)
@@ -192,12 +287,29 @@ const char *inbox_broker_fault(const struct inbox *inbox)
     return inbox->ledger != NULL ? ledger_fault(inbox->ledger) : "the rules name no broker";
 }
 
+const char *inbox_fault(const struct inbox *inbox)
+{
+    const char *fault = inbox_broker_fault(inbox);
+    return fault != NULL ? fault : roster_fault(inbox->roster);
+}
+
 struct inbox *inbox_create(sd_event *loop, const struct inbox_config *config)
 {
     struct inbox *inbox = mem_calloc(1, sizeof(*inbox));
     inbox->loop = loop;
     inbox->config = *config;
     inbox->broker_loop = broker_loop_of_event(loop);
+    uint64_t random;
+    INVARIANT(getrandom(&random, sizeof(random), 0) == sizeof(random));
+    snprintf(inbox->incarnation, sizeof(inbox->incarnation), "%016lx", (unsigned long)random);
+    snprintf(inbox->owner, sizeof(inbox->owner), "%.*s/%s", STR_ARG(config->name), inbox->incarnation);
+    inbox->leases = leases_create(loop, &(struct leases_config){.options = config->options,
+                                                                .stats = config->stats,
+                                                                .unit = str_of(config->options->unit),
+                                                                .owner = str_of(inbox->owner),
+                                                                .taken = on_taken,
+                                                                .confirmed = on_confirmed,
+                                                                .arg = inbox});
     return inbox;
 }
 
@@ -208,8 +320,7 @@ void inbox_destroy(struct inbox **inbox_p)
         return;
     *inbox_p = NULL;
     disconnect(inbox);
-    for (size_t i = 0; i < inbox->partitions.count; i++)
-        partition_destroy(&inbox->partitions.items[i]);
+    leases_destroy(&inbox->leases);
     free(inbox->partitions.items);
     free(inbox);
 }

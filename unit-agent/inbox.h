@@ -16,9 +16,11 @@ struct inbox;
 struct inbox_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     const char *password;               /* the broker's; NULL: none */
+    struct str name;                    /* the agent's; zero-terminated */
     struct agent_stats *stats;
     struct partition_hooks hooks;
-    void (*changed)(void *arg); /* the broker came or went */
+    void (*changed)(void *arg);   /* the broker came or went */
+    void (*confirmed)(void *arg); /* inbox_may_deliver is true again */
     void *arg;
 };
 
@@ -33,14 +35,30 @@ void inbox_adopt(struct inbox *inbox, const struct table *table, const struct ta
 void inbox_record(struct inbox *inbox, struct partition *partition);
 /* To be called at an interval: surveys, trims. */
 void inbox_tick(struct inbox *inbox);
-/* Reads no more. */
+/* Reads no more, and gives everything back as soon as what is in flight is finished. */
 void inbox_stop(struct inbox *inbox);
 /* Everything that was acknowledged is recorded. */
 bool inbox_idle(const struct inbox *inbox);
+/* Everything is given back. */
+bool inbox_returned(const struct inbox *inbox);
+/* Last of all: tells the other agents. DONE is called once they can know. */
+void inbox_leave(struct inbox *inbox, void (*done)(void *arg), void *arg);
+
+/* Whether an attempt may be begun at this moment: the broker has heard from this agent, and nobody else can own what it
+ * holds. */
+bool inbox_may_deliver(const struct inbox *inbox);
+/* Of the unit's agents, this is the one that does what only one may do: see roster.h. */
+bool inbox_is_keeper(const struct inbox *inbox);
+/* "AGENT/INCARNATION", as the broker's functions want it. */
+const char *inbox_owner(const struct inbox *inbox);
+/* How many agents of the unit live, as far as is known. */
+size_t inbox_agents(const struct inbox *inbox);
 
 const struct partition_list *inbox_partitions(const struct inbox *inbox);
 const char *inbox_broker_url(const struct inbox *inbox); /* NULL: the rules name none yet */
 /* NULL while the broker serves; else why not. */
 const char *inbox_broker_fault(const struct inbox *inbox);
+/* NULL while this agent may own partitions; else why not: the broker does not serve, or hears another of this name. */
+const char *inbox_fault(const struct inbox *inbox);
 
 #endif

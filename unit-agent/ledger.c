@@ -7,11 +7,17 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "unit-agent/lease.h"
 #include "unit-agent/survey.h"
 
-#define RETRY_US   100000 /* after a cursor write that the broker refused */
-#define TRIM_MOST  "10000"
-#define SCAN_COUNT "1000"
+#define RETRY_US         100000 /* after a cursor write that the broker refused */
+#define TRIM_MOST        "10000"
+#define SCAN_COUNT       "1000"
+#define LEDGER_ARGS      160 /* of one command */
+#define ARGS_BEHIND_KEYS 8
+#define LINKS_AT_ONCE    512
+#define SURVEYS_AT_ONCE  64   /* partitions in one command */
+#define SURVEYS_A_TICK   2048 /* the others wait for the next ones */
 
 struct ledger {
     sd_event *loop;
@@ -22,15 +28,18 @@ struct ledger {
     bool refused;                      /* the last cursor write was, and the log has it */
     struct partition_record recording; /* reused from write to write */
     struct partition *first, **last;   /* to be recorded */
+    size_t links;                      /* under way */
+    size_t survey_at;                  /* where the next tick goes on */
 };
 
 /* What a reply belongs to. */
 struct errand {
     struct ledger *ledger;
     struct partition *partition;
-    struct cursor cursor; /* linking: what HMGET said */
-    bool has_cursor;
-    unsigned owed; /* replies */
+    uint32_t life;           /* of the partition, when it was asked for */
+    struct cursor cursor;    /* linking: what HMGET said */
+    bool has_cursor, is_new; /* IS_NEW: the broker holds none */
+    unsigned owed;           /* replies */
 };
 
 static struct errand *errand_create(struct ledger *ledger, struct partition *partition)
@@ -38,6 +47,7 @@ static struct errand *errand_create(struct ledger *ledger, struct partition *par
     struct errand *errand = mem_calloc(1, sizeof(*errand));
     errand->ledger = ledger;
     errand->partition = partition;
+    errand->life = partition->life;
     return errand;
 }
 
@@ -56,8 +66,8 @@ static void errand_end(struct errand *errand)
 
 static bool send_command(struct ledger *ledger, broker_reply_fn done, void *arg, const char *const *argv, size_t count)
 {
-    size_t lens[24];
-    INVARIANT(count <= 24);
+    size_t lens[LEDGER_ARGS];
+    INVARIANT(count <= LEDGER_ARGS);
     for (size_t i = 0; i < count; i++)
         lens[i] = strlen(argv[i]);
     return broker_command(ledger->broker, done, arg, (int)count, argv, lens);
@@ -88,24 +98,50 @@ static void hold(struct ledger *ledger)
     sd_event_source_set_enabled(ledger->retry, SD_EVENT_ONESHOT);
 }
 
+static bool is_fence(const redisReply *reply)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LDC_LEASE", 9) == 0;
+}
+
+static void tell_refusal(struct ledger *ledger, const struct partition *partition, const char *fault)
+{
+    stat_add(&ledger->config.stats->agent_cursor_failures_total, 1);
+    if (!ledger->refused)
+        log_warning("cursor.refused", "%s: %s; users wait until it is written", partition->cursor_key, fault);
+    hold(ledger);
+}
+
 static void on_recorded(void *arg, const redisReply *reply)
 {
     struct errand *errand = arg;
     struct ledger *ledger = errand->ledger;
+    struct partition *partition = errand->partition;
     const char *fault = reply_fault(reply);
-    if (fault != NULL) {
-        stat_add(&ledger->config.stats->agent_cursor_failures_total, 1);
-        if (!ledger->refused)
-            log_warning("cursor.refused", "%s: %s; users wait until it is written", errand->partition->cursor_key,
-                        fault);
-        hold(ledger);
+    if (errand->life != partition->life) {
+        errand_end(errand);
+        return;
     }
-    ledger->refused = fault != NULL;
-    partition_end_write(errand->partition, fault == NULL);
-    if (errand->partition->dirty)
-        ledger_note(ledger, errand->partition);
     errand_end(errand);
+    if (fault != NULL && !is_fence(reply))
+        tell_refusal(ledger, partition, fault);
+    ledger->refused = fault != NULL;
+    partition_end_write(partition, fault == NULL);
+    if (is_fence(reply))
+        ledger->config.fenced(ledger->config.arg, partition);
+    else if (partition->dirty)
+        ledger_note(ledger, partition);
     ledger->config.progress(ledger->config.arg);
+}
+
+/* The state, and the cursors of the other shared subscriptions: together they make the floor. */
+static size_t add_shared(const struct partition *partition, const char **argv, size_t argc)
+{
+    argv[argc++] = partition->state_key;
+    const struct partition *sibling = partition->lease != NULL ? partition->lease->first : NULL;
+    for (; sibling != NULL && argc < LEDGER_ARGS - ARGS_BEHIND_KEYS; sibling = sibling->sibling)
+        if (!sibling->broadcast && sibling != partition)
+            argv[argc++] = sibling->cursor_key;
+    return argc;
 }
 
 static const char *number_text(char text[24], uint64_t number)
@@ -114,16 +150,32 @@ static const char *number_text(char text[24], uint64_t number)
     return text;
 }
 
+static bool send_record(struct errand *errand, const struct partition_record *cursor)
+{
+    struct ledger *ledger = errand->ledger;
+    struct partition *partition = errand->partition;
+    char watermark[STREAM_ID_TEXT], passed[24], beyond[24], keys[24];
+    const char *argv[LEDGER_ARGS] = {"FCALL", "ldc1_commit"};
+    size_t argc = 3;
+    argv[argc++] = partition->cursor_key;
+    if (!partition->broadcast)
+        argc = add_shared(partition, argv, argc);
+    argv[2] = number_text(keys, argc - 3);
+    stream_id_format(watermark, cursor->watermark);
+    argv[argc++] = ledger->config.owner.base;
+    argv[argc++] = watermark;
+    argv[argc++] = cursor->done.base;
+    argv[argc++] = number_text(passed, cursor->passed);
+    argv[argc++] = number_text(beyond, cursor->beyond);
+    return send_command(ledger, on_recorded, errand, argv, argc);
+}
+
 static void record(struct ledger *ledger, struct partition *partition)
 {
-    struct partition_record *cursor = &ledger->recording;
-    char watermark[STREAM_ID_TEXT], passed[24], beyond[24];
     struct errand *errand = errand_create(ledger, partition);
-    partition_begin_write(partition, cursor);
-    stream_id_format(watermark, cursor->watermark);
+    partition_begin_write(partition, &ledger->recording);
     stat_add(&ledger->config.stats->agent_cursor_writes_total, 1);
-    if (!SEND(ledger, on_recorded, errand, "FCALL", "ldc1_commit", "2", partition->cursor_key, partition->state_key, "",
-              watermark, cursor->done.base, number_text(passed, cursor->passed), number_text(beyond, cursor->beyond))) {
+    if (!send_record(errand, &ledger->recording)) {
         partition_end_write(partition, false);
         errand_end(errand);
     }
@@ -192,6 +244,7 @@ static void on_cursor(void *arg, const redisReply *reply)
     if (fault == NULL)
         (void)str_to_u64(reply_text(reply->element[3]), &errand->cursor.beyond);
     errand->has_cursor = fault == NULL;
+    errand->is_new = fault == NULL && reply->element[0]->type == REDIS_REPLY_NIL;
     if (fault != NULL && reply != NULL)
         log_error("cursor.unreadable", "%s: %s; the partition is not delivered", errand->partition->cursor_key, fault);
     errand_end(errand);
@@ -207,51 +260,96 @@ static void tell_regression(struct ledger *ledger, const struct partition *parti
                 partition->stream_key);
 }
 
-static void link_partition(struct ledger *ledger, struct partition *partition, struct cursor *cursor,
-                           const struct survey *survey)
+static bool is_foreign(const struct ledger *ledger, const struct partition *partition, const struct survey *survey)
 {
+    return !partition->broadcast && !str_equal(survey->owner, ledger->config.owner);
+}
+
+/* Who listens from now on hears what comes from now on. */
+static void begin_at_end(struct partition *partition, const struct survey *survey)
+{
+    struct cursor cursor = {.watermark = survey->last, .passed = survey->total};
+    partition_restore(partition, &cursor);
+    partition->dirty = true;
+}
+
+static void link_partition(struct ledger *ledger, struct errand *errand, const struct survey *survey)
+{
+    struct partition *partition = errand->partition;
+    struct cursor *cursor = &errand->cursor;
     bool regressed = partition->restored && stream_id_compare(survey->last, partition->last_read) < 0;
     if (regressed)
         partition_reset(partition);
-    if (!partition->restored) {
+    if (!partition->restored && partition->broadcast && errand->is_new) {
+        begin_at_end(partition, survey);
+    } else if (!partition->restored) {
         regressed |= cursor_clip(cursor, survey->last);
         partition_restore(partition, cursor);
     }
     if (regressed)
         tell_regression(ledger, partition);
+    if (is_foreign(ledger, partition, survey)) {
+        ledger->config.fenced(ledger->config.arg, partition);
+        return;
+    }
     partition_survey(partition, survey->last_there, survey->total);
     partition->linked = true;
     if (partition->dirty)
         ledger_note(ledger, partition);
 }
 
+static void link_some(struct ledger *ledger);
+
+static void end_link(struct errand *errand)
+{
+    struct ledger *ledger = errand->ledger;
+    if (errand->life == errand->partition->life)
+        errand->partition->linking = false;
+    errand_end(errand);
+    if (--ledger->links == LINKS_AT_ONCE / 2)
+        link_some(ledger);
+    ledger->config.progress(ledger->config.arg);
+}
+
 static void on_link_survey(void *arg, const redisReply *reply)
 {
     struct errand *errand = arg;
-    struct ledger *ledger = errand->ledger;
+    struct partition *partition = errand->partition;
     struct survey survey;
     struct error err;
-    if (reply != NULL && errand->has_cursor) {
+    if (reply != NULL && errand->has_cursor && errand->life == partition->life) {
         if (survey_read(reply, 0, &survey, &err) != 0)
-            log_error("stream.unreadable", "%s: %s; the partition is not delivered", errand->partition->stream_key,
-                      err.text);
-        else if (!errand->partition->linked)
-            link_partition(ledger, errand->partition, &errand->cursor, &survey);
+            log_error("stream.unreadable", "%s: %s; the partition is not delivered", partition->stream_key, err.text);
+        else
+            link_partition(errand->ledger, errand, &survey);
     }
-    errand_end(errand);
-    ledger->config.progress(ledger->config.arg);
+    end_link(errand);
 }
 
 /* Both commands leave in one write; the second answer decides, with what the first one brought. */
 static void begin_link(struct ledger *ledger, struct partition *partition)
 {
     struct errand *errand = errand_create(ledger, partition);
-    errand->owed +=
+    bool sent =
         SEND(ledger, on_cursor, errand, "HMGET", partition->cursor_key, "watermark", "done", "passed", "beyond");
-    errand->owed +=
-        SEND(ledger, on_link_survey, errand, "FCALL", "ldc1_survey", "2", partition->stream_key, partition->state_key);
+    errand->owed = sent;
+    sent = sent && SEND(ledger, on_link_survey, errand, "FCALL", "ldc1_survey", "2", partition->stream_key,
+                        partition->state_key);
+    errand->owed += sent;
+    partition->linking = sent;
+    ledger->links += sent;
     if (errand->owed == 0)
         errand_end(errand);
+}
+
+/* So many at a time, for an agent may come to own thousands at once. */
+static void link_some(struct ledger *ledger)
+{
+    for (size_t i = 0; i < ledger->config.partitions->count && ledger->links < LINKS_AT_ONCE; i++) {
+        struct partition *partition = ledger->config.partitions->items[i];
+        if (partition->owned && !partition->linked && !partition->linking)
+            begin_link(ledger, partition);
+    }
 }
 
 /* --- discovery --------------------------------------------------------------------------------------------------- */
@@ -272,7 +370,7 @@ static void on_discovered(void *arg, const redisReply *reply)
     for (size_t i = 0; i < keys->elements; i++)
         added |= ledger->config.found(ledger->config.arg, reply_text(keys->element[i]));
     if (added)
-        ledger_tick(ledger);
+        ledger_link(ledger);
     if (strcmp(reply->element[0]->str, "0") != 0)
         discover(ledger, reply->element[0]->str);
 }
@@ -295,51 +393,132 @@ static void on_trimmed(void *arg, const redisReply *reply)
         stat_add(&ledger->config.stats->agent_entries_trimmed_total, (uint64_t)reply->integer);
 }
 
-/* Never beyond what the broker confirmed as done. Whole nodes of the stream go at a time, which costs little. */
+/* The first partition of its lease sees to the stream that they share. */
+static bool sees_to_stream(const struct partition *partition)
+{
+    const struct lease *lease = partition->lease;
+    return lease == NULL || (lease->state == LEASE_HELD && lease->first == partition);
+}
+
+/* Never beyond what the cursors of all subscriptions say: the broker looks at them once more. Whole nodes of the stream
+ * go at a time, which costs little. */
 static void trim(struct ledger *ledger, struct partition *partition, const struct survey *survey)
 {
     uint64_t now_ms = clock_wall_us() / 1000, kept_ms = (uint64_t)partition->retention_ms;
     struct stream_id least = {now_ms > kept_ms ? now_ms - kept_ms : 0, 0};
-    char text[STREAM_ID_TEXT];
-    if (stream_id_compare(partition->recorded, least) < 0)
-        least = partition->recorded;
+    const char *argv[LEDGER_ARGS] = {"FCALL", "ldc1_trim", NULL, partition->stream_key};
+    char text[STREAM_ID_TEXT], keys[24], shared[24];
+    size_t argc = 4;
+    const struct partition *at = partition->lease != NULL ? partition->lease->first : partition;
+    for (; at != NULL && argc < LEDGER_ARGS - ARGS_BEHIND_KEYS; at = at->sibling) {
+        if (at->broadcast)
+            continue;
+        least = stream_id_compare(at->recorded, least) < 0 ? at->recorded : least;
+        argv[argc++] = at->cursor_key;
+    }
     if (stream_id_compare(survey->first, least) >= 0)
         return;
+    argv[2] = number_text(keys, argc - 3);
+    number_text(shared, argc - 4);
     stream_id_format(text, least);
-    (void)!SEND(ledger, on_trimmed, ledger, "XTRIM", partition->stream_key, "MINID", "~", text, "LIMIT", TRIM_MOST);
+    argv[argc++] = shared;
+    argv[argc++] = text;
+    argv[argc++] = TRIM_MOST;
+    (void)!send_command(ledger, on_trimmed, ledger, argv, argc);
 }
 
-static void on_survey(void *arg, const redisReply *reply)
+/* Many partitions, asked about in one command. */
+struct round {
+    struct ledger *ledger;
+    size_t count;
+    struct {
+        struct partition *partition;
+        uint32_t life;
+    } items[SURVEYS_AT_ONCE];
+};
+
+static void take_survey(struct ledger *ledger, struct partition *partition, const struct survey *survey)
 {
-    struct errand *errand = arg;
-    struct survey survey;
-    if (reply != NULL && errand->partition->linked && survey_read(reply, 0, &survey, NULL) == 0) {
-        partition_survey(errand->partition, survey.last_there, survey.total);
-        if (errand->partition->dirty)
-            ledger_note(errand->ledger, errand->partition);
-        trim(errand->ledger, errand->partition, &survey);
+    if (is_foreign(ledger, partition, survey)) {
+        ledger->config.fenced(ledger->config.arg, partition);
+        return;
     }
-    errand_end(errand);
+    partition_survey(partition, survey->last_there, survey->total);
+    if (partition->dirty)
+        ledger_note(ledger, partition);
+    if (sees_to_stream(partition))
+        trim(ledger, partition, survey);
 }
 
-static void begin_survey(struct ledger *ledger, struct partition *partition)
+static void on_surveyed(void *arg, const redisReply *reply)
 {
-    struct errand *errand = errand_create(ledger, partition);
-    if (!SEND(ledger, on_survey, errand, "FCALL", "ldc1_survey", "2", partition->stream_key, partition->state_key))
-        errand_end(errand);
+    struct round *round = arg;
+    struct survey survey;
+    for (size_t i = 0; i < round->count && reply != NULL; i++) {
+        struct partition *partition = round->items[i].partition;
+        if (round->items[i].life == partition->life && partition->linked && survey_read(reply, i, &survey, NULL) == 0)
+            take_survey(round->ledger, partition, &survey);
+    }
+    free(round);
+}
+
+static void send_round(struct round *round)
+{
+    const char *argv[LEDGER_ARGS] = {"FCALL", "ldc1_survey"};
+    char keys[24];
+    size_t argc = 3;
+    for (size_t i = 0; i < round->count; i++) {
+        argv[argc++] = round->items[i].partition->stream_key;
+        argv[argc++] = round->items[i].partition->state_key;
+    }
+    argv[2] = number_text(keys, argc - 3);
+    if (!send_command(round->ledger, on_surveyed, round, argv, argc))
+        free(round);
+}
+
+static struct round *round_put(struct ledger *ledger, struct round *round, struct partition *partition)
+{
+    if (round == NULL) {
+        round = mem_alloc(sizeof(*round));
+        round->ledger = ledger;
+        round->count = 0;
+    }
+    round->items[round->count].partition = partition;
+    round->items[round->count++].life = partition->life;
+    if (round->count < SURVEYS_AT_ONCE)
+        return round;
+    send_round(round);
+    return NULL;
+}
+
+static void survey_some(struct ledger *ledger)
+{
+    const struct partition_list *list = ledger->config.partitions;
+    struct round *round = NULL;
+    size_t asked = 0;
+    for (size_t i = 0; i < list->count && asked < SURVEYS_A_TICK; i++) {
+        struct partition *partition = list->items[ledger->survey_at++ % list->count];
+        if (!partition->linked)
+            continue;
+        round = round_put(ledger, round, partition);
+        asked++;
+    }
+    if (round != NULL)
+        send_round(round);
+}
+
+void ledger_link(struct ledger *ledger)
+{
+    if (broker_state(ledger->broker) == BROKER_READY)
+        link_some(ledger);
 }
 
 void ledger_tick(struct ledger *ledger)
 {
     if (broker_state(ledger->broker) != BROKER_READY)
         return;
-    for (size_t i = 0; i < ledger->config.partitions->count; i++) {
-        struct partition *partition = ledger->config.partitions->items[i];
-        if (partition->linked)
-            begin_survey(ledger, partition);
-        else
-            begin_link(ledger, partition);
-    }
+    link_some(ledger);
+    survey_some(ledger);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -347,7 +526,7 @@ void ledger_tick(struct ledger *ledger)
 static void unlink_all(struct ledger *ledger)
 {
     for (size_t i = 0; i < ledger->config.partitions->count; i++)
-        ledger->config.partitions->items[i]->linked = false;
+        ledger->config.partitions->items[i]->linked = ledger->config.partitions->items[i]->linking = false;
 }
 
 static void on_state(void *arg, struct broker *broker, enum broker_state state)

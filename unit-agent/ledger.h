@@ -22,9 +22,11 @@ struct ledger_config {
     const struct broker_config *broker;
     const struct partition_list *partitions; /* borrowed; may grow */
     struct agent_stats *stats;
-    struct str unit;
+    struct str unit, owner; /* "AGENT/INCARNATION"; zero-terminated */
     /* The broker holds a stream of the unit under KEY. Returns whether its partition was added to the list just now. */
     bool (*found)(void *arg, struct str key);
+    /* The broker says that this agent does not own PARTITION. */
+    void (*fenced)(void *arg, struct partition *partition);
     /* A partition may be read again: it was linked, or there is room in it. */
     void (*progress)(void *arg);
     /* The broker came or went. */
@@ -39,8 +41,10 @@ void ledger_destroy(struct ledger **ledger);
 /* PARTITION is dirty: it is recorded at the end of this turn of the loop, or when that is possible again. */
 void ledger_note(struct ledger *ledger, struct partition *partition);
 
-/* Links what is not linked yet, surveys and trims the rest. To be called at an interval, and after partitions were
- * added. */
+/* Links what is owned and not linked yet. */
+void ledger_link(struct ledger *ledger);
+
+/* The same, and surveys and trims the rest. To be called at an interval. */
 void ledger_tick(struct ledger *ledger);
 
 /* NULL while the broker serves; else why not. */

@@ -264,8 +264,10 @@ void partition_reset(struct partition *partition)
     cursor_free(&partition->before);
     partition->done = partition->recording = (struct message_queue){0};
     partition->undone = partition->bytes = 0;
-    partition->dirty = partition->writing = partition->restored = partition->linked = partition->quiesced = false;
+    partition->dirty = partition->writing = partition->restored = partition->linked = partition->linking = false;
+    partition->quiesced = false;
     partition->covered = (struct stream_id){0, 0};
+    partition->life++;
 }
 
 void partition_destroy(struct partition **partition_p)

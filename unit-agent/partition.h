@@ -16,6 +16,8 @@
 #include "common/cursor.h"
 #include "unit-agent/message.h"
 
+struct lease;
+
 /* Who delivers: told of each message whose turn it is, and of those that are taken back by a reset. */
 struct partition_hooks {
     void (*ready)(void *arg, struct message *message);
@@ -58,8 +60,15 @@ struct partition {
     struct stream_id proposed; /* the watermark that is being written */
     struct stream_id recorded; /* the watermark that the broker has confirmed: trimming may go that far */
 
+    /* the leases' */
+    struct lease *lease;       /* NULL: it has none */
+    struct partition *sibling; /* another one of the same lease */
+    bool owned;                /* this agent may link it */
+    uint32_t life;             /* counts its resets: what was asked in an earlier life says nothing in this one */
+
     /* the ledger's */
     bool linked;    /* compared with the broker since the connection was made: it may be read and written */
+    bool linking;   /* being compared */
     uint64_t total; /* messages that the partition ever got, as the broker said last */
     int64_t retention_ms;
     bool queued;                     /* to be recorded: */

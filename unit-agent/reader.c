@@ -67,7 +67,7 @@ static bool choose(struct reader *reader)
     make_room(reader, list->count);
     for (size_t i = 0; i < list->count; i++) {
         struct partition *partition = list->items[i];
-        if (!partition->linked || !has_room(reader, partition))
+        if (!partition->linked || partition->quiesced || !has_room(reader, partition))
             continue;
         struct asked *asked = &reader->asked[reader->asked_count++];
         *asked = (struct asked){.partition = partition, .from = partition->last_read};

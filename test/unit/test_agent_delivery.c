@@ -82,6 +82,12 @@ static void app_start(struct app *app, unsigned port)
     snprintf(app->url, sizeof(app->url), "http://127.0.0.1:%u", httpd_port(app->httpd));
 }
 
+static bool may_begin(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
 static void on_acknowledged(void *arg, struct partition *of)
 {
     (void)arg;
@@ -153,7 +159,8 @@ static int setup(void **state)
                                                                .stats = &stats,
                                                                .attempted = on_attempted,
                                                                .settled = on_settled,
-                                                               .acknowledged = on_acknowledged});
+                                                               .acknowledged = on_acknowledged,
+                                                               .may_begin = may_begin});
     static const struct partition_name name = {
         .unit = STR_LIT("RZ01"), .topic = STR_LIT("payments"), .subscription = STR_LIT("default")};
     partition = partition_create(&name, (struct partition_hooks){delivery_ready, delivery_withdraw, delivery});

@@ -58,9 +58,12 @@ static void adopt(const char *url, uint32_t partitions)
 static void inbox_start(void)
 {
     out_count = withdrawn = 0;
-    inbox = inbox_create(
-        loop, &(struct inbox_config){
-                  .options = &config, .stats = &stats, .hooks = {on_ready, on_withdraw, NULL}, .changed = on_changed});
+    inbox = inbox_create(loop, &(struct inbox_config){.options = &config,
+                                                      .stats = &stats,
+                                                      .hooks = {on_ready, on_withdraw, NULL},
+                                                      .name = STR_LIT("agent-1"),
+                                                      .confirmed = on_changed,
+                                                      .changed = on_changed});
     adopt(redis.url, 2);
 }
 
