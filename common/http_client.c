@@ -31,6 +31,8 @@ struct http_transfer {
     void *arg;
     size_t most_response;
     bool too_long, cancelled;
+    bool (*may_send)(void *arg);
+    bool withheld;
     struct curl_slist *headers; /* an array; its texts point into header_text */
     size_t header_room;
     struct buf header_text, sent, received;
@@ -93,6 +95,14 @@ static size_t body_arrived(char *bytes, size_t size, size_t count, void *arg)
     }
     buf_append(&transfer->received, bytes, len);
     return len;
+}
+
+static int before_request(void *arg, char *peer, char *self, int peer_port, int self_port)
+{
+    struct http_transfer *transfer = arg;
+    (void)peer, (void)self, (void)peer_port, (void)self_port;
+    transfer->withheld = transfer->may_send != NULL && !transfer->may_send(transfer->arg);
+    return transfer->withheld ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 static bool has_header(const struct http_request *request, const char *name)
@@ -185,7 +195,8 @@ static void prepare(struct http_transfer *transfer, const struct http_request *r
     CURL *easy = transfer->easy;
     transfer->received.len = 0;
     transfer->fault[0] = '\0';
-    transfer->too_long = transfer->cancelled = false;
+    transfer->too_long = transfer->cancelled = transfer->withheld = false;
+    transfer->may_send = request->may_send;
     transfer->most_response = request->most_response ? request->most_response : MOST_RESPONSE;
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
     curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, request->target);
@@ -206,7 +217,8 @@ static void read_response(struct http_transfer *transfer, CURLcode result, struc
     *response = (struct http_response){.retry_after_ms = -1, .error = ""};
     if (result != CURLE_OK) {
         response->timed_out = result == CURLE_OPERATION_TIMEDOUT;
-        response->unreached = is_unreached(transfer->easy, result);
+        response->unreached = transfer->withheld || is_unreached(transfer->easy, result);
+        response->withheld = transfer->withheld;
         response->error = transfer->too_long      ? "the answer is longer than allowed"
                           : *transfer->fault != 0 ? transfer->fault
                                                   : curl_easy_strerror(result);
@@ -253,6 +265,8 @@ static struct http_transfer *transfer_create(void)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_arrived);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
     return transfer;
 }
 

@@ -20,6 +20,9 @@ struct http_request {
     int64_t connect_timeout_ms; /* 0: 1 s */
     const char *bearer_token;   /* may be NULL; never shown in an error */
     size_t most_response;       /* a longer body fails the transfer; 0: 16 MiB */
+    /* Asked with the transfer's ARG when the connection stands and the first byte is about to leave; false: the
+     * transfer fails as `withheld`. NULL: it may. */
+    bool (*may_send)(void *arg);
 };
 
 struct http_response {
@@ -29,6 +32,7 @@ struct http_response {
     const char *error;      /* "" when answered */
     bool timed_out;         /* the reason of `error` */
     bool unreached;         /* nothing was sent: the server does not know of the request */
+    bool withheld;          /* may_send was false */
 };
 
 /* Called once, with a response that is borrowed for the call. Not called after http_transfer_cancel(). */

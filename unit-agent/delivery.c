@@ -140,11 +140,22 @@ static void tell_settled(const struct delivery *delivery, const struct message *
         delivery->config.settled(delivery->config.arg, message, response);
 }
 
+/* Nothing left: the partition is perhaps another agent's by now, or will be confirmed to be ours. */
+static void take_back(struct delivery *delivery, struct message *message)
+{
+    leave_node(delivery, message);
+    delivery_ready(delivery, message);
+}
+
 static void on_answered(void *arg, const struct http_response *response)
 {
     struct message *message = arg;
     struct delivery *delivery = delivery_of(message);
     struct node *node = message->node;
+    if (response->withheld) {
+        take_back(delivery, message);
+        return;
+    }
     if (response->status == 0 && !response->timed_out)
         nodes_report_failure(delivery->config.nodes, node, response->error);
     tell_attempt(delivery, message, response);
@@ -161,6 +172,12 @@ static void on_answered(void *arg, const struct http_response *response)
 
 /* --- attempts ---------------------------------------------------------------------------------------------------- */
 
+static bool may_send(void *arg)
+{
+    struct delivery *delivery = delivery_of(arg);
+    return delivery->config.may_begin(delivery->config.arg);
+}
+
 static void send_to(struct delivery *delivery, struct message *message, struct node *node)
 {
     const struct agent_config *options = delivery->config.options;
@@ -173,7 +190,8 @@ static void send_to(struct delivery *delivery, struct message *message, struct n
                                    .body = message->envelope.fields[ENVELOPE_BODY],
                                    .timeout_ms = options->delivery.timeout,
                                    .connect_timeout_ms = options->delivery.connect_timeout,
-                                   .most_response = MOST_ANSWER};
+                                   .most_response = MOST_ANSWER,
+                                   .may_send = may_send};
     message->state = MESSAGE_IN_FLIGHT;
     message->node = node;
     message->began_us = clock_wall_us();

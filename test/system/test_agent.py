@@ -22,12 +22,12 @@ def stream(partition):
 class Producer:
     """Writes messages as a gateway does. `sent` holds what the broker confirmed, by user and in order."""
 
-    def __init__(self, broker):
-        self.broker, self.count, self.confirmed = broker, 0, set()
+    def __init__(self, broker, partitions=PARTITIONS):
+        self.broker, self.partitions, self.count, self.confirmed = broker, partitions, 0, set()
 
     def entry(self, user, color="blue", headers=b"content-type: text/plain", body=b"x", path=b"/pay/1"):
         self.count += 1
-        partition = int(user) % PARTITIONS
+        partition = int(user) % self.partitions
         identity = f"RZ01.payments.{partition}.{self.count:024x}"
         values = [identity, user, int(user) % 100, 1, int(time.time() * 1e6), color, "POST", path, headers, body]
         words = ["XADD", stream(partition), "*"]
@@ -57,7 +57,7 @@ class Producer:
     def stored(self):
         """What stands in the streams: the ids of each user's messages, in order."""
         users = collections.defaultdict(list)
-        for partition in range(PARTITIONS):
+        for partition in range(self.partitions):
             for _, fields in self.broker.call("XRANGE", stream(partition), "-", "+") or []:
                 users[fields[3].decode()].append(fields[1].decode())
         return users

@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Several agents of one unit: they share its partitions, take over from those that die, and never both serve one."""
+import collections
+import json
+import random
+import signal
+import threading
+import time
+import unittest
+
+import harness
+from test_agent import Producer
+
+PARTITIONS = 16
+
+
+class Crowd(harness.StackTest):
+    """Agents called a1, a2 ... that start and end as a test wants it."""
+
+    def start(self, agents=2, apps=1, subscriptions=None, **options):
+        self.broker = self.stack.broker()
+        self.apps = [self.stack.app(name=f"app{i}") for i in range(apps)]
+        topic = {"partitions": PARTITIONS}
+        if subscriptions:
+            topic["subscriptions"] = subscriptions
+        self.stack.write_rules(harness.rules({"RZ01": harness.unit("00-99", brokers=[self.broker], blue=self.apps)},
+                                             topics={"payments": topic}))
+        self.options = {"delivery__backoff_max": "200ms", **options}
+        self.agents = {}
+        self.producer = Producer(self.broker, PARTITIONS)
+        for i in range(agents):
+            self.join(f"a{i + 1}")
+
+    def join(self, name):
+        self.agents[name] = self.stack.agent(name=name, **self.options)
+        return self.agents[name]
+
+    def owners(self):
+        return [(self.broker.call("HGET", f"ldc:{{RZ01/payments/{partition}}}:state", "owner") or b"").decode().split("/")[0]
+                for partition in range(PARTITIONS)]
+
+    def wait_shared(self, names, timeout=20):
+        def shared():
+            owners = self.owners()
+            return set(owners) == set(names) and owners
+        return harness.wait_until(shared, timeout=timeout, what=f"{names} to own all partitions", every=0.01)
+
+    def order(self, path, **query):
+        text = "&".join(f"{key}={value}" for key, value in query.items())
+        for app in self.apps:
+            self.assertEqual(harness.request(app.port, "POST", f"/-/sample/{path}?{text}").status, 204)
+
+    def records(self):
+        return sorted((record for app in self.apps for record in app.records()), key=lambda record: record["us"])
+
+    def wait_delivered(self, timeout=60):
+        harness.wait_until(lambda: self.producer.confirmed <= {record["id"] for record in self.records()},
+                           timeout=timeout, what="all messages to be delivered", every=0.1)
+
+    def check_all(self):
+        """Nothing lost or invented, no user's order inverted, also among repeats. Returns how many were repeated."""
+        seen, repeated = collections.defaultdict(list), 0
+        for record in self.records():
+            user = seen[record["user"]]
+            if user and user[-1] == record["id"]:
+                repeated += 1
+            else:
+                user.append(record["id"])
+        for user, sent in self.producer.stored().items():
+            if seen[user] != sent:
+                at = next((i for i, pair in enumerate(zip(seen[user], sent)) if pair[0] != pair[1]), len(sent))
+                raise AssertionError(f"user {user}: {seen[user][max(at - 1, 0):at + 4]} in place of {sent[max(at - 1, 0):at + 4]}")
+        return repeated
+
+    def lag(self):
+        """Of all living agents: what waits, by partition and subscription."""
+        total = collections.Counter()
+        for agent in self.agents.values():
+            if agent.alive():
+                for part in agent.status()["partitions"]:
+                    total[part["partition"], part["subscription"]] += part["pending"]
+        return total
+
+
+class Load:
+    """Sends for 200 users until it ends."""
+
+    def __init__(self, producer, pause=0.004, batch=20):
+        self.producer, self.pause, self.batch, self.stop = producer, pause, batch, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stop.wait(self.pause):
+            try:
+                self.producer.send_many([str(random.randrange(200)) for _ in range(self.batch)])
+            except (OSError, ConnectionError):
+                continue
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def run_for(self, seconds):
+        self.stop.wait(seconds)
+
+
+class Sharing(Crowd):
+    def test_agents_share_the_partitions_and_one_that_comes_moves_only_its_share(self):
+        self.start(agents=2)
+        before = self.wait_shared({"a1", "a2"})
+        self.join("a3")
+        after = self.wait_shared({"a1", "a2", "a3"})
+        harness.wait_until(lambda: self.owners() == self.owners(), what="rest")
+        moved = [(old, new) for old, new in zip(before, after) if old != new]
+        self.assertEqual({new for _, new in moved}, {"a3"})
+
+    def test_scaling_out_and_in_under_load_inverts_and_repeats_nothing(self):
+        self.start(agents=1, apps=2)
+        with Load(self.producer) as load:
+            load.run_for(1)
+            for name in ("a2", "a3"):
+                self.join(name)
+                load.run_for(1)
+            self.wait_shared({"a1", "a2", "a3"})
+            self.assertEqual(self.agents["a1"].terminate(), 0)
+            self.wait_shared({"a2", "a3"}, timeout=2)
+            load.run_for(1)
+        self.wait_delivered()
+        self.assertEqual(self.check_all(), 0)
+        self.assertGreater(len(self.producer.confirmed), 1000)
+
+    def test_an_agent_that_ends_gives_back_at_once(self):
+        self.start(agents=2)
+        self.wait_shared({"a1", "a2"})
+        began = time.monotonic()
+        self.assertEqual(self.agents["a1"].terminate(), 0)
+        self.wait_shared({"a2"})
+        print(f"\n  SIGTERM: all partitions at the other agent after {(time.monotonic() - began) * 1000:.0f} ms")
+        self.assertLess(time.monotonic() - began, 0.8 * harness.SLOW)  # it need not wait for anything to run out
+
+    def test_two_agents_of_one_name_do_not_both_serve(self):
+        self.start(agents=1)
+        self.wait_shared({"a1"})
+        twin = self.stack.agent(name="a1", wait=False)
+        harness.wait_until(lambda: "another agent of this name lives" in twin.log_text(), what="the refusal")
+        self.assertFalse(twin.ready())
+        self.agents["a1"].kill()
+        harness.wait_until(twin.ready, what="the twin to take over")
+        self.producer.send("1")
+        self.wait_delivered()
+
+
+class Failing(Crowd):
+    def test_partitions_of_a_killed_agent_are_served_within_the_ttl_and_a_second(self):
+        self.start(agents=3)
+        self.wait_shared({"a1", "a2", "a3"})
+        self.agents["a2"].kill()
+        began = time.monotonic()
+        for user in range(100):
+            self.producer.send(str(user))
+        self.wait_delivered(timeout=10)
+        latest = max(record["us"] for record in self.records()) / 1e6
+        took = time.monotonic() - began - (time.time() - latest)
+        print(f"\n  kill -9: the last message of all partitions was delivered {took * 1000:.0f} ms later")
+        self.assertLess(took, (0.8 + 1) * harness.SLOW)
+
+    def test_kill_9_of_agents_under_load_loses_and_inverts_nothing(self):
+        self.start(agents=3, apps=2)
+        with Load(self.producer) as load:
+            for _ in range(6):
+                load.run_for(0.3 + random.random() * 0.7)
+                agent = random.choice(list(self.agents.values()))
+                agent.kill()
+                load.run_for(random.random())
+                agent.restart()
+        self.wait_delivered()
+        print(f"\n  {len(self.producer.confirmed)} messages, {self.check_all()} repeated")
+
+    def test_agents_that_stand_still_and_go_on_invert_nothing(self):
+        # Many messages wait in each agent for one of the few requests in flight to end: what it must not send when it
+        # goes on. What a process is sending in the very microsecond in which it is stopped, nobody can call back.
+        self.start(agents=3, apps=2, delivery__concurrency=4)
+        self.order("delay", ms=20)
+        with Load(self.producer, pause=0.05, batch=40) as load:
+            for _ in range(6):
+                load.run_for(0.3)
+                agent = random.choice(list(self.agents.values()))
+                agent.signal(signal.SIGSTOP)
+                load.run_for(random.choice([0.4, 1.2, 2.0]))
+                agent.signal(signal.SIGCONT)
+        self.wait_delivered()
+        repeated = self.check_all()
+        lost = sum(agent.status()["counters"]["agent_lapses_total"] for agent in self.agents.values())
+        print(f"\n  {len(self.producer.confirmed)} messages, {repeated} repeated, {lost} lapses")
+
+    def test_kill_9_of_agents_and_broker_under_load_loses_and_inverts_nothing(self):
+        self.start(agents=2, apps=2)
+        with Load(self.producer) as load:
+            for _ in range(5):
+                load.run_for(0.3 + random.random() * 0.5)
+                process = random.choice([self.broker, *self.agents.values()])
+                process.kill()
+                process.restart()
+        self.wait_delivered()
+        self.check_all()
+
+
+if __name__ == "__main__":
+    unittest.main()
