@@ -96,6 +96,11 @@ static bool may_deliver(void *arg)
     return inbox_may_deliver(((struct agent *)arg)->inbox);
 }
 
+static bool is_keeper(void *arg)
+{
+    return inbox_is_keeper(((struct agent *)arg)->inbox);
+}
+
 static void on_confirmed(void *arg)
 {
     delivery_wake(((struct agent *)arg)->delivery);
@@ -316,6 +321,7 @@ static void create_parts(struct agent *agent)
                                                                        .password = agent->broker_password,
                                                                        .name = agent->name,
                                                                        .stats = &agent->stats,
+                                                                       .is_keeper = is_keeper,
                                                                        .changed = on_broker_changed,
                                                                        .arg = agent});
     agent->health = health_create(agent);
