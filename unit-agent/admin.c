@@ -60,6 +60,7 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
+     "broker_record, "
      "counters, latency_us}`; a partition is `{topic, partition, subscription, linked, watermark, last_read, pending, "
      "held, "
      "in_flight, backing_off, oldest_ms}`."},

@@ -114,8 +114,10 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
         return because(why, UNSURE, "it does not answer");
     if (look->is_primary)
         return because(why, LOST, "it is no replica: set replicaof");
+    if (look->syncing)
+        return because(why, LOST, "it copies the data, and has given up what it held");
     if (!look->link_up)
-        return because(why, UNSURE, look->syncing ? "it copies the data" : "it has no link to its primary");
+        return because(why, UNSURE, "it has no link to its primary");
     if (keeper_look_link(primary, look->link_at) == NULL)
         return because(why, UNSURE, "it is attached to another broker, or through an address translation");
     enum standing file = judge_file(look, why);
@@ -126,7 +128,7 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
     if (look->offset < look->behind)
         return because(why, UNSURE, "it is %" PRIu64 " bytes behind", look->behind - look->offset);
     if (!same(look->dataset, primary->dataset) || look->epoch != primary->epoch)
-        return because(why, UNSURE, "its data are not those of the primary");
+        return because(why, LOST, "its data are not those of the primary");
     return SAFE;
 }
 

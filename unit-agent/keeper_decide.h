@@ -5,8 +5,9 @@
  * - A replica joins when a look at it, taken between two looks at the primary that counted the same attachments, shows
  *   it linked to this very primary, with the same data, caught up, and its append-only file whole: kept, written well,
  *   no rewrite running or due, the last one well. (Right after a full copy a replica acknowledges before that.)
- * - A member leaves when it has not kept up for the timeout, or at once when its append-only file is of no use. The
- *   record is changed first; the replica is detached when the change is in force.
+ * - A member leaves when it has not kept up for the timeout, or at once when it holds the data no more (it copies them
+ *   anew) or its append-only file is of no use. The record is changed first; a replica that is still attached is
+ *   detached when the change is in force.
  * - An attachment that the record does not know makes every WAIT void (broker_record_covers): the record is written
  *   anew only when each member was found safe again.
  * - A primary whose data are not those of the record is refused, loudly, and the record stays.

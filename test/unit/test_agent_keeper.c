@@ -261,6 +261,19 @@ static void member_made_primary(struct keeper_state *state)
     state->replicas[0].look.is_primary = true;
 }
 
+static void member_copying(struct keeper_state *state)
+{
+    state->replicas[0].look.link_up = false;
+    state->replicas[0].look.syncing = true;
+}
+
+static void member_copying_with_everysec(struct keeper_state *state)
+{
+    strcpy(state->record.run_id, "before");
+    state->primary.fsync_always = false;
+    member_copying(state);
+}
+
 static void member_silent_for_a_moment(struct keeper_state *state)
 {
     state->replicas[0].heard_us = NOW - TIMEOUT + 10 * MS;
@@ -380,6 +393,8 @@ static const struct scene scenes[] = {
     {"a member's disk is full", member_with_full_disk, KEEPER_WRITE, 1, "full disk", 0},
     {"a member rewrites its file", member_rewriting, KEEPER_REST, 0, "rewrites", 0},
     {"a member was made a primary", member_made_primary, KEEPER_WRITE, 1, "no replica", 0},
+    {"a member copies the data anew", member_copying, KEEPER_WRITE, 1, "copies", 0},
+    {"but not from a primary that may have lost some", member_copying_with_everysec, KEEPER_REST, 0, "copies", 0},
     {"a member is silent for a moment", member_silent_for_a_moment, KEEPER_REST, 0, "does not answer", 0},
     {"a member is silent", member_silent, KEEPER_WRITE, 1, "does not answer", 0},
     {"a member is silent, and we were away", member_silent_to_one_who_was_away, KEEPER_REST, 0, "does not answer", 0},
