@@ -25,14 +25,16 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* Behind the string whose quote is at AT; NULL where it does not end. */
+/* Behind the string whose quote is at AT; NULL where it does not end. A quote behind an odd number of backslashes is
+ * escaped; counting them stops at the opening quote. */
 static const char *skip_string(const char *at, const char *end)
 {
-    for (at++; at < end; at++) {
-        if (*at == '"')
+    while ((at = memchr(at + 1, '"', (size_t)(end - at - 1))) != NULL) {
+        const char *slash = at;
+        while (slash[-1] == '\\')
+            slash--;
+        if ((at - slash) % 2 == 0)
             return at + 1;
-        if (*at == '\\')
-            at++;
     }
     return NULL;
 }
