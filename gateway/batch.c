@@ -412,9 +412,11 @@ static struct str header(const h2o_req_t *req, const char *name, size_t len)
 
 static enum verdict read_options(struct batch *batch, const char **fault)
 {
-    const h2o_req_t *req = batch->exchange->req;
+    const struct exchange *exchange = batch->exchange;
+    const struct gateway_config *config = &exchange->worker->gateway->config;
+    h2o_req_t *req = exchange->req;
     struct publish_options options;
-    if (!publish_options_read(req, batch->exchange->received_us, &options, fault))
+    if (!publish_options_read(req, config, exchange->received_us, &options, fault))
         return VERDICT_BAD_REQUEST;
     batch->key = options.idempotency_key;
     batch->keys = batch->key.base == NULL ? KEYS_NONE : str_equal(batch->key, STR_LIT("*")) ? KEYS_EVENT : KEYS_INDEX;

@@ -67,6 +67,16 @@ const struct option gateway_options[] = {
     {"batch.bytes", option_set_size, AT(batch.bytes), KIB, GIB, "1MiB", true,
      "Longest batch, within `limits.body`; a route's `max_body` counts for each of its items."},
 
+    {"timers.longest", option_set_duration, AT(timers.longest), 1000, 400 * DAY_MS, "40d", true,
+     "How far ahead `LDC-Delay` and `LDC-Deliver-At` may reach; 400 beyond."},
+    {"timers.near", option_set_duration, AT(timers.near), 0, DAY_MS, "1h", true,
+     "Messages that are due within this time stand in the broker's sorted set, later ones in a hash for each hour; the "
+     "agents' option of that name should say the same."},
+    {"transactions.first_check", option_set_duration, AT(transactions.first_check), 100, DAY_MS, "6s", true,
+     "How long after `LDC-Transaction: prepare` the agent asks `LDC-Check-Url` for the first time."},
+    {"transactions.remember", option_set_duration, AT(transactions.remember), 1000, 400 * DAY_MS, "24h", true,
+     "How long the end of a transaction or a cancelled timer is remembered, for clients that repeat themselves."},
+
     {"broker.timeout", option_set_duration, AT(broker.timeout), 10, 600000, "2s", true,
      "How long a broker may take to confirm a message; 503 beyond, with the outcome unknown."},
     {"broker.commit_connections", option_set_int, AT(broker.commit_connections), 1, 4, "2", false,

@@ -28,6 +28,12 @@ struct gateway_config {
         int64_t items, bytes;
     } batch;
     struct {
+        int64_t longest, near;
+    } timers;
+    struct {
+        int64_t first_check, remember;
+    } transactions;
+    struct {
         int64_t timeout, commit_connections, commit_batch;
         bool must_be_durable;
         char *user, *password_file;

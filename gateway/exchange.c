@@ -25,6 +25,8 @@ static void append_problem(struct buf *out, enum verdict verdict, const char *de
         buf_printf(out, ",\"epoch\":%" PRIu64, exchange->view->table->epoch);
     if (exchange != NULL && exchange->message_id.base != NULL)
         buf_printf(out, ",\"message\":\"%.*s\"", STR_ARG(exchange->message_id));
+    if (exchange != NULL && exchange->message_state.base != NULL)
+        buf_printf(out, ",\"state\":\"%.*s\"", STR_ARG(exchange->message_state));
     buf_append(out, "}\n", 2);
 }
 

@@ -30,8 +30,9 @@ struct exchange {
     uint64_t received_mono_us;
     enum verdict verdict;
     bool trusted_peer;
-    struct str message_id; /* queue */
-    struct str node;       /* proxy: authority of the node that answered */
+    struct str message_id;    /* queue */
+    struct str message_state; /* what a problem says of it; base NULL: nothing */
+    struct str node;          /* proxy: authority of the node that answered */
     unsigned attempts;
     void (*detach)(struct exchange *exchange);
     void *carrier; /* the carrier's own state */

@@ -18,6 +18,7 @@ static const struct {
     {"LDC_CONFLICT", VERDICT_IDEMPOTENCY_CONFLICT, "Send another Idempotency-Key, or the first request as it was"},
     {"LDC_BACKLOG", VERDICT_BACKLOG_FULL, "The message was not stored: too many wait for their delivery"},
     {"LDC_EPOCH", VERDICT_BROKER_AWAY, "The message was not stored: the unit is changing its broker"},
+    {"LDC_UNKNOWN", VERDICT_NOT_FOUND, "No such message waits: it never did, or its end is no longer remembered"},
     {"OOM", VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
     {"MISCONF", VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
     {"", VERDICT_BROKER_AWAY, "The message was not stored: the broker takes no writes now"},
@@ -31,7 +32,7 @@ static void read_error(struct message *message, const char *text)
     message->phase = MESSAGE_REFUSED;
     message->verdict = errors[row].verdict;
     message->detail = errors[row].detail;
-    if (message->verdict != VERDICT_IDEMPOTENCY_CONFLICT && message->verdict != VERDICT_BACKLOG_FULL)
+    if (message->verdict == VERDICT_BROKER_AWAY || message->verdict == VERDICT_BROKER_FULL)
         line_tell_refusal(message->line, text);
 }
 
@@ -111,7 +112,7 @@ static struct publish_result unknown(const struct message *message, const char *
 void message_accept(struct message *message, enum durability durability)
 {
     struct gateway_stats *stats = &message->line->lines->worker->stats;
-    stat_add(&stats->queue_accepted_total, 1);
+    stat_add(&stats->queue_accepted_total, message->counted);
     stat_add(&stats->queue_replayed_total, message->replayed);
     end(message, &(struct publish_result){.verdict = VERDICT_OK,
                                           .message_id = id_of(message),
@@ -169,6 +170,7 @@ struct message *message_take(struct lines *lines, struct line *line, const struc
     message->phase = MESSAGE_WAITING;
     message->detail = NULL;
     message->replayed = false;
+    message->counted = !publication->call->bare;
     message->id_len = (uint8_t)id.len;
     message->entry_len = 0;
     message->bytes = 0;

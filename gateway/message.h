@@ -23,7 +23,7 @@ struct publish_result {
     enum verdict verdict;       /* VERDICT_OK: accepted. OUTCOME_UNKNOWN: may be stored. Others: was not stored */
     const char *detail;         /* a sentence for the client; NULL: none. Static */
     struct str message_id;      /* where it may be stored: its id, for a replay the first one's */
-    struct str entry;           /* the stream's entry id where the function gave one; else base NULL */
+    struct str entry;           /* the function's word: the stream's entry id, a state; base NULL: none */
     bool replayed;              /* its idempotency key was known: nothing new was stored */
     enum durability durability; /* of VERDICT_OK: DURABILITY_REPLICATED or _LOCAL, which was met */
 };
@@ -54,6 +54,7 @@ struct message {
     enum verdict verdict; /* of MESSAGE_REFUSED */
     const char *detail;
     bool replayed;
+    bool counted; /* it is a message more, and no word on one that is there */
     uint8_t id_len, entry_len;
     char id[PROTOCOL_ID_MAX], entry[STREAM_ID_TEXT + 1];
     size_t bytes;                   /* of its call on the wire */

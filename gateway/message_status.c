@@ -29,6 +29,7 @@
 /* One look-up, on its own: the client may go away while the broker is asked. */
 struct lookup {
     struct exchange *exchange; /* NULL: nobody waits any more */
+    bool conflicts;            /* that it is there is a refusal */
     struct broker *broker;
     char id[PROTOCOL_ID_MAX];
     struct protocol_id parts; /* points into `id` */
@@ -76,6 +77,13 @@ static void send_state(struct lookup *lookup, bool delivered)
     h2o_send_inline(req, body, (size_t)len);
 }
 
+static void send_conflict(struct lookup *lookup, bool delivered)
+{
+    lookup->exchange->message_state = delivered ? STR_LIT("delivered") : STR_LIT("pending");
+    lookup->exchange->detach = NULL;
+    exchange_fail(lookup->exchange, VERDICT_MESSAGE_STATE, "The message has gone to its stream");
+}
+
 static struct str text_of(const redisReply *reply)
 {
     return reply->type == REDIS_REPLY_STRING ? (struct str){reply->str, reply->len} : (struct str){NULL, 0};
@@ -90,7 +98,9 @@ static void on_cursor(void *arg, const redisReply *reply)
         finish(lookup, VERDICT_BROKER_AWAY, NULL);
         return;
     }
-    if (lookup->exchange != NULL)
+    if (lookup->exchange != NULL && lookup->conflicts)
+        send_conflict(lookup, cursor_covers(&cursor, lookup->entry));
+    else if (lookup->exchange != NULL)
         send_state(lookup, cursor_covers(&cursor, lookup->entry));
     cursor_free(&cursor);
     free(lookup);
@@ -200,10 +210,11 @@ static uint64_t made_ms(struct str id)
     return strtoull(digits, NULL, 16);
 }
 
-static void start_lookup(struct exchange *exchange, struct str id, struct broker *broker)
+static void start_lookup(struct exchange *exchange, struct str id, struct broker *broker, bool conflicts)
 {
     struct lookup *lookup = mem_calloc(1, sizeof(*lookup));
     lookup->exchange = exchange;
+    lookup->conflicts = conflicts;
     lookup->broker = broker;
     memcpy(lookup->id, id.base, id.len);
     INVARIANT(protocol_id_parse(str_of(lookup->id), &lookup->parts));
@@ -216,7 +227,7 @@ static void start_lookup(struct exchange *exchange, struct str id, struct broker
     ask_page(lookup);
 }
 
-void queue_message_status(struct exchange *exchange, struct str id)
+static void look_up(struct exchange *exchange, struct str id, bool conflicts)
 {
     const struct table *table = exchange->view->table;
     struct protocol_id parts;
@@ -228,5 +239,15 @@ void queue_message_status(struct exchange *exchange, struct str id)
     else if (broker_in_flight(broker) > MOST_IN_FLIGHT)
         exchange_fail(exchange, VERDICT_UNIT_BUSY, "The unit's broker has many messages to store");
     else
-        start_lookup(exchange, id, broker);
+        start_lookup(exchange, id, broker, conflicts);
+}
+
+void queue_message_status(struct exchange *exchange, struct str id)
+{
+    look_up(exchange, id, false);
+}
+
+void queue_message_conflict(struct exchange *exchange, struct str id)
+{
+    look_up(exchange, id, true);
 }

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* timegm */
 #include "gateway/publish_options.h"
+
+#include <stdio.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "common/options.h"
+#include "common/url.h"
+
+#define CHECK_URL_MAX 2048
+#define DAY_MS        86400000
+#define HTTP_PORT     80
 
 /* Each returns NULL, or what is wrong with the value. */
 typedef const char *(*read_fn)(struct publish_options *options, struct str value, uint64_t now_us);
@@ -40,24 +49,58 @@ static const char *read_prefer(struct publish_options *options, struct str value
     return NULL;
 }
 
+#define MOST_SECONDS 100000000000ULL /* of what times and delays are read at all */
+
+static bool parse_seconds(struct str value, uint64_t *us)
+{
+    uint64_t seconds;
+    if (!str_to_u64(value, &seconds) || seconds > MOST_SECONDS)
+        return false;
+    *us = seconds * 1000000;
+    return true;
+}
+
+static bool parse_delay(struct str value, uint64_t *us)
+{
+    int64_t ms;
+    if (parse_seconds(value, us))
+        return true;
+    if (!option_parse_duration(value, &ms) || ms > (int64_t)MOST_SECONDS * 1000)
+        return false;
+    *us = (uint64_t)ms * 1000;
+    return true;
+}
+
+/* The form of dates that HTTP makes (RFC 9110, IMF-fixdate). */
+static bool parse_http_date(struct str value, uint64_t *us)
+{
+    struct tm utc = {0};
+    if (h2o_time_parse_rfc1123(value.base, value.len, &utc) != 0)
+        return false;
+    time_t seconds = timegm(&utc);
+    *us = (uint64_t)seconds * 1000000;
+    return seconds >= 0;
+}
+
 static const char *read_delay(struct publish_options *options, struct str value, uint64_t now_us)
 {
-    int64_t delay_ms;
     if (options->due_us != 0)
         return "The time of delivery stands twice";
-    if (!option_parse_duration(value, &delay_ms) || delay_ms > INT64_MAX / 2000)
-        return "LDC-Delay must be a duration such as 250ms, 5s, 2m or 1h";
-    options->due_us = now_us + (uint64_t)delay_ms * 1000;
+    if (!parse_delay(value, &options->delay_us))
+        return "LDC-Delay must be seconds, or a duration such as 250ms, 90s, 15m, 2h or 40d";
+    options->due_us = now_us + options->delay_us;
     return NULL;
 }
 
 static const char *read_deliver_at(struct publish_options *options, struct str value, uint64_t now_us)
 {
+    uint64_t due_us;
     (void)now_us;
     if (options->due_us != 0)
         return "The time of delivery stands twice";
-    if (!clock_parse_utc(value, &options->due_us))
-        return "LDC-Deliver-At must be a time such as 2026-01-31T13:37:00Z";
+    if (!clock_parse_utc(value, &due_us) && !parse_http_date(value, &due_us) && !parse_seconds(value, &due_us))
+        return "LDC-Deliver-At must be a time such as 2026-01-31T13:37:00Z, a date of HTTP, or seconds since 1970";
+    options->due_us = due_us > 0 ? due_us : 1;
     return NULL;
 }
 
@@ -73,6 +116,8 @@ static const char *read_transaction(struct publish_options *options, struct str 
 static const char *read_check_url(struct publish_options *options, struct str value, uint64_t now_us)
 {
     (void)now_us;
+    if (options->check_url.base != NULL)
+        return "LDC-Check-Url stands twice";
     options->check_url = value;
     return NULL;
 }
@@ -97,9 +142,45 @@ static read_fn reader_of(struct str name)
     return NULL;
 }
 
-bool publish_options_read(const h2o_req_t *req, uint64_t now_us, struct publish_options *options, const char **fault)
+static bool is_check_url(struct str text)
 {
-    *options = (struct publish_options){.idempotency_key = {NULL, 0}};
+    struct url url;
+    struct error err;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.base[i] <= ' ' || text.base[i] > '~')
+            return false;
+    return text.len <= CHECK_URL_MAX && url_parse(text, HTTP_PORT, &url, &err) == 0 &&
+           (str_equal(url.scheme, STR_LIT("http")) || str_equal(url.scheme, STR_LIT("https")));
+}
+
+static const char *too_far(h2o_mem_pool_t *pool, int64_t longest_ms)
+{
+    char *text = h2o_mem_alloc_pool(pool, 96);
+    int64_t days = longest_ms / DAY_MS, hours = longest_ms % DAY_MS / 3600000;
+    snprintf(text, 96, "Messages can be put off for %lld days and %lld hours at most (timers.longest)", (long long)days,
+             (long long)hours);
+    return text;
+}
+
+/* What no single header can say: NULL, or the fault. */
+static const char *check_together(const struct publish_options *options, h2o_mem_pool_t *pool, uint64_t now_us)
+{
+    int64_t longest_ms = options->config->timers.longest;
+    if (options->due_us > now_us && options->due_us - now_us > (uint64_t)longest_ms * 1000)
+        return too_far(pool, longest_ms);
+    if (options->prepares && options->due_us != 0)
+        return "A prepared message cannot be put off as well";
+    if (options->prepares != (options->check_url.base != NULL))
+        return "LDC-Transaction and LDC-Check-Url come together";
+    if (options->prepares && !is_check_url(options->check_url))
+        return "LDC-Check-Url must be an http or https URL of 2048 characters at most";
+    return NULL;
+}
+
+bool publish_options_read(h2o_req_t *req, const struct gateway_config *config, uint64_t now_us,
+                          struct publish_options *options, const char **fault)
+{
+    *options = (struct publish_options){.config = config};
     for (size_t i = 0; i < req->headers.size; i++) {
         const h2o_header_t *field = &req->headers.entries[i];
         read_fn read = reader_of((struct str){field->name->base, field->name->len});
@@ -109,5 +190,6 @@ bool publish_options_read(const h2o_req_t *req, uint64_t now_us, struct publish_
         if (*fault != NULL)
             return false;
     }
-    return true;
+    *fault = check_together(options, &req->pool, now_us);
+    return *fault == NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "common/invariant.h"
 #include "gateway/envelope.h"
+#include "gateway/gateway.h"
 #include "gateway/group_commit.h"
 #include "gateway/line.h"
 #include "gateway/queue_answer.h"
@@ -165,7 +166,8 @@ void queue_publish(struct exchange *exchange)
 {
     struct publish_options options;
     const char *fault;
-    if (publish_options_read(exchange->req, exchange->received_us, &options, &fault))
+    if (publish_options_read(exchange->req, &exchange->worker->gateway->config, exchange->received_us, &options,
+                             &fault))
         publish(exchange, &options);
     else
         exchange_fail(exchange, VERDICT_BAD_REQUEST, fault);

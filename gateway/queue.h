@@ -35,6 +35,9 @@ struct str queue_name_message(struct worker *worker, h2o_mem_pool_t *pool, const
 /* Answers GET /-/messages/ID (message_status.c). */
 void queue_message_status(struct exchange *exchange, struct str id);
 
+/* The same look-up for who wanted to change what is in its stream already: 409 with the state, or 404. */
+void queue_message_conflict(struct exchange *exchange, struct str id);
+
 /* The connection to the broker of UNIT, or NULL where there is none. */
 struct broker *queue_broker(struct queue *queue, const struct unit *unit);
 

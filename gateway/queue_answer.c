@@ -10,14 +10,28 @@ static char *put(char *at, struct str text)
     return at + text.len;
 }
 
+/* What is not in its stream yet: the broker gave no entry id, but when it is due (ms), or `prepared`. */
+static char *put_state(char *at, struct str entry)
+{
+    uint64_t due_ms;
+    char due[CLOCK_UTC_SIZE];
+    if (str_equal(entry, STR_LIT("prepared")))
+        return put(at, STR_LIT(",\"state\":\"prepared\""));
+    if (!str_to_u64(entry, &due_ms))
+        return at;
+    clock_format_utc(due_ms * 1000, due);
+    at = put(put(at, STR_LIT(",\"state\":\"scheduled\",\"due\":\"")), str_of(due));
+    return put(at, STR_LIT("\""));
+}
+
 /* Names are of the rules, so nothing in them needs escaping. The id says them all, also that of a replay. */
-static size_t format_accepted(struct str id, const struct protocol_id *parts, char *body)
+static size_t format_accepted(struct str id, const struct protocol_id *parts, struct str entry, char *body)
 {
     char *at = put(put(body, STR_LIT("{\"id\":\"")), id);
     at = put(put(at, STR_LIT("\",\"unit\":\"")), parts->unit);
     at = put(put(at, STR_LIT("\",\"topic\":\"")), parts->topic);
     at = put(at, STR_LIT("\",\"partition\":"));
-    at += str_from_u64(parts->partition, at);
+    at = put_state(at + str_from_u64(parts->partition, at), entry);
     return (size_t)(put(at, STR_LIT("}\n")) - body);
 }
 
@@ -63,7 +77,7 @@ static void send_accepted(struct exchange *exchange, const struct publish_result
     add_headers(exchange, result);
     stat_observe(&stats->queue_latency, clock_monotonic_us() - exchange->received_mono_us);
     stat_add(&stats->verdicts[VERDICT_OK], 1);
-    h2o_send_inline(req, body, format_accepted(exchange->message_id, &parts, body));
+    h2o_send_inline(req, body, format_accepted(exchange->message_id, &parts, result->entry, body));
 }
 
 void queue_answer(struct exchange *exchange, const struct publish_result *result)

@@ -30,6 +30,12 @@ static void add_before(struct queue_call *call, struct str text)
     call->before[call->before_count++] = text;
 }
 
+static void add_behind(struct queue_call *call, struct str text)
+{
+    INVARIANT(call->behind_count < QUEUE_CALL_ARGS);
+    call->behind[call->behind_count++] = text;
+}
+
 static struct str number(h2o_mem_pool_t *pool, uint64_t value)
 {
     char *text = h2o_mem_alloc_pool(pool, 20);
@@ -104,6 +110,52 @@ static void fill_enqueue(struct queue_call *call, h2o_mem_pool_t *pool, const st
     add_limits(call, pool, options);
 }
 
+/* What all functions that put a message aside begin with. */
+static void fill_aside(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options)
+{
+    add_key(call, pool, "stream");
+    add_key(call, pool, "state");
+    add_unit_key(call, pool, "epoch");
+    add_unit_key(call, pool, "");
+    if (options->idempotency_key.base != NULL)
+        add_idempotency_key(call, pool, options->idempotency_key);
+    add_limits(call, pool, options);
+}
+
+static struct str due(h2o_mem_pool_t *pool, const struct publish_options *options)
+{
+    if (options->delay_us == 0)
+        return number(pool, options->due_us);
+    char *text = h2o_mem_alloc_pool(pool, 24);
+    text[0] = '+';
+    return (struct str){text, 1 + str_from_u64(options->delay_us, text + 1)};
+}
+
+static void fill_schedule(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options)
+{
+    fill_aside(call, pool, options);
+    add_behind(call, due(pool, options));
+    add_behind(call, number(pool, (uint64_t)options->config->timers.near));
+}
+
+static void fill_prepare(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options)
+{
+    fill_aside(call, pool, options);
+    add_behind(call, options->check_url);
+    add_behind(call, number(pool, (uint64_t)options->config->transactions.first_check));
+    add_behind(call, number(pool, (uint64_t)options->config->transactions.remember));
+}
+
+static bool is_due_later(const struct publish_options *options)
+{
+    return options->due_us != 0;
+}
+
+static bool is_prepared(const struct publish_options *options)
+{
+    return options->prepares;
+}
+
 static bool always(const struct publish_options *options)
 {
     (void)options;
@@ -116,6 +168,8 @@ static const struct {
     bool (*takes)(const struct publish_options *options);
     void (*fill)(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options);
 } functions[] = {
+    {STR_LIT("ldc1_prepare"), is_prepared, fill_prepare},
+    {STR_LIT("ldc1_schedule"), is_due_later, fill_schedule},
     {STR_LIT("ldc1_enqueue"), always, fill_enqueue},
 };
 
@@ -128,7 +182,20 @@ void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct
     call->target = *target;
     call->function = functions[row].function;
     call->key_count = call->before_count = call->behind_count = 0;
+    call->bare = false;
     functions[row].fill(call, pool, options);
+}
+
+void queue_call_init_end(struct queue_call *call, h2o_mem_pool_t *pool, struct str function, struct str id,
+                         struct str argument)
+{
+    struct protocol_id parts;
+    INVARIANT(protocol_id_parse(id, &parts));
+    *call = (struct queue_call){
+        .function = function, .target.unit = parts.unit, .envelope.fields[ENVELOPE_ID] = id, .bare = true};
+    add_unit_key(call, pool, "");
+    add_before(call, id);
+    add_before(call, argument);
 }
 
 /* --- the wire ----------------------------------------------------------------------------------------------------- */
@@ -145,18 +212,24 @@ static void put_words(struct buf *wire, const struct str *words, unsigned count)
         broker_put_word(wire, words[i]);
 }
 
+#define WORDS_FIXED   3                           /* FCALL name count */
+#define WORDS_MESSAGE (1 + ENVELOPE_REQUIRED + 1) /* epoch, the message, reply */
+
 size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire)
 {
-    size_t start = wire->len, fixed = 3 + 1 + ENVELOPE_REQUIRED + 1; /* FCALL name count, epoch, the message, reply */
-    broker_put_count(wire, fixed + call->key_count + call->before_count + call->behind_count);
+    size_t start = wire->len, words = WORDS_FIXED + (call->bare ? 0 : WORDS_MESSAGE);
+    broker_put_count(wire, words + call->key_count + call->before_count + call->behind_count);
     broker_put_word(wire, STR_LIT("FCALL"));
     broker_put_word(wire, call->function);
     put_number(wire, call->key_count);
     put_words(wire, call->keys, call->key_count);
-    put_number(wire, broker_epoch);
+    if (!call->bare)
+        put_number(wire, broker_epoch);
     put_words(wire, call->before, call->before_count);
-    put_words(wire, call->envelope.fields, ENVELOPE_REQUIRED);
-    broker_put_word(wire, call->envelope.fields[ENVELOPE_REPLY]);
+    if (!call->bare) {
+        put_words(wire, call->envelope.fields, ENVELOPE_REQUIRED);
+        broker_put_word(wire, call->envelope.fields[ENVELOPE_REPLY]);
+    }
     put_words(wire, call->behind, call->behind_count);
     return wire->len - start;
 }

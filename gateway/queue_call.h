@@ -30,11 +30,16 @@ struct queue_call {
     struct envelope envelope;           /* the fields up to ENVELOPE_BODY, and ENVELOPE_REPLY */
     struct str behind[QUEUE_CALL_ARGS]; /* behind the reply stream */
     unsigned key_count, before_count, behind_count;
+    bool bare; /* it brings no message: neither the epoch nor an envelope, `before` is all */
 };
 
 /* The envelope is the caller's to fill, before: the fingerprint is taken of it. */
 void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct queue_target *target,
                      const struct publish_options *options);
+
+/* A call that ends what is put aside: FUNCTION of the message ID, which must be one, with ARGUMENT. */
+void queue_call_init_end(struct queue_call *call, h2o_mem_pool_t *pool, struct str function, struct str id,
+                         struct str argument);
 
 /* Appends the call to WIRE, in RESP; returns how many bytes that were. */
 size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire);

@@ -11,6 +11,7 @@
 #include "gateway/gateway.h"
 #include "gateway/h2_fields.h"
 #include "gateway/identity.h"
+#include "gateway/message_end.h"
 #include "gateway/peer.h"
 #include "gateway/queue.h"
 #include "gateway/sampler.h"
@@ -234,18 +235,35 @@ static void route(struct exchange *exchange)
         route_one(exchange, route);
 }
 
+static bool is_method(const struct exchange *exchange, struct str method)
+{
+    return h2o_memis(exchange->req->method.base, exchange->req->method.len, method.base, method.len);
+}
+
+/* REST is what stands behind /-/messages/. */
+static void serve_message(struct exchange *exchange, struct str rest)
+{
+    struct str id, verb = rest;
+    if (is_method(exchange, STR_LIT("GET")))
+        queue_message_status(exchange, rest);
+    else if (is_method(exchange, STR_LIT("DELETE")))
+        message_end(exchange, rest, STR_LIT("cancel"));
+    else if (is_method(exchange, STR_LIT("POST")) && str_next(&verb, '/', &id) && verb.base != NULL)
+        message_end(exchange, id, verb);
+    else
+        exchange_fail(exchange, VERDICT_NOT_FOUND, NULL);
+}
+
 /* Paths of the gateway's own, which no route can take, but for zone C's, which the rules place. */
 static bool serve_reserved(struct exchange *exchange)
 {
     struct str path = {exchange->req->path_normalized.base, exchange->req->path_normalized.len};
     if (!str_starts(path, STR_LIT(RESERVED)) || str_starts(path, STR_LIT("/-/c/")))
         return false;
-    struct str id = {path.base + sizeof(MESSAGES) - 1, path.len - (sizeof(MESSAGES) - 1)};
-    if (!str_starts(path, STR_LIT(MESSAGES)) ||
-        !h2o_memis(exchange->req->method.base, exchange->req->method.len, H2O_STRLIT("GET")))
-        exchange_fail(exchange, VERDICT_NOT_FOUND, NULL);
+    if (str_starts(path, STR_LIT(MESSAGES)))
+        serve_message(exchange, (struct str){path.base + sizeof(MESSAGES) - 1, path.len - (sizeof(MESSAGES) - 1)});
     else
-        queue_message_status(exchange, id);
+        exchange_fail(exchange, VERDICT_NOT_FOUND, NULL);
     return true;
 }
 

@@ -29,6 +29,7 @@
     X(EXPECTATION, 417, "expectation-failed", "", 0, "The expectation cannot be met")                                  \
     X(TOO_SLOW, 408, "too-slow", "", 0, "The request did not arrive in time")                                          \
     X(BAD_VERSION, 505, "bad-version", "", 0, "The HTTP version is not supported")                                     \
+    X(UNTRUSTED_PEER, 403, "untrusted-peer", "", 0, "Only trusted peers may do this")                                  \
     X(NOT_FOUND, 404, "not-found", "", 0, "There is nothing at this reserved path")                                    \
     X(BODIES_FULL, 503, "overloaded", "connection_limit_reached", 1, "The gateway holds too many request bodies")      \
     /* the unit */                                                                                                     \
@@ -37,6 +38,7 @@
     X(BROKER_FULL, 503, "broker-full", "destination_unavailable", 1, "The unit's broker refuses messages")             \
     X(BACKLOG_FULL, 503, "backlog-full", "destination_unavailable", 1, "Too many messages wait for their delivery")    \
     X(IDEMPOTENCY_CONFLICT, 422, "idempotency-conflict", "", 0, "The idempotency key was used for another request")    \
+    X(MESSAGE_STATE, 409, "message-state", "", 0, "The message is in a state that does not allow this")                \
     X(OUTCOME_UNKNOWN, 503, "outcome-unknown", "connection_timeout", 1,                                                \
       "The broker did not confirm in time; the message may have been stored")                                          \
     X(NODE_AWAY, 503, "node-unavailable", "destination_unavailable", 1, "No node of the unit is reachable")            \

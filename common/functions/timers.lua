@@ -57,10 +57,9 @@ local function drop_empty_hour(unit, hour)
     end
 end
 
--- Microseconds since 1970, or "+" and how many from now.
-local function due_of(text)
-    local us = tonumber(text)
-    return math.ceil((string.sub(text, 1, 1) == '+' and us + tonumber(now_us()) or us) / 1000)
+-- TEXT is microseconds since 1970, or "+" and how many from now.
+local function due_of(text, now)
+    return string.sub(text, 1, 1) == '+' and now + tonumber(text) or tonumber(text)
 end
 
 -- keys: stream, state, the unit's epoch, the unit [, idempotency]
@@ -72,12 +71,14 @@ register('schedule', function(keys, args)
     if answer then
         return answer
     end
-    local due_ms, now = due_of(args[16]), now_ms()
+    local now = tonumber(now_us())
+    local due_us = due_of(args[16], now)
     remember(keys[5], args[4], args[5], args[3])
-    if due_ms <= now then
+    if due_us <= now then
         return add_message(keys[1], keys[2], args, 5)
     end
-    local near = math.floor(due_ms / HOUR_MS) * HOUR_MS <= now + tonumber(args[17])
+    local due_ms = math.ceil(due_us / 1000)
+    local near = math.floor(due_ms / HOUR_MS) * HOUR_MS <= now / 1000 + tonumber(args[17])
     local add = near and add_near or add_later
     add(keys[4], args[5], due_ms, pack_message(args, 5))
     return string.format('%.0f', due_ms)

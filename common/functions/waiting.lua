@@ -52,21 +52,19 @@ register('find', function(keys, args)
     return find(keys[1], args[1]) or false
 end, {'no-writes'})
 
--- The message is in none of the states that the change asks for.
-local function refuse_change(found, wanted)
-    if not found then
-        return fail('UNKNOWN', 'no timer and no transaction of that id')
-    end
-    return found[1] == wanted and wanted or fail('STATE', found[1])
+-- The state of what the change cannot touch.
+local function state_of(unit, id)
+    local found = find(unit, id)
+    return found and found[1] or fail('UNKNOWN', 'no timer and no transaction of that id')
 end
 
 -- keys: the unit; args: message id, ms for which that is remembered
--- Returns `cancelled`, also where it was before. LDC_STATE and the state: it is no timer (any more).
+-- Returns the state that the message is in then: `cancelled`, also where it was before, or the one that forbids it.
 register('cancel', function(keys, args)
     local unit, id = keys[1], args[1]
     local due, hour = find_timer(unit, id)
     if not due then
-        return refuse_change(find(unit, id), 'cancelled')
+        return state_of(unit, id)
     end
     remove_timer(unit, id, hour)
     redis.call('SET', unit .. 'ended:' .. id, 'cancelled', 'PX', args[2])
@@ -74,7 +72,7 @@ register('cancel', function(keys, args)
 end, {'allow-oom'})
 
 -- keys: the unit; args: message id, `commit` or `rollback`
--- Returns `committed` or `rolled-back`, also where it was before. LDC_STATE and the state: it ended otherwise.
+-- Returns the state that the message is in then: the one that is wanted, also where it was before, or the other end.
 register('tx_end', function(keys, args)
     local unit, id, verb = keys[1], args[1], args[2]
     if not ENDS[verb] then
@@ -83,7 +81,7 @@ register('tx_end', function(keys, args)
     if redis.call('HEXISTS', unit .. 'tx', id) == 1 then
         return end_transaction(unit, id, verb)
     end
-    return refuse_change(find(unit, id), ENDS[verb])
+    return state_of(unit, id)
 end, {'allow-oom'})
 
 -- keys: the unit

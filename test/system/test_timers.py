@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Messages that are due later, through a real gateway, broker and agent."""
+import email.utils
+import time
+import unittest
+
+import waiting_fixture
+
+
+class Headers(waiting_fixture.Waiting):
+    def test_a_delayed_message_waits_and_says_when_it_is_due(self):
+        answer = self.post(headers={"LDC-Delay": "1h"})
+        self.assertEqual(answer.status, 202, answer.body)
+        accepted = answer.json()
+        self.assertEqual(accepted["state"], "scheduled")
+        self.assertAlmostEqual(waiting_fixture.parse_us(accepted["due"]) / 1e6, time.time() + 3600, delta=5)
+        self.assertEqual(self.find(accepted["id"])[0], "scheduled")
+        self.assertEqual(self.waiting()[0] + self.waiting()[1], 1)
+        self.assertEqual(self.stored(), {})
+
+    def test_every_way_to_write_a_delay_and_a_time(self):
+        now = time.time()
+        for headers, seconds in (
+                ({"LDC-Delay": "90"}, 90), ({"LDC-Delay": "90s"}, 90), ({"LDC-Delay": "15m"}, 900),
+                ({"LDC-Delay": "40d"}, 40 * 86400),
+                ({"LDC-Deliver-At": str(int(now) + 500)}, 500),
+                ({"LDC-Deliver-At": email.utils.formatdate(now + 600, usegmt=True)}, 600),
+                ({"LDC-Deliver-At": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 700))}, 700),
+                ({"LDC-Deliver-At": time.strftime("%Y-%m-%dT%H:%M:%S+01:00", time.gmtime(now + 700 + 3600))}, 700)):
+            answer = self.post(headers=headers)
+            self.assertEqual(answer.status, 202, (headers, answer.body))
+            self.assertAlmostEqual(waiting_fixture.parse_us(answer.json()["due"]) / 1e6, now + seconds, delta=5)
+
+    def test_what_cannot_be_meant_is_refused_and_nothing_is_stored(self):
+        for headers, word in (({"LDC-Delay": "soon"}, "LDC-Delay"), ({"LDC-Delay": "-5s"}, "LDC-Delay"),
+                              ({"LDC-Delay": "41d"}, "40 days"), ({"LDC-Deliver-At": "2999-01-01T00:00:00Z"}, "40 days"),
+                              ({"LDC-Deliver-At": "tomorrow"}, "LDC-Deliver-At"),
+                              ({"LDC-Deliver-At": "2026-13-01T00:00:00Z"}, "LDC-Deliver-At"),
+                              ({"LDC-Delay": "1s", "LDC-Deliver-At": "2026-01-01T00:00:00Z"}, "twice"),
+                              ({"LDC-Delay": "999999999999999999999d"}, "LDC-Delay")):
+            problem = self.expect_problem(self.post(headers=headers), 400, "bad-request")
+            self.assertIn(word, problem["detail"])
+        self.assertEqual(self.waiting(), [0, 0, 0, 0])
+        self.assertEqual(self.stored(), {})
+
+    def test_what_is_past_is_stored_at_once(self):
+        answer = self.post(headers={"LDC-Deliver-At": "2001-09-09T01:46:40Z"})
+        self.assertEqual(answer.status, 202)
+        self.assertNotIn("state", answer.json())
+        self.assertEqual(list(self.stored()), [answer.json()["id"]])
+
+    def test_the_same_key_gives_the_same_timer(self):
+        headers = {"LDC-Delay": "60s", "Idempotency-Key": "k"}
+        first, again = self.post(headers=headers), self.post(headers=headers)
+        self.assertEqual((first.status, again.status), (202, 202))
+        self.assertEqual(again.json()["id"], first.json()["id"])
+        self.assertEqual(again.headers["idempotency-replayed"], "true")
+        self.assertEqual(self.waiting(), [1, 0, 0, 0])
+
+
+class Cancelling(waiting_fixture.Waiting):
+    def test_a_cancelled_timer_never_comes(self):
+        for verb, delay in (("DELETE", "1h"), ("cancel", "30d"), ("cancel", "3h")):
+            identity = self.post(headers={"LDC-Delay": delay}).json()["id"]
+            for _ in range(2):
+                answer = self.end(identity, verb)
+                self.assertEqual((answer.status, answer.json()["state"]), (200, "cancelled"), answer.body)
+        self.assertEqual(self.waiting(), [0, 0, 0, 0])
+
+    def test_too_late_is_told_with_the_state(self):
+        identity = self.post(headers={"LDC-Deliver-At": "2001-09-09T01:46:40Z"}).json()["id"]
+        problem = self.expect_problem(self.end(identity, "DELETE"), 409, "message-state")
+        self.assertEqual(problem["state"], "pending")
+
+    def test_what_never_was_is_unknown(self):
+        identity = self.post().json()["id"]
+        unknown = identity[:-12] + "000000000000"
+        self.expect_problem(self.end(unknown, "DELETE"), 404, "not-found")
+        self.expect_problem(self.end("nonsense", "DELETE"), 404, "not-found")
+        self.expect_problem(self.end(identity, "explode"), 404, "not-found")
+
+    def test_a_timer_cannot_be_committed(self):
+        identity = self.post(headers={"LDC-Delay": "1h"}).json()["id"]
+        problem = self.expect_problem(self.end(identity, "commit"), 409, "message-state")
+        self.assertEqual(problem["state"], "scheduled")
+
+
+if __name__ == "__main__":
+    unittest.main()
