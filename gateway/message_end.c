@@ -56,8 +56,10 @@ static void on_done(void *arg, const struct publish_result *result)
     exchange->detach = NULL;
     if (result->verdict == VERDICT_NOT_FOUND && cancels) {
         queue_message_conflict(exchange, exchange->message_id);
+    } else if (result->verdict == VERDICT_OUTCOME_UNKNOWN) {
+        exchange_fail(exchange, result->verdict, "Ask again: the answer tells what became of it");
     } else if (result->verdict != VERDICT_OK) {
-        exchange_fail(exchange, result->verdict, result->detail);
+        exchange_fail(exchange, result->verdict, result->verdict == VERDICT_NOT_FOUND ? result->detail : NULL);
     } else if (str_equal(result->entry, request->ending->state)) {
         send_state(request, result);
     } else {
