@@ -39,7 +39,7 @@ const struct option gateway_options[] = {
     {"limits.bodies_total", option_set_size, AT(limits.bodies_total), MIB, 64 * GIB, "256MiB", true,
      "Bytes of request bodies that all connections may hold together; 503 beyond."},
     {"limits.connections", option_set_int, AT(limits.connections), 1, 10000000, "20000", true,
-     "Client connections at once; further ones wait in the listen queue."},
+     "Client connections at once, and no more than half the file descriptors; further ones wait in the listen queue."},
     {"limits.connections_each_peer", option_set_int, AT(limits.connections_each_peer), 0, 10000000, "0", true,
      "Client connections of one untrusted address at once; further ones are closed; 0 means no such limit."},
     {"limits.head_timeout", option_set_duration, AT(limits.head_timeout), 100, DAY_MS, "10s", true,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/descriptors.h"
 #include "common/file.h"
 #include "common/invariant.h"
 #include "common/log.h"
@@ -198,9 +199,21 @@ static int add_sources(struct control *control)
     return failed;
 }
 
+/* Clients must not take the descriptors that brokers, nodes, the store and the operator need. */
+static void reserve_descriptors(struct gateway *gateway)
+{
+    uint32_t most = descriptors_raise();
+    gateway->places = most / 2;
+    if (gateway->config.limits.connections > gateway->places)
+        log_warning("gateway.descriptors",
+                    "%u client connections at once, not the %lld of limits.connections: raise LimitNOFILE, now %u",
+                    gateway->places, (long long)gateway->config.limits.connections, most);
+}
+
 static int start(struct control *control, struct error *err)
 {
     struct gateway *gateway = control->gateway;
+    reserve_descriptors(gateway);
     if (read_secrets(control, err) == -1 ||
         peer_networks_load(&gateway->trusted_peers, &gateway->config.ingress.trusted_peers, err) == -1)
         return -1;

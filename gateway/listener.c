@@ -325,7 +325,7 @@ static void serve(struct acceptor *acceptor, h2o_socket_t *sock)
 static bool take_place(struct gateway *gateway)
 {
     uint32_t taken = atomic_fetch_add_explicit(&gateway->connections, 1, memory_order_relaxed);
-    if (taken < gateway->config.limits.connections)
+    if (taken < gateway->config.limits.connections && taken < gateway->places)
         return true;
     atomic_fetch_sub_explicit(&gateway->connections, 1, memory_order_relaxed);
     return false;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/descriptors.h"
 #include "common/file.h"
 #include "common/invariant.h"
 #include "common/log.h"
@@ -344,6 +345,7 @@ static int start(struct agent *agent, struct error *err)
 {
     if (read_secrets(agent, err) != 0)
         return -1;
+    descriptors_raise();
     take_name(agent);
     create_parts(agent);
     if ((agent->admin = admin_create(agent, err)) == NULL)

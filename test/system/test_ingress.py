@@ -429,6 +429,24 @@ class Crowds(unittest.TestCase):
         self.assertLess(gateway.cpu_seconds() - cpu, 2 * SLOW)
         self.assertEqual(gateway.terminate(), 0)
 
+    def test_clients_leave_descriptors_to_nodes_and_operators(self):
+        gateway = ingress.stack.gateway("gw-half")
+        gateway.terminate()
+        gateway.argv = ["prlimit", "--nofile=100:160", *gateway.argv]  # it raises the soft limit itself
+        gateway.restart()
+        wait_until(gateway.ready, what="the gateway")
+        crowd = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10 * SLOW) for _ in range(200)]
+        wait_until(lambda: metric(gateway, "connections_open") == 80, what="as many as there is room for")
+        for sock in crowd[:40]:
+            sock.sendall(b"GET /echo/half HTTP/1.0\r\nX-User-Id: 7\r\n\r\n")
+        for sock in crowd[:40]:
+            self.assertEqual(sock.recv(13), b"HTTP/1.1 200 ")
+        self.assertEqual(metric(gateway, "connections_refused_total"), 0)
+        for sock in crowd:
+            sock.close()
+        self.assertIn("raise LimitNOFILE, now 160", gateway.log_text())
+        self.assertEqual(gateway.terminate(), 0)
+
     def test_a_port_that_is_taken_is_named(self):
         for taken in (ingress.gateway.port, ingress.app.port):
             gateway = ingress.stack.gateway("gw-taken", wait=False, port=taken)

@@ -190,6 +190,7 @@ static void configure(void)
     ingress.gateway.config.limits.body = 100000;
     ingress.gateway.config.limits.bodies_total = 300000;
     ingress.gateway.config.limits.connections = 100;
+    ingress.gateway.places = 100;
     ingress.gateway.config.limits.head_timeout = 300;
     ingress.gateway.config.limits.body_timeout = patient ? 60000 : 300;
     ingress.gateway.config.limits.idle_timeout = patient ? 60000 : 500;

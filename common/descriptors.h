@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How many files and sockets this process may have open at once. Owns nothing.
+ */
+#ifndef COMMON_DESCRIPTORS_H
+#define COMMON_DESCRIPTORS_H
+
+#include <stdint.h>
+
+/* Raises the soft limit to the hard one: shells and systemd keep it at 1024 for the sake of programs that call
+ * select(). Returns how many there may be, UINT32_MAX at most. */
+uint32_t descriptors_raise(void);
+
+#endif
