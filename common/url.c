@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 
+#define HOST_MOST 255 /* of a name in the DNS */
+
 /* Cuts the part of *REST that consists of characters for which IS says yes. */
 static struct str take(struct str *rest, bool (*is)(unsigned char))
 {
@@ -57,6 +59,8 @@ static int take_host(struct str *rest, struct str *host, struct error *err)
         return error_set(err, ERROR_INPUT, "an IPv6 address in [brackets] is expected");
     if (host->len == 0)
         return error_set(err, ERROR_INPUT, "the host is missing");
+    if (host->len > HOST_MOST)
+        return error_set(err, ERROR_INPUT, "the host is longer than %d characters", HOST_MOST);
     return 0;
 }
 

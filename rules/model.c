@@ -100,7 +100,7 @@ static const struct schema_key unit_keys[] = {
      "all slots between them, or none: then these are spread evenly, in runs."},
     {"standby", SCHEMA_TEXT, AT(standby), OPTIONAL, 0, 0, NULL, NULL,
      "The unit of the same kind that takes over, best in another datacentre."},
-    {"brokers", SCHEMA_TEXTS, AT(brokers), OPTIONAL, 1, 16, NULL, NULL,
+    {"brokers", SCHEMA_TEXTS, AT(brokers), OPTIONAL, 1, 8, NULL, NULL,
      "`redis://host:port`, the primary first. Credentials stand in the processes' own configuration."},
     {"agents", SCHEMA_TEXTS, AT(agents), OPTIONAL, 1, 16, NULL, NULL, "`http://host:port` of the unit's agents."},
     {"nodes", SCHEMA_MAPPING, AT(node_mapping), OPTIONAL, 0, 0, NULL, NULL, "The unit's HTTP nodes, by colour."},

@@ -40,6 +40,20 @@ static void urls_come_apart(void **state)
     }
 }
 
+static void a_host_is_no_longer_than_a_name_can_be(void **state)
+{
+    (void)state;
+    char text[300] = "http://";
+    struct url url;
+    struct error err;
+    memset(text + 7, 'a', 256);
+    strcpy(text + 7 + 255, ":1");
+    assert_int_equal(url_parse(str_of(text), 0, &url, &err), 0);
+    strcpy(text + 7 + 255, "a:1");
+    assert_int_equal(url_parse(str_of(text), 0, &url, &err), -1);
+    assert_non_null(strstr(err.text, "255"));
+}
+
 static void malformed_urls_are_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -89,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(urls_come_apart),
+        cmocka_unit_test(a_host_is_no_longer_than_a_name_can_be),
         cmocka_unit_test(malformed_urls_are_refused_with_a_reason),
         cmocka_unit_test(a_password_is_refused_and_never_shown),
     };
