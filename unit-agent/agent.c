@@ -97,6 +97,11 @@ static bool may_deliver(void *arg)
     return inbox_may_deliver(((struct agent *)arg)->inbox);
 }
 
+static const struct broker_record *broker_record(void *arg)
+{
+    return keeper_record(((struct agent *)arg)->keeper);
+}
+
 static bool is_keeper(void *arg)
 {
     return inbox_is_keeper(((struct agent *)arg)->inbox);
@@ -311,6 +316,7 @@ static void create_parts(struct agent *agent)
                                                  .name = str_of(agent->name),
                                                  .stats = &agent->stats,
                                                  .hooks = {valves_ready, valves_withdraw, agent->valves},
+                                                 .record = broker_record,
                                                  .changed = on_broker_changed,
                                                  .confirmed = on_confirmed,
                                                  .arg = agent,

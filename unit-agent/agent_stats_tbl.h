@@ -24,6 +24,9 @@ STAT(agent_leases_lost_total, STAT_COUNTER,
      "Partitions that another agent took from this one, because the broker did not hear from it.")
 STAT(agent_lapses_total, STAT_COUNTER,
      "Times that the broker confirmed no beat for `lease.ttl`: nothing was delivered until it did.")
+STAT(agent_gate_closed, STAT_GAUGE, "1 while messages wait because not every in-sync broker has what was read of late.")
+STAT(agent_gate_rounds_total, STAT_COUNTER, "Questions whether every in-sync broker has what was read.")
+STAT(agent_gate_refusals_total, STAT_COUNTER, "Those of them that were answered no, or not at all.")
 STAT(agent_broker_up, STAT_GAUGE, "1 while the unit's primary broker serves this agent.")
 STAT(agent_nodes_up, STAT_GAUGE, "Nodes of the unit's app that answer.")
 STAT(agent_nodes, STAT_GAUGE, "Nodes of the unit's app that the rules name.")

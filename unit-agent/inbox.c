@@ -8,6 +8,7 @@
 #include "common/broker_event.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "unit-agent/gate.h"
 #include "unit-agent/lease.h"
 #include "unit-agent/ledger.h"
 #include "unit-agent/reader.h"
@@ -24,6 +25,8 @@ struct inbox {
     char owner[160], incarnation[17]; /* "AGENT/INCARNATION", of this process */
     struct leases *leases;
     struct roster *roster;
+    struct gate *gate;
+    bool replicated;       /* the unit has more than one broker */
     struct ledger *ledger; /* NULL: no broker is known yet */
     struct reader *reader; /* NULL as well when stopped */
     bool stopped;
@@ -45,6 +48,7 @@ static struct partition *add(struct inbox *inbox, struct lease *lease, const str
     if ((list->count & (list->count - 1)) == 0)
         list->items = mem_realloc(list->items, (list->count * 2 + 1) * sizeof(struct partition *));
     struct partition *partition = partition_create(name, inbox->config.hooks);
+    partition->gated = true;
     lease_add(lease, partition);
     return list->items[list->count++] = partition;
 }
@@ -78,9 +82,18 @@ static void on_progress(void *arg)
         reader_wake(inbox->reader);
 }
 
-static void on_skipped(void *arg, struct partition *partition)
+static void on_read(void *arg, struct partition *partition)
 {
-    inbox_record(arg, partition);
+    struct inbox *inbox = arg;
+    gate_pass(inbox->gate, partition);
+    if (partition->dirty)
+        inbox_record(inbox, partition);
+}
+
+static const struct broker_record *on_record(void *arg)
+{
+    const struct inbox *inbox = arg;
+    return inbox->replicated ? inbox->config.record(inbox->config.arg) : NULL;
 }
 
 static void on_changed(void *arg)
@@ -122,6 +135,7 @@ static void disconnect(struct inbox *inbox)
     leases_attach(inbox->leases, NULL);
     roster_destroy(&inbox->roster);
     reader_destroy(&inbox->reader);
+    gate_destroy(&inbox->gate);
     ledger_destroy(&inbox->ledger);
     for (size_t i = 0; i < inbox->partitions.count; i++)
         partition_reset(inbox->partitions.items[i]);
@@ -151,6 +165,11 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                        .lapsed = on_lapsed,
                                                                        .arg = inbox});
     leases_attach(inbox->leases, inbox->roster);
+    inbox->gate = gate_create(inbox->loop, &(struct gate_config){.broker_loop = &inbox->broker_loop,
+                                                                 .broker = &inbox->broker,
+                                                                 .stats = inbox->config.stats,
+                                                                 .record = on_record,
+                                                                 .arg = inbox});
     inbox->ledger = ledger_create(inbox->loop, &(struct ledger_config){.broker_loop = &inbox->broker_loop,
                                                                        .broker = &inbox->broker,
                                                                        .partitions = &inbox->partitions,
@@ -168,7 +187,7 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                            .partitions = &inbox->partitions,
                                                                            .options = options,
                                                                            .stats = inbox->config.stats,
-                                                                           .skipped = on_skipped,
+                                                                           .read = on_read,
                                                                            .arg = inbox});
 }
 
@@ -197,6 +216,7 @@ void inbox_adopt(struct inbox *inbox, const struct table *table, const struct ta
 {
     for (uint32_t i = 0; i < table->topic_count; i++)
         adopt_topic(inbox, &table->topics[i], unit->name);
+    inbox->replicated = unit->broker_count > 1;
     struct str primary = unit->broker_count > 0 ? unit->brokers[0] : (struct str){NULL, 0};
     if (inbox->url != NULL && str_equal(primary, str_of(inbox->url))) {
         leases_beaten(inbox->leases); /* takes what was added */

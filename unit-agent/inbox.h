@@ -7,6 +7,7 @@
 #ifndef AGENT_INBOX_H
 #define AGENT_INBOX_H
 
+#include "common/broker_record.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
 #include "unit-agent/partition.h"
@@ -19,8 +20,9 @@ struct inbox_config {
     struct str name;                    /* the agent's; zero-terminated */
     struct agent_stats *stats;
     struct partition_hooks hooks;
-    void (*changed)(void *arg);   /* the broker came or went */
-    void (*confirmed)(void *arg); /* inbox_may_deliver is true again */
+    const struct broker_record *(*record)(void *arg); /* who is in sync; asked where the unit has several brokers */
+    void (*changed)(void *arg);                       /* the broker came or went */
+    void (*confirmed)(void *arg);                     /* inbox_may_deliver is true again */
     void *arg;
 };
 

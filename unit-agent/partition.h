@@ -66,6 +66,10 @@ struct partition {
     bool owned;                /* this agent may link it */
     uint32_t life;             /* counts its resets: what was asked in an earlier life says nothing in this one */
 
+    /* the gate's */
+    bool at_gate; /* waits to be covered, as */
+    struct partition *next_gated;
+
     /* the ledger's */
     bool linked;    /* compared with the broker since the connection was made: it may be read and written */
     bool linking;   /* being compared */

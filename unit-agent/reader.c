@@ -182,8 +182,7 @@ static void take_answer(struct reader *reader, const redisReply *reply)
             continue;
         for (size_t entry = 0; entry < stream->element[1]->elements; entry++)
             take_entry(reader, asked->partition, stream->element[1]->element[entry]);
-        if (asked->partition->dirty)
-            reader->config.skipped(reader->config.arg, asked->partition);
+        reader->config.read(reader->config.arg, asked->partition);
     }
 }
 

@@ -20,7 +20,7 @@ struct reader_config {
     const struct partition_list *partitions; /* borrowed; may grow */
     const struct agent_config *options;
     struct agent_stats *stats;
-    void (*skipped)(void *arg, struct partition *partition); /* entries count as done: the cursor is to be written */
+    void (*read)(void *arg, struct partition *partition); /* it has entries more */
     void *arg;
 };
 

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/gate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/invariant.h"
+#include "common/log.h"
+
+#define WAIT_MS  "100"
+#define RETRY_US 20000
+
+/* What is asked about in one round: this far, PARTITION is covered if it succeeds. */
+struct claim {
+    struct partition *partition;
+    uint32_t life;
+    struct stream_id id;
+};
+
+/* IDLE -> (something waits) -> asking, until INFO was answered -> IDLE, or, where it did not prove anything, `retry`.
+ */
+struct gate {
+    struct gate_config config;
+    struct broker *broker;
+    sd_event_source *turn, *retry;
+    struct partition *first, **last; /* that wait for the next round, over `next_gated` */
+    size_t waiting;
+    struct claim *claims;
+    size_t claim_count, claim_room;
+    bool asking, closed; /* CLOSED: the last round proved nothing, and the log has it */
+    uint64_t version;    /* of the record that the round goes by */
+    long long counted;   /* what WAIT said */
+};
+
+static const struct broker_record *record_of(const struct gate *gate)
+{
+    return gate->config.record(gate->config.arg);
+}
+
+static bool is_open(const struct gate *gate)
+{
+    const struct broker_record *record = record_of(gate);
+    return record == NULL || record->member_count == 1;
+}
+
+static void enqueue(struct gate *gate, struct partition *partition)
+{
+    if (partition->at_gate)
+        return;
+    partition->at_gate = true;
+    partition->next_gated = NULL;
+    *gate->last = partition;
+    gate->last = &partition->next_gated;
+    gate->waiting++;
+}
+
+static struct partition *dequeue(struct gate *gate)
+{
+    struct partition *partition = gate->first;
+    if (partition == NULL)
+        return NULL;
+    gate->first = partition->next_gated;
+    if (gate->first == NULL)
+        gate->last = &gate->first;
+    partition->at_gate = false;
+    gate->waiting--;
+    return partition;
+}
+
+static void wake(struct gate *gate)
+{
+    sd_event_source_set_enabled(gate->turn, SD_EVENT_ONESHOT);
+}
+
+/* --- a round ----------------------------------------------------------------------------------------------------- */
+
+static void hold(struct gate *gate)
+{
+    sd_event_source_set_time_relative(gate->retry, RETRY_US);
+    sd_event_source_set_enabled(gate->retry, SD_EVENT_ONESHOT);
+}
+
+static void set_closed(struct gate *gate, bool closed, const char *why)
+{
+    if (closed && !gate->closed)
+        log_warning("gate.closed", "%s; what is read is not delivered until every in-sync broker has it", why);
+    if (!closed && gate->closed)
+        log_info("gate.open", "every in-sync broker has what was read");
+    gate->closed = closed;
+    stat_set(&gate->config.stats->agent_gate_closed, closed);
+}
+
+static void admit(struct gate *gate)
+{
+    for (size_t i = 0; i < gate->claim_count; i++)
+        if (gate->claims[i].life == gate->claims[i].partition->life)
+            partition_cover(gate->claims[i].partition, gate->claims[i].id);
+    gate->claim_count = 0;
+}
+
+static void put_back(struct gate *gate)
+{
+    for (size_t i = 0; i < gate->claim_count; i++)
+        if (gate->claims[i].life == gate->claims[i].partition->life)
+            enqueue(gate, gate->claims[i].partition);
+    gate->claim_count = 0;
+}
+
+static bool proves(const struct gate *gate, const redisReply *info, char *why, size_t size)
+{
+    snprintf(why, size, "the connection was lost");
+    if (info == NULL || info->type != REDIS_REPLY_STRING)
+        return false;
+    const struct broker_record *record = record_of(gate);
+    snprintf(why, size, "the record of the in-sync brokers changed");
+    if (record == NULL || record->version != gate->version)
+        return false;
+    snprintf(why, size, "%lld of %u replicas have confirmed it", gate->counted, record->wait);
+    return gate->counted >= (long long)record->wait &&
+           broker_record_covers(record, (struct str){info->str, (size_t)info->len}, broker_run_id(gate->broker), why,
+                                size);
+}
+
+static void on_info(void *arg, const redisReply *reply)
+{
+    struct gate *gate = arg;
+    char why[200];
+    bool proven = proves(gate, reply, why, sizeof(why));
+    gate->asking = false;
+    stat_add(&gate->config.stats->agent_gate_rounds_total, 1);
+    set_closed(gate, !proven, why);
+    if (proven) {
+        admit(gate);
+        wake(gate);
+    } else {
+        stat_add(&gate->config.stats->agent_gate_refusals_total, 1);
+        put_back(gate);
+        hold(gate);
+    }
+}
+
+static void on_wait(void *arg, const redisReply *reply)
+{
+    struct gate *gate = arg;
+    gate->counted = reply != NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
+}
+
+static void on_ping(void *arg, const redisReply *reply)
+{
+    (void)arg, (void)reply;
+}
+
+static bool ask(struct gate *gate, unsigned wait)
+{
+    char count[24];
+    snprintf(count, sizeof(count), "%u", wait);
+    const char *const ping_words[] = {"PING"}, *const wait_words[] = {"WAIT", count, WAIT_MS},
+                      *const info_words[] = {"INFO", "replication", "stats"};
+    return broker_command(gate->broker, on_ping, gate, 1, ping_words, NULL) &&
+           broker_command(gate->broker, on_wait, gate, 3, wait_words, NULL) &&
+           broker_command(gate->broker, on_info, gate, 3, info_words, NULL);
+}
+
+static void claim(struct gate *gate, struct partition *partition)
+{
+    if (gate->claim_count == gate->claim_room) {
+        gate->claim_room = gate->claim_room > 0 ? gate->claim_room * 2 : 64;
+        gate->claims = mem_realloc(gate->claims, gate->claim_room * sizeof(*gate->claims));
+    }
+    gate->claims[gate->claim_count++] = (struct claim){partition, partition->life, partition->last_read};
+}
+
+/* What is claimed was read before the PING leaves, so it is covered by what the PING stands for. */
+static void begin_round(struct gate *gate)
+{
+    const struct broker_record *record = record_of(gate);
+    for (struct partition *partition; (partition = dequeue(gate)) != NULL;)
+        if (partition->restored)
+            claim(gate, partition);
+    if (is_open(gate)) {
+        set_closed(gate, false, "");
+        admit(gate);
+        return;
+    }
+    gate->version = record->version;
+    gate->counted = -1;
+    gate->asking = record->member_count > 0 && ask(gate, record->wait);
+    if (gate->asking)
+        return;
+    set_closed(gate, true, record->member_count > 0 ? broker_fault(gate->broker) : "no broker record is there yet");
+    put_back(gate);
+    hold(gate);
+}
+
+static int on_turn(sd_event_source *source, void *arg)
+{
+    (void)source;
+    struct gate *gate = arg;
+    if (!gate->asking && gate->waiting > 0)
+        begin_round(gate);
+    return 0;
+}
+
+static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)source, (void)at_us;
+    wake(arg);
+    return 0;
+}
+
+void gate_pass(struct gate *gate, struct partition *partition)
+{
+    if (is_open(gate) && !partition->at_gate) {
+        partition_cover(partition, partition->last_read);
+        return;
+    }
+    enqueue(gate, partition);
+    if (!gate->closed)
+        wake(gate);
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static void on_state(void *arg, struct broker *broker, enum broker_state state)
+{
+    struct gate *gate = arg;
+    if (gate->broker == NULL) /* told from within broker_create */
+        gate->broker = broker;
+    if (state == BROKER_READY)
+        wake(gate);
+}
+
+struct gate *gate_create(sd_event *loop, const struct gate_config *config)
+{
+    struct gate *gate = mem_calloc(1, sizeof(*gate));
+    gate->config = *config;
+    gate->last = &gate->first;
+    INVARIANT(sd_event_add_defer(loop, &gate->turn, on_turn, gate) >= 0);
+    INVARIANT(sd_event_source_set_enabled(gate->turn, SD_EVENT_OFF) >= 0);
+    INVARIANT(sd_event_add_time(loop, &gate->retry, CLOCK_MONOTONIC, 0, 1000, on_retry, gate) >= 0);
+    INVARIANT(sd_event_source_set_enabled(gate->retry, SD_EVENT_OFF) >= 0);
+    gate->broker = broker_create(config->broker_loop, config->broker, on_state, gate);
+    return gate;
+}
+
+void gate_destroy(struct gate **gate_p)
+{
+    struct gate *gate = *gate_p;
+    if (gate == NULL)
+        return;
+    *gate_p = NULL;
+    broker_destroy(&gate->broker);
+    while (dequeue(gate) != NULL)
+        ;
+    sd_event_source_disable_unref(gate->turn);
+    sd_event_source_disable_unref(gate->retry);
+    free(gate->claims);
+    free(gate);
+}
