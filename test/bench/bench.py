@@ -6,7 +6,7 @@ Five interleaved rounds; medians. CPU is what the server's own threads ran (sche
 requests that the load generator completed; the load generator and the backend share the other processor. Prints a
 table and writes BUILD/bench/bench.json: [{"case", "program", "version", "cpu_us", "p50_us", "p99_us", "rps"}].
 
-    bench.py --build build [--rounds 5] [--seconds 2] [--only proxy,queue,route,memory]
+    bench.py --build build [--rounds 5] [--seconds 2] [--only proxy,queue,durable,route,memory]
 """
 import argparse
 import glob
@@ -57,9 +57,9 @@ def on_cpu(cpu, argv):
     return ["taskset", "-c", str(cpu), *argv] if os.cpu_count() > 1 else argv
 
 
-def put_load(port, script, seconds):
+def put_load(port, script, seconds, connections=CONNECTIONS):
     """Completed requests, p50 and p99 in microseconds, requests a second, and how many answers were no success."""
-    argv = on_cpu(1, ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", script,
+    argv = on_cpu(1, ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script,
                       f"http://127.0.0.1:{port}/"])
     text = subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
     found = re.search(r"RESULT (\d+) (\d+) (\d+) ([\d.]+) (\d+)", text)
@@ -100,7 +100,7 @@ class Bench:
     def start_gateway(self, name, units, route, overrides=None, slots=100):
         port, admin = self.h.free_port(), self.h.free_port()
         store = self.dir / f"store-{name}"
-        store.mkdir()
+        store.mkdir(exist_ok=True)
         argv = on_cpu(0, [self.h.BUILD / "ldc-gateway"])
         for setting in (f"name={name}", "threads=1", f"ingress.listen=127.0.0.1:{port}",
                         f"admin.listen=127.0.0.1:{admin}", f"admin.token_file={self.dir}/token",
@@ -116,9 +116,9 @@ class Bench:
 
     # --- measuring ---
 
-    def measure(self, case, program, pids, port, script):
+    def measure(self, case, program, pids, port, script, connections=CONNECTIONS):
         before = cpu_ns(pids)
-        requests, p50, p99, rps, errors = put_load(port, script, self.options.seconds)
+        requests, p50, p99, rps, errors = put_load(port, script, self.options.seconds, connections)
         spent = cpu_ns(pids) - before
         if errors > requests * 0.001 + CONNECTIONS:
             raise SystemExit(f"{case}: {program} answered {errors} of {requests} requests with errors")
@@ -132,7 +132,10 @@ class Bench:
                 after_each()
                 if number == 0:
                     self.samples[(case, program)].clear()
-        for program in programs:
+        self.add_rows(case, {program: versions[program] for program in programs})
+
+    def add_rows(self, case, versions):
+        for program in versions:
             cpu, p50, p99, rps = (statistics.median(column) for column in zip(*self.samples[(case, program)]))
             self.rows.append({"case": case, "program": program, "version": versions[program], "cpu_us": round(cpu, 2),
                               "p50_us": round(p50), "p99_us": round(p99), "rps": round(rps)})
@@ -185,6 +188,50 @@ class Bench:
         for process in (gateway, webdis):
             process.kill()
 
+    def durable(self):
+        """Two brokers that sync each write, and a gateway that waits for both. The ceiling is redis-benchmark on the same
+        two in the same round, with the same function and bytes: two connections with pipelines of 128, as the gateway
+        has, but without a WAIT, which redis-benchmark cannot pipeline. So it is higher than what can be reached."""
+        primary = self.stack.broker("primary", extra=("--repl-diskless-sync-delay", "0"))
+        replica = self.stack.broker("replica", extra=("--replicaof", f"127.0.0.1 {primary.port}"))
+        units = {"RZ01": self.h.unit("00-99", brokers=[primary, replica])}
+        gateway = self.start_gateway("gw-durable", units, self.h.QUEUE_ROUTE)
+        self.write_broker_record(gateway, "gw-durable")
+        script = self.write("durable.lua", peers.QUEUE_LOAD)
+        for number in range(self.options.rounds + 1):
+            self.measure("durable", "ldc-gateway", [gateway.pid], gateway.port, script, 256)
+            rps = self.call_function(primary)
+            self.samples.setdefault(("durable", "redis-benchmark"), []).append((0, 0, 0, rps))
+            for key in primary.call("KEYS", "ldc:*"):
+                primary.call("DEL", key)
+            if number == 0:
+                self.samples.clear()
+        self.add_rows("durable", {"ldc-gateway": self.own_version,
+                                  "redis-benchmark": version("redis-benchmark", "--version")})
+        own, ceiling = self.samples[("durable", "ldc-gateway")], self.samples[("durable", "redis-benchmark")]
+        self.targets.append(("durable: CPU a message, us", statistics.median(row[0] for row in own), 12))
+        self.targets.append(("durable: ceiling's messages a second / the gateway's",
+                             statistics.median(peer[3] / row[3] for row, peer in zip(own, ceiling)), 2))
+        for process in (gateway, replica, primary):
+            process.kill()
+
+    def write_broker_record(self, gateway, name):
+        """By the unit's agent, which goes again: its reading of the streams is another figure."""
+        agent = self.stack.agent(name=f"agent-{name}", store__location=f"dir:{self.dir}/store-{name}")
+        self.h.wait_until(lambda: self.h.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "1"}, b"x").status == 202,
+                          what="a first 202")
+        agent.kill()
+
+    def call_function(self, broker):
+        """Messages a second."""
+        part, count = "ldc:{RZ01/payments/1}", 20000 * self.options.seconds
+        fields = peers.message_fields("RZ01.payments.1.0123456789abcdef01234567", "__rand_int__")
+        argv = on_cpu(0, ["redis-benchmark", "-p", broker.port, "-c", 2, "-P", 128, "-n", count, "-r", 100000, "--csv",
+                          "FCALL", "ldc1_enqueue", 3, f"{part}:stream", f"{part}:state", "ldc:{RZ01}:epoch", 0, 0, 300000,
+                          "", *fields, ""])
+        text = subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout
+        return float(text.splitlines()[-1].split('","')[1])
+
     def route(self):
         done = subprocess.run(on_cpu(0, [self.h.BUILD / "test" / "route"]), capture_output=True, text=True, timeout=120)
         figures = json.loads(done.stdout)
@@ -219,7 +266,7 @@ class Bench:
     def run(self):
         wanted = self.options.only.split(",")
         try:
-            for case in (self.proxy, self.queue, self.route, self.memory):
+            for case in (self.proxy, self.queue, self.durable, self.route, self.memory):
                 if case.__name__ in wanted:
                     print(f"{case.__name__} ...", file=sys.stderr, flush=True)
                     case()
@@ -249,7 +296,7 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--only", default="proxy,queue,route,memory")
+    parser.add_argument("--only", default="proxy,queue,durable,route,memory")
     options = parser.parse_args()
     os.environ["LDC_BUILD"] = str((ROOT / options.build).resolve())
     Bench(options).run()

@@ -101,6 +101,15 @@ _ENVELOPE = ("/slot/42/epoch/1/in_us/1700000000000000/color/blue/method/POST/pat
              "application%2Fjson%0Ax-user-id%3A%20123456%0Atraceparent%3A%2000-0123456789abcdef0123456789abcdef-"
              "0123456789abcdef-00/body/" + BODY)
 
+
+
+def message_fields(identity, user):
+    """The ten values of the envelope, as QUEUE_LOAD's requests leave them."""
+    headers = ("host: app.test\ncontent-type: application/json\nx-user-id: 123456\n"
+               "traceparent: 00-0123456789abcdef0123456789abcdef-0123456789abcdef-00")
+    return [identity, user, "42", "1", "1700000000000000", "blue", "POST", "/pay/1", headers, BODY]
+
+
 WEBDIS_LOAD = f"""
 local n, tail = 0, "{_ENVELOPE}"
 function request()
