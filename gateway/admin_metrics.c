@@ -85,6 +85,7 @@ PRINT_UNITS(requests)
 PRINT_UNITS(refused)
 PRINT_UNITS(failed)
 PRINT_UNITS(in_flight)
+PRINT_UNITS(memory_percent)
 
 static uint64_t record_version(struct unit *unit)
 {
@@ -233,6 +234,9 @@ static const struct series all_series[] = {
      print_in_sync},
     {"broker_connections", "gauge", "unit", "Threads whose connection to the unit's broker takes messages.",
      print_brokers},
+    {"unit_memory_percent", "gauge", "unit",
+     "Share of its maxmemory that the unit's broker uses; messages are refused at `broker.memory_limit`.",
+     print_unit_memory_percent},
     {"node_usable", "gauge", "unit, color, node", "1 while the node takes requests.", print_node_usable},
     {"node_in_flight", "gauge", "unit, color, node", "Requests that the node has not answered.", print_node_in_flight},
     {"agent_heard", "gauge", "unit, agent", "1 while the agent's health reports arrive.", print_agents},

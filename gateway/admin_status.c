@@ -173,8 +173,9 @@ static json_t *broker_of(const struct control *control, const struct table_unit 
         if (!up && first[0] == '\0')
             memcpy(first, fault, sizeof(first));
     }
-    return json_pack("{s:o,s:b,s:s,s:i,s:o}", "url", text_of(rules->brokers[0]), "up", ready == gateway->worker_count,
-                     "fault", first, "connections", (int)ready, "agent", reported_broker(agents, rules->name));
+    return json_pack("{s:o,s:b,s:s,s:i,s:o,s:o}", "url", text_of(rules->brokers[0]), "up",
+                     ready == gateway->worker_count, "fault", first, "connections", (int)ready, "memory_percent",
+                     number(stat_get(&unit->memory_percent)), "agent", reported_broker(agents, rules->name));
 }
 
 /* Who is in sync, as the unit's keeper wrote it; version 0 where nobody has. */

@@ -83,6 +83,8 @@ const struct option gateway_options[] = {
      "Connections of each thread to a broker with replicas, on each of which one batch of messages waits for them."},
     {"broker.commit_batch", option_set_int, AT(broker.commit_batch), 1, 1000, "128", false,
      "Messages that may share one wait for the replicas."},
+    {"broker.memory_limit", option_set_int, AT(broker.memory_limit), 1, 100, "70", true,
+     "Percent of a broker's maxmemory from which on messages are refused; 503 beyond."},
     {"broker.must_be_durable", option_set_bool, AT(broker.must_be_durable), 0, 0, "true", false,
      "Refuse brokers that keep no append-only file."},
     {"broker.user", option_set_string, AT(broker.user), 0, 0, "", false, "User name for the brokers."},

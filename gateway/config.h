@@ -34,7 +34,7 @@ struct gateway_config {
         int64_t first_check, remember;
     } transactions;
     struct {
-        int64_t timeout, commit_connections, commit_batch;
+        int64_t timeout, commit_connections, commit_batch, memory_limit;
         bool must_be_durable;
         char *user, *password_file;
     } broker;

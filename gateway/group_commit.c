@@ -11,6 +11,7 @@
 #include "gateway/line.h"
 
 #define LANES_MOST 4
+#define RETRY_MS   50         /* from a failed proof to the next */
 #define WIRE_KEPT  (1u << 20) /* bytes of a batch's buffer that are kept for the next */
 
 /* Messages that leave together; in `group->waiting` until a lane takes it, then the lane's. */
@@ -22,11 +23,12 @@ struct batch {
     struct batch *next;
 };
 
-/* One connection: idle while it has no batch. */
+/* One connection. Busy from the first message of a batch to the proof behind it, or with a proof alone. */
 struct lane {
     struct group_commit *group;
     struct broker *broker;
-    struct batch *batch;
+    bool busy;
+    struct batch *batch;         /* NULL: a proof alone */
     struct broker_record record; /* by which the batch was sent, and is judged */
     bool counted;                /* WAIT has counted as many as the record wants */
 };
@@ -36,6 +38,8 @@ struct group_commit {
     struct lane lanes[LANES_MOST];
     unsigned lane_count, batch_most;
     struct batch *waiting, **last_waiting, *open, *spare; /* `open` is the last of the waiting ones: it takes more */
+    bool doubted; /* the last proof failed: nothing is sent before another one succeeds */
+    void *retry;  /* timer of that other one */
     bool listed;
     struct group_commit *next_listed;
 };
@@ -168,6 +172,16 @@ static void conclude(struct batch *batch, bool covered)
     }
 }
 
+static void prove_again(void *arg);
+
+static void doubt(struct group_commit *group)
+{
+    const struct broker_loop *loop = &group->line->lines->loop;
+    group->doubted = true;
+    if (group->retry == NULL)
+        group->retry = loop->timer_start(loop->loop, RETRY_MS, prove_again, group);
+}
+
 /* The last reply of a batch, or NULL after that of all its messages. */
 static void on_proof(void *arg, const redisReply *reply)
 {
@@ -175,10 +189,17 @@ static void on_proof(void *arg, const redisReply *reply)
     struct group_commit *group = lane->group;
     struct batch *batch = lane->batch;
     bool covered = is_covered(lane, reply);
+    lane->busy = false;
     lane->batch = NULL;
+    if (covered)
+        group->doubted = false;
+    else
+        doubt(group);
     list(group);
-    conclude(batch, covered);
-    spare_batch(group, batch);
+    if (batch != NULL) {
+        conclude(batch, covered);
+        spare_batch(group, batch);
+    }
 }
 
 /* --- what it is told ---------------------------------------------------------------------------------------------- */
@@ -190,12 +211,22 @@ static bool lane_ready(const struct lane *lane, const struct broker_record *reco
            strcmp(record->run_id, broker_run_id(lane->broker)) == 0;
 }
 
-bool group_commit_ready(const struct group_commit *group, const struct broker_record *record)
+static bool lanes_ready(const struct group_commit *group)
 {
+    const struct broker_record *record = line_record(group->line);
     for (unsigned i = 0; i < group->lane_count; i++)
         if (lane_ready(&group->lanes[i], record))
             return true;
     return false;
+}
+
+const char *group_commit_fault(const struct group_commit *group)
+{
+    if (line_record(group->line)->member_count < 2)
+        return "No replica is in sync";
+    if (!lanes_ready(group))
+        return "The connections to the unit's broker are being made";
+    return group->doubted ? "The replicas do not confirm what the broker stores" : NULL;
 }
 
 /* False where nothing has left. Messages that nobody waits for any more stay here. */
@@ -218,14 +249,14 @@ static bool send_messages(struct lane *lane, struct batch *batch)
 }
 
 /* WAIT ends before the deadline of the commands does: a replica that is late must not cost the connection. */
-static void send_proof(struct lane *lane, const struct batch *batch)
+static void send_proof(struct lane *lane, int64_t timeout_ms)
 {
     char replicas[20], timeout[24];
     snprintf(replicas, sizeof(replicas), "%u", lane->record.wait);
-    snprintf(timeout, sizeof(timeout), "%" PRId64, batch->timeout_ms - batch->timeout_ms / 4);
+    snprintf(timeout, sizeof(timeout), "%" PRId64, timeout_ms - timeout_ms / 4);
     const char *wait[] = {"WAIT", replicas, timeout}, *info[] = {"INFO", "replication", "stats"};
-    INVARIANT(broker_command_for(lane->broker, batch->timeout_ms, on_waited, lane, 3, wait, NULL) &&
-              broker_command_for(lane->broker, batch->timeout_ms, on_proof, lane, 3, info, NULL));
+    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_waited, lane, 3, wait, NULL) &&
+              broker_command_for(lane->broker, timeout_ms, on_proof, lane, 3, info, NULL));
 }
 
 /* What has not left was not stored. */
@@ -238,28 +269,55 @@ static void refuse_waiting(struct group_commit *group, struct batch *batch)
     spare_batch(group, batch);
 }
 
+static void begin(struct lane *lane, struct batch *batch)
+{
+    lane->busy = true;
+    lane->batch = batch;
+    lane->record = *line_record(lane->group->line);
+    lane->counted = false;
+}
+
 static void send_batch(struct lane *lane, struct batch *batch)
 {
     struct group_commit *group = lane->group;
-    lane->record = group->line->record;
-    lane->counted = false;
+    begin(lane, batch);
     if (send_messages(lane, batch)) {
-        lane->batch = batch;
         stat_add(&group->line->lines->worker->stats.queue_commits_total, 1);
-        send_proof(lane, batch);
+        send_proof(lane, batch->timeout_ms);
     } else {
+        lane->busy = false;
         refuse_waiting(group, batch);
     }
 }
 
+static bool lane_idle(const struct lane *lane)
+{
+    return !lane->busy && lane_ready(lane, line_record(lane->group->line));
+}
+
 static void flush(struct group_commit *group)
 {
-    const struct broker_record *record = line_record(group->line);
-    for (unsigned i = 0; i < group->lane_count && group->waiting != NULL; i++)
-        if (group->lanes[i].batch == NULL && lane_ready(&group->lanes[i], record))
+    for (unsigned i = 0; i < group->lane_count && group->waiting != NULL && !group->doubted; i++)
+        if (lane_idle(&group->lanes[i]))
             send_batch(&group->lanes[i], take_waiting(group));
-    while (group->waiting != NULL && !group_commit_ready(group, record))
+    while (group->waiting != NULL && !lanes_ready(group))
         refuse_waiting(group, take_waiting(group));
+}
+
+/* The WAIT is for what the connection wrote last. */
+static void prove_again(void *arg)
+{
+    struct group_commit *group = arg;
+    struct lane *lane = group->lanes, *end = lane + group->lane_count;
+    group->retry = NULL;
+    while (lane < end && !lane_idle(lane))
+        lane++;
+    if (lane == end) {
+        doubt(group);
+        return;
+    }
+    begin(lane, NULL);
+    send_proof(lane, group->line->lines->worker->gateway->config.broker.timeout);
 }
 
 void group_commit_flush(struct lines *lines)
@@ -305,6 +363,8 @@ void group_commit_destroy(struct group_commit **slot)
         return;
     for (unsigned i = 0; i < group->lane_count; i++)
         broker_destroy(&group->lanes[i].broker);
+    if (group->retry != NULL)
+        group->line->lines->loop.timer_stop(group->line->lines->loop.loop, group->retry);
     while (group->waiting != NULL)
         refuse_waiting(group, take_waiting(group));
     unlist(group);

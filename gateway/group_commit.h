@@ -18,8 +18,9 @@ struct group_commit *group_commit_create(struct line *line, const struct broker_
 /* Concludes all messages. */
 void group_commit_destroy(struct group_commit **group);
 
-/* Whether one of its connections leads to the run of the broker that RECORD names. */
-bool group_commit_ready(const struct group_commit *group, const struct broker_record *record);
+/* Why no message can be replicated now, as a sentence; NULL where nothing is known to be in the way. After a proof that
+ * failed, all wait until another one has succeeded: what is certainly not stored is better news than what may be. */
+const char *group_commit_fault(const struct group_commit *group);
 
 /* Takes MESSAGE, whose CALL is copied: it is concluded later, by this module. */
 void group_commit_add(struct group_commit *group, struct message *message, const struct publication *publication);

@@ -49,6 +49,7 @@ struct line *line_create(struct lines *lines, struct unit *unit, struct str url,
                                    .must_be_primary = true,
                                    .functions = true};
     line->broker = broker_create(&lines->loop, &config, on_state, line);
+    memory_guard_start(&line->guard, &lines->loop, line->broker, unit);
     if (replicas)
         line->commit = group_commit_create(line, &config);
     return line;
@@ -60,11 +61,17 @@ void line_destroy(struct line **slot)
     *slot = NULL;
     if (line == NULL)
         return;
+    memory_guard_stop(&line->guard);
     group_commit_destroy(&line->commit);
     broker_destroy(&line->broker);
     buf_free(&line->wire);
     free(line->url);
     free(line);
+}
+
+void line_retire(struct line *line)
+{
+    memory_guard_stop(&line->guard);
 }
 
 bool line_over(const struct line *line)
@@ -152,11 +159,15 @@ static bool record_fits(struct line *line, enum durability durability, struct pu
         return refuse_away(line, refusal, "The unit's broker was restarted, and is not known to be whole yet");
     if (durability == DURABILITY_LOCAL)
         return true;
-    if (record->member_count < 2)
-        return refuse_away(line, refusal, "No replica is in sync");
-    if (line->commit == NULL || !group_commit_ready(line->commit, record))
-        return refuse_away(line, refusal, "The connections to the unit's broker are being made");
+    const char *fault = line->commit == NULL ? "The unit has no replica" : group_commit_fault(line->commit);
+    if (fault != NULL)
+        return refuse_away(line, refusal, fault);
     return true;
+}
+
+static bool memory_full(const struct line *line)
+{
+    return stat_get(&line->unit->memory_percent) >= (uint64_t)line->lines->worker->gateway->config.broker.memory_limit;
 }
 
 static bool may_send(struct line *line, enum durability durability, struct publish_result *refusal)
@@ -165,6 +176,8 @@ static bool may_send(struct line *line, enum durability durability, struct publi
         return refuse_away(line, refusal, NULL);
     if (line->messages >= MOST_MESSAGES || line->bytes >= MOST_BYTES)
         return refuse(line, refusal, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
+    if (memory_full(line))
+        return refuse(line, refusal, VERDICT_BROKER_FULL, "The broker's memory has reached the limit for messages");
     return record_fits(line, durability, refusal);
 }
 

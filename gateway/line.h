@@ -8,6 +8,7 @@
 #define GATEWAY_LINE_H
 
 #include "gateway/broker_h2o.h"
+#include "gateway/memory_guard.h"
 #include "gateway/message.h"
 #include "gateway/view.h"
 #include "gateway/worker.h"
@@ -29,8 +30,9 @@ struct line {
     struct broker *broker;       /* for what needs no replica, and for questions */
     struct group_commit *commit; /* NULL where the unit has one broker */
     struct broker_record record; /* by line_record() */
-    struct buf wire;             /* of the call that is being sent */
-    size_t bytes, messages;      /* on the way */
+    struct memory_guard guard;
+    struct buf wire;        /* of the call that is being sent */
+    size_t bytes, messages; /* on the way */
     struct line *next_retired;
     struct line_notice {
         uint64_t count, told_us; /* since the log was told of them, and when that was */
@@ -45,6 +47,9 @@ void line_destroy(struct line **line);
 
 /* Sends the message, or says in REFUSAL why not: then NULL comes back, and nothing will be called. Counts refusals. */
 struct message *line_send(struct line *line, const struct publication *publication, struct publish_result *refusal);
+
+/* The rules no longer name it: its broker says nothing of the unit any more. */
+void line_retire(struct line *line);
 
 /* Whether nothing is on the way any more, or nothing more can come back. */
 bool line_over(const struct line *line);

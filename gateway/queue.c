@@ -23,6 +23,7 @@ struct queue {
 
 static void retire(struct queue *queue, struct line *line)
 {
+    line_retire(line);
     line->next_retired = queue->retired;
     queue->retired = line;
 }

@@ -35,10 +35,13 @@ static size_t format_accepted(struct str id, const struct protocol_id *parts, st
     return (size_t)(put(at, STR_LIT("}\n")) - body);
 }
 
-static struct str copy(h2o_mem_pool_t *pool, struct str text)
+/* That of a replay is another one than the exchange was given. */
+static void take_id(struct exchange *exchange, struct str id)
 {
-    h2o_iovec_t copied = h2o_strdup(pool, text.base, text.len);
-    return (struct str){copied.base, copied.len};
+    if (str_equal(id, exchange->message_id))
+        return;
+    h2o_iovec_t copied = id.base ? h2o_strdup(&exchange->req->pool, id.base, id.len) : h2o_iovec_init(NULL, 0);
+    exchange->message_id = (struct str){copied.base, copied.len};
 }
 
 static void add_headers(struct exchange *exchange, const struct publish_result *result)
@@ -65,8 +68,6 @@ static void send_accepted(struct exchange *exchange, const struct publish_result
     h2o_req_t *req = exchange->req;
     char body[3 * PROTOCOL_ID_MAX];
     struct protocol_id parts = {.partition = 0};
-    if (result->replayed)
-        exchange->message_id = copy(&req->pool, result->message_id);
     if (!protocol_id_parse(exchange->message_id, &parts)) {
         exchange_fail(exchange, VERDICT_BROKER_AWAY, "The broker remembers no message id for this idempotency key");
         return;
@@ -83,11 +84,9 @@ static void send_accepted(struct exchange *exchange, const struct publish_result
 void queue_answer(struct exchange *exchange, const struct publish_result *result)
 {
     exchange->detach = NULL;
-    if (result->verdict == VERDICT_OK) {
+    take_id(exchange, result->message_id);
+    if (result->verdict == VERDICT_OK)
         send_accepted(exchange, result);
-        return;
-    }
-    if (result->message_id.base == NULL)
-        exchange->message_id = (struct str){NULL, 0};
-    exchange_fail(exchange, result->verdict, result->detail);
+    else
+        exchange_fail(exchange, result->verdict, result->detail);
 }

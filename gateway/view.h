@@ -38,6 +38,7 @@ struct unit {
     char *name;
     _Atomic uint32_t in_flight;           /* requests of this gateway, for the bulkhead */
     stat_value requests, refused, failed; /* written with atomic adds: many threads */
+    stat_value memory_percent;            /* of its broker's maxmemory; 0: it has none, or is not known yet */
     pthread_mutex_t record_lock;
     struct broker_record record;     /* read by unit_record() alone */
     _Atomic uint64_t record_version; /* of `record`: tells whether it is worth a copy */

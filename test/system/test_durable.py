@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a 202 promises where a broker has replicas: that each of the in-sync set holds the message, whatever happened to
 them; else the client hears that it was not stored, or that nobody knows."""
+import random
 import signal
+import threading
 import unittest
 
 import durable_fixture
@@ -83,6 +85,31 @@ class Holes(durable_fixture.DurableTest):
         self.accepted()
         self.assertIn(identity, self.ids())
 
+    def test_after_a_failed_proof_nothing_is_sent_until_one_succeeds(self):
+        self.start(replicas=1, broker__timeout="1s")
+        self.accepted()
+        self.replicas[0].signal(signal.SIGSTOP)
+        self.unknown()
+        stored = self.ids()
+        problem = self.expect_problem(self.post(), 503, "broker-unavailable")
+        self.assertEqual(problem["detail"], "The replicas do not confirm what the broker stores")
+        self.assertEqual(self.ids(), stored)
+        self.replicas[0].signal(signal.SIGCONT)
+        self.accepted()
+
+    def test_a_hasty_route_gives_up_before_the_broker_does(self):
+        hasty = dict(harness.QUEUE_ROUTE, match={"path": "/pay/hasty"}, timeout="100ms")
+        self.start(routes=[hasty, harness.QUEUE_ROUTE], broker__timeout="20s", broker__commit_connections=1)
+        self.accepted()
+        self.replicas[0].signal(signal.SIGSTOP)
+        identity = self.unknown(path="/pay/hasty")  # its batch waits for the replica
+        problem = self.expect_problem(self.post(path="/pay/hasty"), 503, "broker-unavailable")  # never left
+        self.assertIn("did not get to it in time", problem["detail"])
+        self.replicas[0].signal(signal.SIGCONT)
+        self.accepted()
+        self.assertIn(identity, self.ids())
+        self.assertEqual(len(self.ids()), 3)
+
     def test_a_broker_that_was_restarted_is_closed_until_the_record_names_its_run(self):
         self.start(replicas=1)
         self.accepted()
@@ -104,6 +131,111 @@ class Holes(durable_fixture.DurableTest):
         self.put_record(record)
         self.wait_followed()
         self.expect_problem(self.post(), 503, "broker-unavailable")
+
+
+class Idempotency(durable_fixture.DurableTest):
+    def test_a_repeat_has_the_first_answer_and_stores_nothing(self):
+        self.start()
+        first = self.accepted(key="k-1", body=b"a")
+        again = self.post(key="k-1", body=b"a")
+        self.assertEqual((again.status, again.body), (202, first.body))
+        self.assertEqual([answer.headers.get("idempotency-replayed") for answer in (first, again)], [None, "true"])
+        for name in ("location", "ldc-message-id", "ldc-durability"):
+            self.assertEqual(again.headers[name], first.headers[name])
+        self.assertEqual(len(self.ids()), 1)
+        self.assertEqual(self.counter("queue_replayed_total"), 1)
+
+    def test_a_key_is_for_one_user_one_path_and_one_body(self):
+        self.start()
+        first = self.accepted(key="k", body=b"a").json()["id"]
+        for changed in ({"body": b"b"}, {"path": "/pay/2"}, {"path": "/pay/1?x"}):
+            answer = self.post(**{"key": "k", "body": b"a", **changed})
+            self.assertNotIn("message", self.expect_problem(answer, 422, "idempotency-conflict"))
+        self.assertEqual(self.ids(), [first])
+        self.assertNotEqual(self.accepted(key="k", user="101", body=b"a").json()["id"], first)
+
+    def test_keys_that_are_none_are_refused(self):
+        self.start()
+        self.accepted(key="!" * 255)
+        for key in ("x" * 256, "a b", "caf\u00e9", " "):
+            self.assertIn("Idempotency-Key", self.expect_problem(self.post(headers={"Idempotency-Key": key}), 400,
+                                                                 "bad-request")["detail"])
+        raw = harness.raw(self.gateway.port, b"POST /pay/1 HTTP/1.1\r\nHost: a\r\nX-User-Id: 1\r\nIdempotency-Key: a\r\n"
+                          b"Idempotency-Key: b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self.assertIn(b" 400 ", raw.split(b"\r\n")[0])
+
+    def test_the_window_is_the_topics(self):
+        self.start(topics={"idempotency_window": "2s"})
+        first = self.accepted(key="k").json()["id"]
+        self.assertEqual(self.post(key="k").json()["id"], first)
+        wait_until(lambda: self.post(key="k").json()["id"] != first, what="the key to be forgotten", every=0.2)
+
+    def test_a_repeat_waits_for_the_replicas_as_the_first_one_did(self):
+        self.start(broker__timeout="2s")
+        self.accepted()
+        self.replicas[0].signal(signal.SIGSTOP)
+        answers = []
+        clients = [threading.Thread(target=lambda: answers.append(self.post(key="k"))) for _ in range(2)]
+        for client in clients:  # both are with the broker before the first WAIT runs out
+            client.start()
+        for client in clients:
+            client.join()
+        first, second = (self.expect_problem(answer, 503, "outcome-unknown")["message"] for answer in answers)
+        self.assertEqual(first, second)
+        self.replicas[0].signal(signal.SIGCONT)
+        again = self.accepted(key="k")
+        self.assertEqual((again.json()["id"], again.headers["idempotency-replayed"]), (first, "true"))
+        self.assertEqual(self.ids().count(first), 1)
+
+    def test_a_primary_that_dies_before_the_replicas_confirm_leaves_one_message(self):
+        self.start(broker__timeout="20s")
+        self.accepted()
+        self.replicas[0].signal(signal.SIGSTOP)
+        answers = []
+        client = threading.Thread(target=lambda: answers.append(self.post(key="k")))
+        client.start()
+        wait_until(lambda: len(self.ids()) == 2, what="the primary to store it")
+        self.primary.kill()
+        client.join()
+        identity = self.expect_problem(answers[0], 503, "outcome-unknown")["message"]
+        self.replicas[0].signal(signal.SIGCONT)
+        self.primary.restart()
+        self.wait_attached(1)
+        self.write_record()
+        again = self.accepted(key="k")
+        self.assertEqual((again.json()["id"], again.headers["idempotency-replayed"]), (identity, "true"))
+        self.assertEqual(self.ids().count(identity), 1)
+        self.assertEqual(self.ids(self.replicas[0]), self.ids())
+
+
+class Limits(durable_fixture.DurableTest):
+    def test_a_partition_takes_no_more_than_its_backlog(self):
+        self.start(topics={"max_backlog": 3})
+        ids = [self.accepted(user="1", key=f"k{n}").json()["id"] for n in range(3)]
+        self.assertNotIn("message", self.expect_problem(self.post(user="1"), 503, "backlog-full"))
+        self.assertEqual(self.ids(), sorted(ids))
+        self.assertEqual(self.post(user="1", key="k1").json()["id"], ids[1])  # a repeat is no further message
+        self.accepted(user="2")
+        self.primary.call("HSET", "ldc:{RZ01/payments/1}:state", "floor", 1)
+        self.accepted(user="1")
+        self.expect_problem(self.post(user="1"), 503, "backlog-full")
+
+    def test_messages_are_refused_before_the_brokers_memory_is_full(self):
+        self.start()
+        self.accepted()
+        used = int(durable_fixture.info(self.primary, "memory")["used_memory"])
+        self.primary.call("CONFIG", "SET", "maxmemory", used * 10 // 8)
+        answer = wait_until(lambda: (answer := self.post()).status == 503 and answer, what="the guard")
+        self.assertIn("memory", self.expect_problem(answer, 503, "broker-full")["detail"])
+        stored = len(self.ids())
+        self.expect_problem(self.post(), 503, "broker-full")
+        self.assertEqual(len(self.ids()), stored)
+        metrics = self.gateway.get("/metrics").body.decode()
+        share = next(line for line in metrics.splitlines() if line.startswith('ldcgate_unit_memory_percent{unit="RZ01"}'))
+        self.assertGreaterEqual(int(share.split()[1]), 70)
+        self.assertGreaterEqual(self.gateway.status()["units"][0]["broker"]["memory_percent"], 70)
+        self.primary.call("CONFIG", "SET", "maxmemory", used * 2)
+        self.accepted()
 
 
 if __name__ == "__main__":

@@ -207,6 +207,9 @@ static void open_stage(struct stage *stage)
     memset(stage, 0, sizeof(*stage));
     stage->gateway.config.broker.timeout = 5000;
     stage->gateway.config.broker.must_be_durable = true;
+    stage->gateway.config.broker.memory_limit = 100;
+    stage->gateway.config.broker.commit_connections = 2;
+    stage->gateway.config.broker.commit_batch = 64;
     stage->worker.gateway = &stage->gateway;
     stage->worker.h2o.loop = loop;
     stage->worker.queue = queue_create(&stage->worker);
