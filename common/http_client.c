@@ -130,8 +130,7 @@ static size_t put_header(struct http_transfer *transfer, const char *header)
 
 static size_t put_headers(struct http_transfer *transfer, const struct http_request *request)
 {
-    size_t count = 0;
-    transfer->header_text.len = 0;
+    size_t count = transfer->header_text.len = 0;
     for (const char *const *header = request->headers; header != NULL && *header != NULL; header++)
         count += put_header(transfer, *header);
     if (request->bearer_token != NULL) {
@@ -214,7 +213,7 @@ static bool is_unreached(CURL *easy, CURLcode result)
 
 static void read_response(struct http_transfer *transfer, CURLcode result, struct http_response *response)
 {
-    *response = (struct http_response){.retry_after_ms = -1, .error = ""};
+    *response = (struct http_response){.retry_after_ms = -1, .error = "", .transfer = transfer};
     if (result != CURLE_OK) {
         response->timed_out = result == CURLE_OPERATION_TIMEDOUT;
         response->unreached = transfer->withheld || is_unreached(transfer->easy, result);
@@ -233,6 +232,13 @@ static void read_response(struct http_transfer *transfer, CURLcode result, struc
         curl_easy_header(transfer->easy, "Retry-After", 0, CURLH_HEADER, -1, &header) == CURLHE_OK &&
         curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK)
         response->retry_after_ms = seconds * 1000;
+}
+
+void http_response_headers(const struct http_response *response, struct buf *lines)
+{
+    struct curl_header *field = NULL;
+    while ((field = curl_easy_nextheader(response->transfer->easy, CURLH_HEADER, -1, field)) != NULL)
+        buf_printf(lines, "%s: %s\n", field->name, field->value);
 }
 
 static void transfer_free(struct http_transfer *transfer)
@@ -352,8 +358,7 @@ static void take_event(struct http_client *client, const struct epoll_event *eve
         watch_arm(client, fd, watch, 0);
         return;
     }
-    int mask = 0;
-    mask |= event->events & EPOLLIN ? CURL_CSELECT_IN : 0;
+    int mask = event->events & EPOLLIN ? CURL_CSELECT_IN : 0;
     mask |= event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
     mask |= event->events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0;
     drive(client, fd, mask);

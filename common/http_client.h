@@ -28,11 +28,12 @@ struct http_request {
 struct http_response {
     long status; /* 0: no answer; then `error` says why */
     struct str body;
-    int64_t retry_after_ms; /* from Retry-After in seconds or as a date; -1 where absent */
-    const char *error;      /* "" when answered */
-    bool timed_out;         /* the reason of `error` */
-    bool unreached;         /* nothing was sent: the server does not know of the request */
-    bool withheld;          /* may_send was false */
+    int64_t retry_after_ms;         /* from Retry-After in seconds or as a date; -1 where absent */
+    const char *error;              /* "" when answered */
+    bool timed_out;                 /* the reason of `error` */
+    bool unreached;                 /* nothing was sent: the server does not know of the request */
+    bool withheld;                  /* may_send was false */
+    struct http_transfer *transfer; /* for http_response_headers() */
 };
 
 /* Called once, with a response that is borrowed for the call. Not called after http_transfer_cancel(). */
@@ -52,6 +53,9 @@ void http_client_destroy(struct http_client **client);
 struct http_transfer *http_client_start(struct http_client *client, const struct http_request *request,
                                         http_data_fn data, http_done_fn done, void *arg);
 void http_transfer_cancel(struct http_transfer *transfer);
+
+/* Appends the fields of the answer's head to LINES, as "name: value" lines. For the done_fn. */
+void http_response_headers(const struct http_response *response, struct buf *lines);
 
 /* Blocks. The body is appended to BODY. Returns the status, or -1 with *err where nothing answered. */
 long http_call(const struct http_request *request, struct buf *body, struct error *err) MUST_CHECK;

@@ -251,6 +251,8 @@ static const struct {
 } histograms[] = {
     {"queue_latency_seconds", "From the whole request to the broker's confirmation.",
      offsetof(struct gateway_stats, queue_latency)},
+    {"reply_latency_seconds", "From the whole request to the app's answer, of those who wait for it.",
+     offsetof(struct gateway_stats, reply_latency)},
     {"proxy_latency_seconds", "From the whole request to the first byte of the node's answer.",
      offsetof(struct gateway_stats, proxy_latency)},
 };

@@ -91,6 +91,9 @@ const struct option gateway_options[] = {
     {"broker.password_file", option_set_string, AT(broker.password_file), 0, 0, "", false,
      "File with the brokers' password."},
 
+    {"reply.max_wait", option_set_duration, AT(reply.max_wait), 0, 3600000, "60s", true,
+     "Longest time that `Prefer: wait=N` may make a client wait for the app's answer; 0 lets nobody wait."},
+
     {"proxy.connect_timeout", option_set_duration, AT(proxy.connect_timeout), 1, 600000, "1s", true,
      "How long connecting to a node may take."},
     {"proxy.timeout", option_set_duration, AT(proxy.timeout), 1, DAY_MS, "30s", true,

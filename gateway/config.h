@@ -39,6 +39,9 @@ struct gateway_config {
         char *user, *password_file;
     } broker;
     struct {
+        int64_t max_wait;
+    } reply;
+    struct {
         int64_t connect_timeout, timeout, idle_timeout, idle_each_node, probe_interval, tunnel_timeout;
     } proxy;
     struct {

@@ -2,6 +2,7 @@
 #include "gateway/envelope.h"
 
 #include "gateway/forward.h"
+#include "gateway/gateway.h"
 
 static struct str name_of(const h2o_header_t *field)
 {
@@ -41,16 +42,19 @@ static char *put(char *at, const char *bytes, size_t len)
 }
 
 #define TRACEPARENT "traceparent: "
+#define VIA         "via: 1.1 "
 
 static size_t room_for_headers(const struct exchange *exchange)
 {
     const h2o_headers_t *headers = &exchange->req->headers;
-    size_t room = sizeof(TRACEPARENT) + exchange->traceparent.len;
+    size_t room =
+        sizeof(TRACEPARENT) + exchange->traceparent.len + sizeof(VIA) + strlen(exchange->worker->gateway->name);
     for (size_t i = 0; i < headers->size; i++)
         room += headers->entries[i].name->len + headers->entries[i].value.len + 3;
     return room;
 }
 
+/* And behind them which gateway it was: what became of the message is told with that name. */
 static char *put_fields(const struct exchange *exchange, bool (*wanted)(const h2o_header_t *field), char *at)
 {
     h2o_req_t *req = exchange->req;
@@ -62,7 +66,8 @@ static char *put_fields(const struct exchange *exchange, bool (*wanted)(const h2
         at = put(put(at, field->name->base, field->name->len), ": ", 2);
         at = put(put(at, field->value.base, field->value.len), "\n", 1);
     }
-    return at;
+    const char *gateway = exchange->worker->gateway->name;
+    return put(put(put(at, VIA, sizeof(VIA) - 1), gateway, strlen(gateway)), "\n", 1);
 }
 
 static bool any_field(const h2o_header_t *field)

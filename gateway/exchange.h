@@ -16,6 +16,8 @@
 #include "gateway/worker.h"
 #include "router/table.h"
 
+struct reply_wait;
+
 struct exchange {
     h2o_req_t *req;
     struct worker *worker;
@@ -35,7 +37,8 @@ struct exchange {
     struct str node;          /* proxy: authority of the node that answered */
     unsigned attempts;
     void (*detach)(struct exchange *exchange);
-    void *carrier; /* the carrier's own state */
+    void *carrier;           /* the carrier's own state */
+    struct reply_wait *wait; /* for the app's answer; NULL: the client wants none */
 };
 
 /* Answers with the problem of VERDICT; DETAIL (one sentence for the client, may be NULL) is copied. */

@@ -10,6 +10,7 @@
 #include "gateway/group_commit.h"
 #include "gateway/line.h"
 #include "gateway/queue_answer.h"
+#include "gateway/reply.h"
 
 struct queue {
     struct lines lines;
@@ -132,11 +133,30 @@ struct str queue_name_message(struct worker *worker, h2o_mem_pool_t *pool, const
 static void detach(struct exchange *exchange)
 {
     message_forget(exchange->carrier);
+    reply_forget(exchange);
 }
 
+static void conclude(struct exchange *exchange, const struct publish_result *result)
+{
+    reply_forget(exchange);
+    queue_answer(exchange, result);
+}
+
+/* A replay was answered, or will be, where its first request waits. */
 static void on_done(void *arg, const struct publish_result *result)
 {
-    queue_answer(arg, result);
+    struct exchange *exchange = arg;
+    if (exchange->wait != NULL && result->verdict == VERDICT_OK && !result->replayed)
+        reply_wait(exchange, result->durability);
+    else
+        conclude(exchange, result);
+}
+
+/* What the app gets later, if ever, is not worth a client's wait. */
+static struct str reply_stream(struct exchange *exchange, const struct publish_options *options)
+{
+    bool later = options->due_us > 0 || options->prepares;
+    return options->waits && !later ? reply_expect(exchange, options->wait_ms) : STR_LIT("");
 }
 
 static void publish(struct exchange *exchange, const struct publish_options *options)
@@ -145,11 +165,12 @@ static void publish(struct exchange *exchange, const struct publish_options *opt
     struct queue_target target = {.unit = exchange->rules->name,
                                   .topic = topic,
                                   .partition = table_partition(topic, exchange->decision.slot, exchange->user)};
-    struct queue_call call = {.envelope.fields[ENVELOPE_REPLY] = STR_LIT("")};
+    struct queue_call call;
     struct publish_result refusal;
     h2o_mem_pool_t *pool = &exchange->req->pool;
     exchange->message_id = queue_name_message(exchange->worker, pool, &target, exchange->received_us);
     envelope_of_exchange(exchange, &call.envelope);
+    call.envelope.fields[ENVELOPE_REPLY] = reply_stream(exchange, options);
     queue_call_init(&call, pool, &target, options);
     struct publication publication = {.call = &call,
                                       .durability = exchange->route->durability,
@@ -160,7 +181,7 @@ static void publish(struct exchange *exchange, const struct publish_options *opt
     if (exchange->carrier != NULL)
         exchange->detach = detach;
     else
-        queue_answer(exchange, &refusal);
+        conclude(exchange, &refusal);
 }
 
 void queue_publish(struct exchange *exchange)

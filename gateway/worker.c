@@ -11,6 +11,7 @@
 #include "gateway/listener.h"
 #include "gateway/proxy.h"
 #include "gateway/queue.h"
+#include "gateway/reply.h"
 #include "gateway/request.h"
 #include "gateway/sampler.h"
 
@@ -94,6 +95,7 @@ static void stop(struct worker *worker, void *arg)
 static void end_turn(struct worker *worker)
 {
     queue_flush(worker->queue);
+    replies_flush(worker->replies);
     access_log_flush(worker->access_log);
 }
 
@@ -131,6 +133,7 @@ static void create_parts(struct worker *worker)
     worker->accept = (h2o_accept_ctx_t){.ctx = &worker->h2o, .hosts = worker->h2o_config.hosts};
     worker->sampler = sampler_create();
     worker->queue = queue_create(worker);
+    worker->replies = replies_create(worker);
     worker->proxy = proxy_create(worker);
     worker->access_log = access_log_create(worker);
 }
@@ -143,6 +146,7 @@ static void destroy_parts(struct worker *worker)
     listener_destroy(&worker->listener);
     proxy_destroy(&worker->proxy);
     queue_destroy(&worker->queue);
+    replies_destroy(&worker->replies);
     access_log_destroy(&worker->access_log);
     sampler_destroy(&worker->sampler);
     view_unref(&worker->view);

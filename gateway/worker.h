@@ -14,6 +14,7 @@
 
 struct gateway;
 struct queue;
+struct replies;
 struct proxy;
 struct listener;
 struct access_log;
@@ -24,7 +25,7 @@ struct gateway_stats {
 #include "gateway/gateway_stats_tbl.h"
 #undef STAT
     stat_value verdicts[VERDICT_COUNT]; /* answers by verdict */
-    struct stat_histogram queue_latency, proxy_latency;
+    struct stat_histogram queue_latency, reply_latency, proxy_latency;
 };
 
 struct worker {
@@ -40,6 +41,7 @@ struct worker {
     _Atomic uint64_t epoch; /* of `view`, for other threads */
     struct gateway_stats stats;
     struct queue *queue;
+    struct replies *replies;
     struct proxy *proxy;
     struct listener *listener;
     struct access_log *access_log; /* NULL: off */

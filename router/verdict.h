@@ -41,6 +41,8 @@
     X(MESSAGE_STATE, 409, "message-state", "", 0, "The message is in a state that does not allow this")                \
     X(OUTCOME_UNKNOWN, 503, "outcome-unknown", "connection_timeout", 1,                                                \
       "The broker did not confirm in time; the message may have been stored")                                          \
+    X(REPLY_TIMEOUT, 504, "reply-timeout", "http_response_timeout", 0, "The app did not answer the message in time")   \
+    X(REPLY_MISSING, 502, "reply-missing", "http_response_incomplete", 0, "There is no answer of the app to pass on")  \
     X(NODE_AWAY, 503, "node-unavailable", "destination_unavailable", 1, "No node of the unit is reachable")            \
     X(NODE_RESET, 502, "node-reset", "connection_terminated", 0, "The node closed the connection before it answered")  \
     X(NODE_PROTOCOL, 502, "node-protocol", "http_protocol_error", 0, "The node's answer is malformed")                 \

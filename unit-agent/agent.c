@@ -36,6 +36,7 @@ static void on_rules(void *arg, const struct table *table)
     nodes_adopt(agent->nodes, &table->units[unit]);
     inbox_adopt(agent->inbox, table, &table->units[unit]);
     operations_adopt(agent->operations, table, &table->units[unit]);
+    outbox_adopt(agent->outbox, table->units[unit].broker_count > 0 ? table->units[unit].brokers[0] : STR_LIT(""));
     keeper_adopt(agent->keeper, &table->units[unit]);
 }
 
@@ -81,6 +82,29 @@ static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
 static void on_acknowledged(void *arg, struct partition *partition)
 {
     inbox_record(((struct agent *)arg)->inbox, partition);
+}
+
+static void on_attempted(void *arg, const struct message *message, const struct delivery_attempt *attempt)
+{
+    traces_attempted(((struct agent *)arg)->traces, message, attempt);
+}
+
+static void on_settled(void *arg, const struct message *message, const struct http_response *response)
+{
+    struct agent *agent = arg;
+    if (response->status < 200 || response->status >= 300)
+        traces_buried(agent->traces, message, response->status);
+    replies_settle(agent->replies, message, response);
+}
+
+static void on_covered(void *arg, struct partition *partition, struct stream_id id)
+{
+    traces_covered(((struct agent *)arg)->traces, partition, id);
+}
+
+static void on_recorded(void *arg, const struct message *message)
+{
+    traces_recorded(((struct agent *)arg)->traces, message);
 }
 
 static void on_nodes_changed(void *arg)
@@ -180,6 +204,9 @@ static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
     struct agent *agent = arg;
     bool idle = stat_get(&agent->stats.agent_deliveries_in_flight) == 0 && inbox_idle(agent->inbox) &&
                 inbox_returned(agent->inbox);
+    if (idle)
+        traces_flush(agent->traces);
+    idle = idle && replies_idle(agent->replies) && traces_idle(agent->traces);
     if (idle || clock_monotonic_us() >= agent->end_by_us) {
         log_info("agent.ended", idle ? "everything that was delivered is recorded" : "delivery.stop_timeout is over");
         inbox_leave(agent->inbox, on_left, agent);
@@ -298,14 +325,27 @@ static void introduce(struct agent *agent)
     httpd_admin_url(agent->admin, agent->config.admin.listen, host, self->admin, sizeof(self->admin));
 }
 
+static void create_outbox(struct agent *agent)
+{
+    agent->outbox = outbox_create(agent->loop, &agent->config, agent->broker_password);
+    agent->replies =
+        replies_create(agent->loop, &(struct replies_config){&agent->config, &agent->stats, agent->outbox});
+    agent->traces =
+        traces_create(agent->loop, &(struct traces_config){&agent->config, agent->name, &agent->stats, agent->outbox});
+    agent->observer = (struct partition_observer){on_covered, on_recorded, agent};
+}
+
 static void create_parts(struct agent *agent)
 {
+    create_outbox(agent);
     agent->nodes = nodes_create(agent->loop, &agent->config, on_nodes_changed, agent);
     agent->delivery = delivery_create(agent->loop, &(struct delivery_config){.options = &agent->config,
                                                                              .unit = str_of(agent->config.unit),
                                                                              .nodes = agent->nodes,
                                                                              .stats = &agent->stats,
                                                                              .acknowledged = on_acknowledged,
+                                                                             .attempted = on_attempted,
+                                                                             .settled = on_settled,
                                                                              .may_begin = may_deliver,
                                                                              .arg = agent});
     agent->valves =
@@ -317,6 +357,7 @@ static void create_parts(struct agent *agent)
                                                  .stats = &agent->stats,
                                                  .hooks = {valves_ready, valves_withdraw, agent->valves},
                                                  .record = broker_record,
+                                                 .observer = &agent->observer,
                                                  .changed = on_broker_changed,
                                                  .confirmed = on_confirmed,
                                                  .arg = agent,
@@ -375,6 +416,9 @@ static void stop(struct agent *agent)
     inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
     valves_destroy(&agent->valves);
     delivery_destroy(&agent->delivery);
+    outbox_destroy(&agent->outbox);
+    replies_destroy(&agent->replies);
+    traces_destroy(&agent->traces);
     nodes_destroy(&agent->nodes);
     health_destroy(&agent->health);
     if (agent->rules.store != NULL)

@@ -14,7 +14,10 @@
 #include "unit-agent/keeper.h"
 #include "unit-agent/nodes.h"
 #include "unit-agent/operations.h"
+#include "unit-agent/outbox.h"
+#include "unit-agent/replies.h"
 #include "unit-agent/rules_follow.h"
+#include "unit-agent/traces.h"
 
 struct httpd;
 struct health;
@@ -32,6 +35,10 @@ struct agent {
     struct delivery *delivery;
     struct valves *valves;
     struct operations *operations;
+    struct outbox *outbox;
+    struct replies *replies;
+    struct traces *traces;
+    struct partition_observer observer;
     struct inbox *inbox;
     struct keeper *keeper;
     struct health *health;

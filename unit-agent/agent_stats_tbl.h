@@ -27,6 +27,11 @@ STAT(agent_lapses_total, STAT_COUNTER,
 STAT(agent_gate_closed, STAT_GAUGE, "1 while messages wait because not every in-sync broker has what was read of late.")
 STAT(agent_gate_rounds_total, STAT_COUNTER, "Questions whether every in-sync broker has what was read.")
 STAT(agent_gate_refusals_total, STAT_COUNTER, "Those of them that were answered no, or not at all.")
+STAT(agent_replies_total, STAT_COUNTER, "Answers of the app for clients that wait for them.")
+STAT(agent_replies_dropped_total, STAT_COUNTER, "Answers of the app that could not be passed on.")
+STAT(agent_traces_total, STAT_COUNTER, "Trace lines written: attempts, acknowledgements and the like.")
+STAT(agent_traces_dropped_total, STAT_COUNTER,
+     "Trace lines that could not be kept: the broker was away, full or too slow.")
 STAT(agent_broker_up, STAT_GAUGE, "1 while the unit's primary broker serves this agent.")
 STAT(agent_nodes_up, STAT_GAUGE, "Nodes of the unit's app that answer.")
 STAT(agent_nodes, STAT_GAUGE, "Nodes of the unit's app that the rules name.")

@@ -65,6 +65,16 @@ const struct option agent_options[] = {
     {"lease.release_timeout", option_set_duration, AT(lease.release_timeout), 0, 60 * MINUTE_MS, "5s", true,
      "How long deliveries in flight may take when another agent is to have their partition."},
 
+    {"reply.max_body", option_set_size, AT(reply.max_body), 0, MIB, "256KiB", true,
+     "Longest body of the app's answer that is passed on to a client that waits for it (`Prefer: wait=N`)."},
+
+    {"trace.sample", option_set_int, AT(trace.sample), 0, 1000000, "1", true,
+     "Messages of which one is traced: 1 traces all, 100 every hundredth, 0 none."},
+    {"trace.max_entries", option_set_int, AT(trace.max_entries), 100, 10000000, "10000", true,
+     "Trace records that a partition keeps; each one tells of the messages of one `trace.interval`."},
+    {"trace.interval", option_set_duration, AT(trace.interval), 1, MINUTE_MS, "50ms", true,
+     "How long traces are gathered before they are written."},
+
     {"health.interval", option_set_duration, AT(health.interval), 10, DAY_MS, "1s", true,
      "How often nodes are probed, lag is counted and health is told."},
     {"health.path", option_set_string, AT(health.path), 0, 0, "/healthz", true,

@@ -32,6 +32,12 @@ struct agent_config {
         int64_t beat, ttl, release_timeout;
     } lease;
     struct {
+        int64_t max_body;
+    } reply;
+    struct {
+        int64_t sample, max_entries, interval;
+    } trace;
+    struct {
         int64_t interval;
         char *path;
     } health;

@@ -49,6 +49,7 @@ static struct partition *add(struct inbox *inbox, struct lease *lease, const str
         list->items = mem_realloc(list->items, (list->count * 2 + 1) * sizeof(struct partition *));
     struct partition *partition = partition_create(name, inbox->config.hooks);
     partition->gated = true;
+    partition->observer = inbox->config.observer;
     lease_add(lease, partition);
     return list->items[list->count++] = partition;
 }

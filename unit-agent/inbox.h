@@ -20,6 +20,7 @@ struct inbox_config {
     struct str name;                    /* the agent's; zero-terminated */
     struct agent_stats *stats;
     struct partition_hooks hooks;
+    const struct partition_observer *observer;        /* of all partitions; NULL: none */
     const struct broker_record *(*record)(void *arg); /* who is in sync; asked where the unit has several brokers */
     void (*changed)(void *arg);                       /* the broker came or went */
     void (*confirmed)(void *arg);                     /* inbox_may_deliver is true again */

@@ -18,6 +18,15 @@
 
 struct lease;
 
+/* Who keeps account of what happens; each may be NULL. */
+struct partition_observer {
+    /* Entries up to ID are covered: replicas hold them. */
+    void (*covered)(void *arg, struct partition *partition, struct stream_id id);
+    /* The broker's cursor says that MESSAGE is done, which is borrowed for the call. */
+    void (*recorded)(void *arg, const struct message *message);
+    void *arg;
+};
+
 /* Who delivers: told of each message whose turn it is, and of those that are taken back by a reset. */
 struct partition_hooks {
     void (*ready)(void *arg, struct message *message);
@@ -38,6 +47,7 @@ struct partition {
     bool broadcast; /* every agent has a cursor of its own */
     char *stream_key, *state_key, *cursor_key;
     struct partition_hooks hooks;
+    const struct partition_observer *observer; /* NULL: none; may be set by whoever made the partition */
     bool restored;
     bool quiesced; /* nothing is handed out */
     bool gated;    /* nothing beyond `covered` is handed out; set once, before anything is added */
@@ -75,6 +85,7 @@ struct partition {
     bool linking;   /* being compared */
     uint64_t total; /* messages that the partition ever got, as the broker said last */
     int64_t retention_ms;
+    struct trace_page *trace;        /* the traces'; NULL: none yet */
     bool queued;                     /* to be recorded: */
     struct partition *next_recorded; /* the next one of those */
 };

@@ -102,14 +102,14 @@ class Envelopes(QueueTest):
     def test_what_is_of_one_hop_or_secret_is_not_stored(self):
         self.start()
         self.accepted(headers={"Connection": "keep-alive, X-Hop", "X-Hop": "1", "Keep-Alive": "1", "TE": "trailers",
-                               "Authorization": "Bearer secret-token", "Cookie": "sid=secret-cookie", "Prefer": "wait=1",
+                               "Authorization": "Bearer secret-token", "Cookie": "sid=secret-cookie", "Prefer": "respond-async",
                                "X-Forwarded-For": "10.0.0.1", "Forwarded": "for=10.0.0.1", "Proxy-Authorization": "x",
                                "LDC-Color": "blue", "LDC-Unit": "RZ09", "Expect": "100-continue", "Upgrade": "x",
                                "X-Kept": "1"})
         (_, message), = stored(self.broker).values()
         names = sorted(line.split(b":")[0] for line in message[b"headers"].split(b"\n"))
         self.assertEqual([name for name in names if name not in (b"accept-encoding", b"user-agent")],
-                         [b"traceparent", b"x-kept", b"x-user-id"])
+                         [b"traceparent", b"via", b"x-kept", b"x-user-id"])
         self.assertNotIn(b"secret", b"".join(message.values()))
 
     def test_an_empty_body_and_a_large_one_are_stored_as_they_are(self):
