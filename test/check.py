@@ -176,7 +176,8 @@ def regenerate(path, build):
     """The text of a document with its generated parts as the programs print them now."""
     def print_part(found):
         program, *words_ = shlex.split(found.group(2))
-        done = subprocess.run([str(build / program), *words_], capture_output=True, text=True, timeout=30)
+        argv = [sys.executable, str(ROOT / program)] if program.endswith(".py") else [str(build / program)]
+        done = subprocess.run([*argv, *words_], capture_output=True, text=True, timeout=30)
         if done.returncode != 0:
             raise RuntimeError(f"{found.group(2)}: {done.stderr.strip() or done.returncode}")
         return found.group(1) + done.stdout + found.group(4)
@@ -201,6 +202,17 @@ def links(_):
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
             if not (path.parent / target).exists():
                 yield f"{name_of(path)}: no such file: {target}"
+
+
+def protocol(_):
+    """docs/PROTOCOL.md names every error of the functions and every field of the envelope."""
+    text = (ROOT / "docs/PROTOCOL.md").read_text()
+    errors = {"LDC_" + code for path in git_files("common/functions/*.lua")
+              for code in re.findall(r"\bfail\('([A-Z]+)'", path.read_text())}
+    listed = re.search(r"envelope_names\[\w+\] = \{(.*?)\}", (ROOT / "common/protocol.c").read_text(), re.S)
+    for word in sorted(errors) + re.findall(r'"(\w+)"', listed.group(1)):
+        if f"| `{word}` |" not in text:
+            yield f"docs/PROTOCOL.md: no row for {word}"
 
 
 def examples(build):
@@ -229,8 +241,8 @@ def places(_):
                 yield f"{name_of(path)}:{number}: {line.strip()[:100]}"
 
 
-CHECKS = [layers, libraries, purity, licences, headers, sizes, words, formatted, analysis, documents, links, examples,
-          places]
+CHECKS = [layers, libraries, purity, licences, headers, sizes, words, formatted, analysis, documents, links, protocol,
+          examples, places]
 
 
 def fix(build):

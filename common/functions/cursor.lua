@@ -23,6 +23,7 @@ end
 
 -- keys: cursor [, state, the other shared subscriptions' cursors]
 -- args: owner, watermark, done, passed, beyond
+-- Writes a cursor; a broadcast's comes without a state. LDC_LEASE where another agent owns the partition.
 register('commit', function(keys, args)
     if not is_owner(keys[2], args[1]) then
         return not_owner()

@@ -45,6 +45,7 @@ end
 
 -- keys: stream, state, the unit's epoch [, idempotency]
 -- args: the broker's epoch, max_backlog (0: none), window_ms, fingerprint, the ten fields of the envelope, reply
+-- Stores a message. Returns its entry's id, or {`replay`, message id} where the key is known: then nothing is stored.
 local function enqueue(keys, args)
     local answer = find_replay(keys[4], args[4]) or check_entry(keys[2], keys[3], args[1], args[2])
     if answer then

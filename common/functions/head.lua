@@ -20,6 +20,7 @@ local function now_us()
     return time[1] .. string.sub('00000' .. time[2], -6)
 end
 
+-- Returns the library's number and its digest.
 register('version', function()
     return VERSION .. ' ' .. DIGEST
 end, {'no-writes'})
