@@ -62,7 +62,7 @@ static const struct ctl_verb verbs[] = {
      "Sets the cursors of a topic: delivery goes on with the first message that was stored at TIME "
      "(2026-01-31T13:37:00Z, "
      "or 10m for ten minutes ago) or later, with the stream entry ENTRY, or with the next one that comes. What was "
-     "trimmed does not come back.",
+     "trimmed does not come back, and what is under way is not called back; it holds within a second.",
      verb_queue_reset},
     {"queue pause", "TOPIC [--unit UNIT] [--subscription NAME]",
      "Stops deliveries of a topic; messages are accepted and wait.", verb_queue_pause},

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What operators do to the queue of a running unit by ldcctl."""
+import collections
 import json
 import time
 import unittest
@@ -85,6 +86,26 @@ class Operations(harness.StackTest):
         self.assertEqual(self.delivered(), [])
         self.ctl("queue", "resume", "payments")
         self.wait_delivered(ids)
+
+    def test_a_cursor_goes_back_to_a_time_and_on_to_the_end(self):
+        ids = self.pay(["1000", "1001", "1002"])
+        self.wait_delivered(ids)
+        self.assertEqual(len(self.ctl("queue", "reset", "payments", "--to-time", "10m")), 2)
+        wait_until(lambda: collections.Counter(self.delivered()) == {id: 2 for id in ids}, what="a second delivery")
+        self.ctl("queue", "pause", "payments")
+        skipped = self.pay(["1000", "1001"])
+        reset = self.ctl("queue", "reset", "payments", "--to-end")
+        self.assertEqual(sum(item["passed"] for item in reset), 5)
+        wait_until(lambda: all(self.broker.call("HGET", key("state", n), "owner") for n in range(2)), what="the owner")
+        self.ctl("queue", "resume", "payments")
+        last = self.pay(["1000", "1001"])
+        self.wait_delivered(last)
+        self.assertFalse(set(skipped) & set(self.delivered()))
+        entry = self.broker.call("XRANGE", key("stream", 1), "-", "+")[0][0].decode()
+        self.ctl("queue", "reset", "payments", "--to-id", entry, "--partition", "1")
+        self.wait_delivered([skipped[1]])
+        self.assertNotIn(skipped[0], self.delivered())
+        self.assertIn("is wanted", self.ctl("queue", "reset", "payments", code=2))
 
     def test_dead_letters_are_listed_shown_redriven_and_purged(self):
         one, two, three = self.bury("1000", '{"a": 1}'), self.bury("1001", b"\xff\x00"), self.bury("1002")
