@@ -73,9 +73,10 @@ static const struct ctl_verb verbs[] = {
     {"config show", "[GATEWAY]", "Shows the configuration that a gateway runs with.", verb_config_show},
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},
-    {"playground up", "[--gateways N] [--units N] [--port-base PORT] [--store file] [--supervise] [--detach]",
+    {"playground up",
+     "[--gateways N] [--units N] [--agents N] [--port-base PORT] [--store file] [--supervise] [--detach]",
      "Starts a whole deployment on loopback: N (3) A units over two datacentres, a B unit, a core unit, each with a "
-     "broker, its replica, an agent and blue and green applications, and N (2) gateways. It runs until Ctrl-C, or "
+     "broker, its replica, N (1) agents and blue and green applications, and N (2) gateways. It runs until Ctrl-C, or "
      "until `playground down` with --detach. --supervise starts again what dies, a second later.",
      verb_playground_up},
     {"playground down", "", "Ends exactly the processes that `playground up` started in --dir.", verb_playground_down},

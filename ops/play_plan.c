@@ -7,7 +7,8 @@
 
 #include "common/json_text.h"
 
-/* Ports, from the base: ten of ingresses, ten of the gateways' admin listeners, then five of each unit. */
+/* Ports, from the base: ten of ingresses, ten of the gateways' admin listeners, then five of each unit, and behind them
+ * the further agents of each. */
 #define ADMIN_PORTS PLAY_GATEWAYS_MOST
 #define UNIT_PORTS  (2 * PLAY_GATEWAYS_MOST)
 
@@ -67,9 +68,15 @@ static unsigned unit_port(const struct play_plan *plan, size_t unit, enum unit_p
     return plan->port_base + UNIT_PORTS + (unsigned)unit * UNIT_PORT_COUNT + port;
 }
 
+static unsigned agent_port(const struct play_plan *plan, size_t unit, size_t agent)
+{
+    size_t further = unit * ((size_t)plan->agents - 1) + agent - 1;
+    return agent == 0 ? unit_port(plan, unit, AGENT_PORT) : unit_port(plan, unit_count(plan), 0) + (unsigned)further;
+}
+
 unsigned play_plan_ports(const struct play_plan *plan)
 {
-    return UNIT_PORTS + (unsigned)unit_count(plan) * UNIT_PORT_COUNT;
+    return UNIT_PORTS + (unsigned)unit_count(plan) * (UNIT_PORT_COUNT + (unsigned)plan->agents - 1);
 }
 
 /* --- processes ---------------------------------------------------------------------------------------------------- */
@@ -169,14 +176,16 @@ static void append_common(const struct play_plan *plan, const struct play_proces
     buf_printf(out, "\n");
 }
 
-static void add_agent(struct play_plan *plan, size_t unit)
+static void add_agent(struct play_plan *plan, size_t unit, size_t agent)
 {
-    char owner[16], name[32];
+    char owner[16], name[48], number[24] = "";
     unit_name(plan, unit, owner);
-    snprintf(name, sizeof(name), "%s-agent", owner);
+    if (agent > 0)
+        snprintf(number, sizeof(number), "-%zu", agent + 1);
+    snprintf(name, sizeof(name), "%s-agent%s", owner, number);
     struct play_process *process = add_process(plan, PLAY_AGENT, owner, unit, name);
     struct buf text = {0};
-    process->ports[0] = (struct play_port){"admin", unit_port(plan, unit, AGENT_PORT)};
+    process->ports[0] = (struct play_port){"admin", agent_port(plan, unit, agent)};
     append_common(plan, process, process->ports[0].number, &text);
     buf_printf(&text, "unit: %s\n", owner);
     set_config(process, plan, "yaml", &text);
@@ -204,7 +213,8 @@ static void add_gateway(struct play_plan *plan, size_t i)
 void play_plan_make(struct play_plan *plan)
 {
     size_t units = unit_count(plan);
-    plan->processes = mem_calloc(units * UNIT_PORT_COUNT + (size_t)plan->gateways, sizeof(*plan->processes));
+    plan->processes =
+        mem_calloc(units * (UNIT_PORT_COUNT + (size_t)plan->agents) + (size_t)plan->gateways, sizeof(*plan->processes));
     for (size_t unit = 0; unit < units; unit++) {
         add_broker(plan, unit, true);
         add_broker(plan, unit, false);
@@ -214,7 +224,8 @@ void play_plan_make(struct play_plan *plan)
         add_app(plan, unit, false);
     }
     for (size_t unit = 0; unit < units; unit++)
-        add_agent(plan, unit);
+        for (size_t agent = 0; agent < (size_t)plan->agents; agent++)
+            add_agent(plan, unit, agent);
     for (size_t i = 0; i < (size_t)plan->gateways; i++)
         add_gateway(plan, i);
 }
@@ -248,7 +259,10 @@ static void append_unit(const struct play_plan *plan, size_t unit, struct buf *o
                    ((unit + 1) * 100 + units - 1) / units - 1);
     buf_printf(out, "    brokers: [\"redis://127.0.0.1:%u\", \"redis://127.0.0.1:%u\"]\n",
                unit_port(plan, unit, PRIMARY_PORT), unit_port(plan, unit, REPLICA_PORT));
-    buf_printf(out, "    agents: [\"http://127.0.0.1:%u\"]\n", unit_port(plan, unit, AGENT_PORT));
+    buf_printf(out, "    agents: [");
+    for (size_t agent = 0; agent < (size_t)plan->agents; agent++)
+        buf_printf(out, "%s\"http://127.0.0.1:%u\"", agent > 0 ? ", " : "", agent_port(plan, unit, agent));
+    buf_printf(out, "]\n");
     buf_printf(out, "    nodes: {blue: [\"http://127.0.0.1:%u\"], green: [\"http://127.0.0.1:%u\"]}\n",
                unit_port(plan, unit, BLUE_PORT), unit_port(plan, unit, GREEN_PORT));
     buf_printf(out, "    weights: {blue: 100, green: 0}\n");

@@ -14,6 +14,7 @@
 
 #define PLAY_GATEWAYS_MOST 10
 #define PLAY_UNITS_MOST    100
+#define PLAY_AGENTS_MOST   10 /* of a unit */
 #define PLAY_ARGS_MOST     16
 
 /* In the order in which they start; they end the other way round. */
@@ -47,9 +48,9 @@ struct play_process {
 };
 
 struct play_plan {
-    const char *dir;      /* absolute */
-    const char *programs; /* the folder of ldc-gateway and the others */
-    int64_t gateways, units;
+    const char *dir;                 /* absolute */
+    const char *programs;            /* the folder of ldc-gateway and the others */
+    int64_t gateways, units, agents; /* agents: of each unit */
     unsigned port_base;
     struct play_process *processes;
     size_t count;

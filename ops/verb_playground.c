@@ -113,10 +113,12 @@ static int read_shape(const struct args *args, struct play_plan *plan, struct er
     int64_t port_base = 0;
     const char *store = args_value(args, "--store");
     plan->gateways = GATEWAYS;
+    plan->agents = 1;
     plan->units = UNITS;
     if (store != NULL && strcmp(store, "file") != 0)
         return error_set(err, ERROR_INPUT, "--store: 'file' is the only store there is, not '%s'", store);
     if (args_number(args, "--gateways", 1, PLAY_GATEWAYS_MOST, &plan->gateways, err) != 0 ||
+        args_number(args, "--agents", 1, PLAY_AGENTS_MOST, &plan->agents, err) != 0 ||
         args_number(args, "--units", 1, PLAY_UNITS_MOST, &plan->units, err) != 0 ||
         args_number(args, "--port-base", 1024, 65000, &port_base, err) != 0)
         return -1;

@@ -11,7 +11,7 @@ from playground_fixture import Playground
 
 class Conservation(harness.StackTest):
     def test_nothing_is_lost_doubled_or_inverted_while_everything_is_killed(self):
-        playground = Playground(self.stack, "--units", "2", "--gateways", "2", "--supervise")
+        playground = Playground(self.stack, "--units", "2", "--gateways", "2", "--agents", "2", "--supervise")
         seconds = float(os.environ.get("LDC_SOAK_SECONDS", "15"))
         _, _, harm = conservation.run(self, self.stack, playground, int(os.environ.get("LDC_SOAK_SEED", "0")), seconds)
         self.assertGreater(sum(harm.done.values()), seconds / 10)

@@ -14,8 +14,12 @@
 
 static struct play_plan plan_of(int64_t gateways, int64_t units)
 {
-    struct play_plan plan = {
-        .dir = "/some/where", .programs = "/some/bin", .gateways = gateways, .units = units, .port_base = BASE};
+    struct play_plan plan = {.dir = "/some/where",
+                             .programs = "/some/bin",
+                             .gateways = gateways,
+                             .units = units,
+                             .agents = 1,
+                             .port_base = BASE};
     play_plan_make(&plan);
     return plan;
 }
