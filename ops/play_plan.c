@@ -137,7 +137,7 @@ static void add_broker(struct play_plan *plan, size_t unit, bool primary)
     buf_printf(&text, "port %u\nbind 127.0.0.1\ndaemonize no\ndir ", process->ports[0].number);
     append_quoted_path(&text, plan->dir, folder);
     buf_printf(&text, "\nappendonly yes\nappendfsync always\nsave \"\"\nmaxmemory-policy noeviction\n"
-                      "repl-diskless-sync yes\nrepl-diskless-sync-delay 0\n");
+                      "repl-diskless-sync yes\nrepl-diskless-sync-delay 0\nrepl-backlog-size 32mb\n");
     if (!primary)
         buf_printf(&text, "replicaof 127.0.0.1 %u\n", unit_port(plan, unit, PRIMARY_PORT));
     set_config(process, plan, "conf", &text);

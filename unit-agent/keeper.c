@@ -191,7 +191,7 @@ static void on_primary_look(void *arg, unsigned index, const struct keeper_look 
     keeper_saw_primary(&keeper->state, look);
     act(keeper);
     for (unsigned i = 0; i < keeper->state.replica_count; i++)
-        keeper_probe_look(keeper->replicas[i], look->offset);
+        keeper_probe_look(keeper->replicas[i]);
 }
 
 static void on_replica_look(void *arg, unsigned index, const struct keeper_look *look)
@@ -226,7 +226,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     else if (looks && clock_monotonic_us() > keeper->state.primary.ended_us + keeper->state.timeout_us)
         act(keeper); /* says that the primary does not answer */
     if (looks)
-        keeper_probe_look(keeper->primary, 0);
+        keeper_probe_look(keeper->primary);
     sd_event_source_set_time_relative(source, (uint64_t)keeper->config.options->broker.look_interval * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }

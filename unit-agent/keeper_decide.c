@@ -31,14 +31,31 @@ static void hear(struct keeper_replica *replica, uint64_t at_us)
         replica->heard_us = at_us;
 }
 
-/* The primary says when a replica acknowledged last, in whole seconds. */
-static void hear_of(struct keeper_replica *replica, const struct keeper_look *look, uint64_t offset_before)
+/* Lag is a time: how long ago the primary was where the replica is now. SINCE_US: it was heard of no later. */
+static void reach(struct keeper_replica *replica, const struct keeper_look *primary, uint64_t offset, uint64_t since_us)
+{
+    if (offset < replica->goal_offset)
+        return;
+    hear(replica, since_us < replica->goal_us ? since_us : replica->goal_us);
+    replica->goal_us = primary->began_us;
+    replica->goal_offset = primary->offset;
+}
+
+/* The primary says what a replica acknowledged last, and when in whole seconds. What was acknowledged as replicated
+ * before it came online is no further than the primary was when we first saw it online; afterwards the record counts
+ * it, or no WAIT is believed. */
+static void hear_of(struct keeper_replica *replica, const struct keeper_look *look)
 {
     const struct keeper_link *link = keeper_look_link(look, replica->look.link_at);
     const struct keeper_progress *progress = link ? keeper_look_progress(look, link, replica->port) : NULL;
-    if (progress != NULL && progress->online && progress->offset >= offset_before &&
-        look->began_us > progress->lag_s * 1000000)
-        hear(replica, look->began_us - progress->lag_s * 1000000);
+    bool online = progress != NULL ? progress->online : look->online == look->link_count;
+    if (link != NULL && online && replica->base_link != link->id) {
+        replica->base_link = link->id;
+        replica->base_offset = replica->goal_offset = look->offset;
+        replica->goal_us = look->began_us;
+    }
+    if (progress != NULL && progress->online && look->began_us > progress->lag_s * 1000000)
+        reach(replica, look, progress->offset, look->began_us - progress->lag_s * 1000000);
 }
 
 void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *look)
@@ -51,17 +68,20 @@ void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *lo
         state->steady_us = look->ended_us;
     if (before.ended_us == 0 || before.ended_us + state->timeout_us < look->began_us)
         state->watch_us = look->ended_us;
-    for (unsigned i = 0; i < state->replica_count && same_run; i++)
-        hear_of(&state->replicas[i], &state->primary, before.offset);
+    for (unsigned i = 0; i < state->replica_count; i++) {
+        if (!same_run)
+            state->replicas[i].base_link = 0;
+        hear_of(&state->replicas[i], &state->primary);
+    }
 }
 
 void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct keeper_look *look)
 {
     struct keeper_replica *replica = &state->replicas[index];
     replica->look = *look;
-    if (!look->is_primary && look->link_up && look->offset >= look->behind &&
-        keeper_look_link(&state->primary, look->link_at) != NULL)
-        hear(replica, look->began_us);
+    const struct keeper_link *link = keeper_look_link(&state->primary, look->link_at);
+    if (!look->is_primary && look->link_up && link != NULL && link->id == replica->base_link)
+        reach(replica, &state->primary, look->offset, look->began_us);
 }
 
 void keeper_strike(struct keeper_state *state, unsigned index, uint64_t now_us)
@@ -118,15 +138,17 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
         return because(why, LOST, "it copies the data, and has given up what it held");
     if (!look->link_up)
         return because(why, UNSURE, "it has no link to its primary");
-    if (keeper_look_link(primary, look->link_at) == NULL)
+    const struct keeper_link *link = keeper_look_link(primary, look->link_at);
+    if (link == NULL)
         return because(why, UNSURE, "it is attached to another broker, or through an address translation");
     enum standing file = judge_file(look, why);
     if (file != SAFE)
         return file;
-    if (look->began_us < state->steady_us || look->ended_us > primary->began_us)
+    if (look->began_us < state->steady_us || look->ended_us > primary->began_us || link->id != replica->base_link)
         return because(why, UNSURE, "it has just attached");
-    if (look->offset < look->behind)
-        return because(why, UNSURE, "it is %" PRIu64 " bytes behind", look->behind - look->offset);
+    if (look->offset < replica->base_offset || replica->heard_us + state->timeout_us < primary->began_us)
+        return because(why, UNSURE, "it is behind, by %" PRIu64 " bytes when it was looked at",
+                       primary->offset > look->offset ? primary->offset - look->offset : 0);
     if (!same(look->dataset, primary->dataset) || look->epoch != primary->epoch)
         return because(why, LOST, "its data are not those of the primary");
     return SAFE;
@@ -294,8 +316,8 @@ static bool holds_up(const struct keeper_state *state, uint64_t now_us, const st
 {
     const struct keeper_progress *progress = keeper_look_progress(&state->primary, link, replica->port);
     uint64_t heard_us = replica->heard_us > link->since_us ? replica->heard_us : link->since_us;
-    return link->since_us < replica->struck_us ||
-           (progress != NULL && progress->online && now_us > heard_us + 2 * state->timeout_us);
+    bool waited_for = state->record.member_count > 1 && progress != NULL && progress->online;
+    return link->since_us < replica->struck_us || (waited_for && now_us > heard_us + 2 * state->timeout_us);
 }
 
 static void choose_detached(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action)

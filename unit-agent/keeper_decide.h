@@ -3,8 +3,9 @@
  * Who may be in sync: the keeper's judgement, as a pure function of what it saw. No I/O, no clock.
  *
  * - A replica joins when a look at it, taken between two looks at the primary that counted the same attachments, shows
- *   it linked to this very primary, with the same data, caught up, and its append-only file whole: kept, written well,
- *   no rewrite running or due, the last one well. (Right after a full copy a replica acknowledges before that.)
+ *   it linked to this very primary, with the same data, holding all that was acknowledged and not late, and its
+ *   append-only file whole: kept, written well, no rewrite running or due, the last one well. (Right after a full copy
+ * a replica acknowledges before that.)
  * - A member leaves when it has not kept up for the timeout, or at once when it holds the data no more (it copies them
  *   anew) or its append-only file is of no use. The record is changed first; a replica that is still attached is
  *   detached when the change is in force.
@@ -27,10 +28,12 @@ struct keeper_replica {
     char url[BROKER_URL_SIZE];
     unsigned port;
     struct keeper_look look;
-    uint64_t heard_us;      /* the last proof that it keeps up with the primary */
-    uint64_t struck_us;     /* when it was last dropped for lagging while it was attached */
-    uint64_t not_before_us; /* and when it may join again */
-    unsigned strikes;       /* how often that was */
+    uint64_t base_link, base_offset; /* the link over which it came online, and how far the primary was then */
+    uint64_t goal_us, goal_offset;   /* how far the primary was at some time: what it is to reach next */
+    uint64_t heard_us;               /* it is known to hold all that the primary held then */
+    uint64_t struck_us;              /* when it was last dropped for lagging while it was attached */
+    uint64_t not_before_us;          /* and when it may join again */
+    unsigned strikes;                /* how often that was */
 };
 
 struct keeper_state {

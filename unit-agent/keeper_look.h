@@ -45,7 +45,6 @@ struct keeper_look {
     /* of a replica */
     bool link_up, syncing;
     char link_at[KEEPER_ADDRESS_SIZE]; /* its end of the connection to its primary; "" where there is none */
-    uint64_t behind;                   /* the primary's offset that was known when this look began */
 };
 
 /* INFO with the sections server, replication, stats and persistence. False where that is not what it is. */

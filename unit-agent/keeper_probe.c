@@ -88,11 +88,11 @@ static void ask(struct keeper_probe *probe, broker_reply_fn done, const char *co
 }
 
 /* INFO comes last: what it counts covers every link in the lists before it. */
-void keeper_probe_look(struct keeper_probe *probe, uint64_t behind)
+void keeper_probe_look(struct keeper_probe *probe)
 {
     if (probe->owed > 0 || broker_state(probe->broker) != BROKER_READY)
         return;
-    probe->look = (struct keeper_look){.began_us = clock_monotonic_us(), .behind = behind};
+    probe->look = (struct keeper_look){.began_us = clock_monotonic_us()};
     probe->failed = false;
     ask(probe, on_replicas, (const char *[]){"CLIENT", "LIST", "TYPE", "replica"}, 4);
     ask(probe, on_primary, (const char *[]){"CLIENT", "LIST", "TYPE", "master"}, 4);

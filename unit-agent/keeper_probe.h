@@ -18,8 +18,8 @@ struct keeper_probe *keeper_probe_create(const struct broker_loop *loop, const s
                                          struct str unit, unsigned index, keeper_look_fn looked, void *arg);
 void keeper_probe_destroy(struct keeper_probe **probe);
 
-/* Begins a look unless one is under way. BEHIND: the primary's offset that is known now, for looks at replicas. */
-void keeper_probe_look(struct keeper_probe *probe, uint64_t behind);
+/* Begins a look unless one is under way. */
+void keeper_probe_look(struct keeper_probe *probe);
 
 struct broker *keeper_probe_broker(struct keeper_probe *probe);
 

@@ -405,6 +405,27 @@ class InSync(harness.StackTest):
         self.assertEqual(self.record()["version"], version)
         self.check_holds(self.replicas[0])
 
+    def test_another_agent_keeps_the_record_when_the_keeper_dies(self):
+        self.start()
+        other = self.stack.agent(name="agent-other")
+        harness.wait_until(lambda: other.status()["broker_record"]["in_sync"] == self.members(), what="it to follow")
+        def keepers():
+            return [agent.name for agent in (self.agent, other) if agent.status()["broker_record"]["keeper"]]
+        harness.wait_until(lambda: keepers() == ["agent-RZ01"], what="one keeper")
+        version = self.record()["version"]
+        self.agent.kill()
+        self.replicas[0].kill()
+        record = self.wait_members(self.primary)
+        self.assertEqual(record["by"], "agent-other")
+        self.assertGreater(record["version"], version)
+        self.replicas[0].restart()
+        self.wait_members(self.primary, self.replicas[0])
+        self.agent.restart()
+        harness.wait_until(self.agent.ready, what="the first agent")
+        harness.wait_until(lambda: keepers() == ["agent-RZ01"], what="the first to keep again")
+        self.wait_acknowledged(50)
+        self.check_holds(self.replicas[0])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -58,7 +58,6 @@ static struct keeper_look replica_look(uint64_t began_us, unsigned i)
     snprintf(run_id, sizeof(run_id), "run of replica %u", i + 1);
     struct keeper_look look = sound(began_us, run_id);
     look.link_up = true;
-    look.behind = OFFSET;
     snprintf(look.link_at, sizeof(look.link_at), "127.0.0.1:%u", 101 + i);
     return look;
 }
@@ -199,6 +198,12 @@ static void outside_behind(struct keeper_state *state)
 {
     outside(state);
     state->replicas[0].look.offset = OFFSET - 17;
+}
+
+static void outside_late(struct keeper_state *state)
+{
+    outside(state);
+    state->replicas[0].heard_us = NOW - TIMEOUT - 100 * MS;
 }
 
 static void outside_linked_elsewhere(struct keeper_state *state)
@@ -381,7 +386,8 @@ static const struct scene scenes[] = {
     {"a replica keeps no file", outside_without_file, KEEPER_REST, 0, "set appendonly yes", 0},
     {"a replica rewrites its file", outside_rewriting, KEEPER_REST, 0, "rewrites", 0},
     {"a replica failed to rewrite its file", outside_rewrite_failed, KEEPER_REST, 0, "rewrite", 0},
-    {"a replica is behind", outside_behind, KEEPER_REST, 0, "17 bytes behind", 0},
+    {"a replica is behind", outside_behind, KEEPER_REST, 0, "behind", 0},
+    {"a replica has all that was acknowledged, but is late", outside_late, KEEPER_REST, 0, "behind", 0},
     {"a replica follows somebody else", outside_linked_elsewhere, KEEPER_REST, 0, "another broker", 0},
     {"a replica holds other data", outside_with_other_data, KEEPER_REST, 0, "its data", 0},
     {"a replica attached after we looked", outside_attached_after_the_look, KEEPER_WRITE, 1, "just attached", 0},
