@@ -13,8 +13,8 @@
 #include "gateway/queue.h"
 #include "gateway/sampler.h"
 
-/* Of one batch: a pipeline's worth for a few units, and no more than brokers are glad to queue. */
-#define WINDOW 2048
+/* Of one batch: some pipelines for each of a few units, and no more than brokers confirm well within their time. */
+#define WINDOW 1024
 /* Of one turn, so that the loop's other requests hardly notice. */
 #define TURN_ITEMS 128
 #define TURN_BYTES (64u << 10)

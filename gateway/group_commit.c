@@ -14,7 +14,7 @@
 #define RETRY_MS   50         /* from a failed proof to the next */
 #define WIRE_KEPT  (1u << 20) /* bytes of a batch's buffer that are kept for the next */
 
-/* Messages that leave together; in `group->waiting` until a lane takes it, then the lane's. */
+/* Messages that leave together. */
 struct batch {
     struct message *first, **last;
     unsigned count;
@@ -28,26 +28,35 @@ struct lane {
     struct group_commit *group;
     struct broker *broker;
     bool busy;
-    struct batch *batch;         /* NULL: a proof alone */
-    struct broker_record record; /* by which the batch was sent, and is judged */
-    bool counted;                /* WAIT has counted as many as the record wants */
+    struct batch *batch;                          /* NULL: a proof alone */
+    struct batch *waiting, **last_waiting, *open; /* `open` is the last of the waiting ones: it takes more */
+    struct broker_record record;                  /* by which the batch was sent, and is judged */
+    bool counted;                                 /* WAIT has counted as many as the record wants */
 };
 
 struct group_commit {
     struct line *line;
     struct lane lanes[LANES_MOST];
     unsigned lane_count, batch_most;
-    struct batch *waiting, **last_waiting, *open, *spare; /* `open` is the last of the waiting ones: it takes more */
+    struct batch *spare;
     bool doubted; /* the last proof failed: nothing is sent before another one succeeds */
     void *retry;  /* timer of that other one */
     bool listed;
     struct group_commit *next_listed;
 };
 
+static bool any_waiting(const struct group_commit *group)
+{
+    for (unsigned i = 0; i < group->lane_count; i++)
+        if (group->lanes[i].waiting != NULL)
+            return true;
+    return false;
+}
+
 static void list(struct group_commit *group)
 {
     struct lines *lines = group->line->lines;
-    if (group->listed || group->waiting == NULL)
+    if (group->listed || !any_waiting(group))
         return;
     group->listed = true;
     group->next_listed = lines->unflushed;
@@ -90,32 +99,51 @@ static void spare_batch(struct group_commit *group, struct batch *batch)
     group->spare = batch;
 }
 
-static struct batch *open_batch(struct group_commit *group)
+static struct batch *open_batch(struct lane *lane)
 {
-    if (group->open != NULL && group->open->count < group->batch_most)
-        return group->open;
-    struct batch *batch = group->open = take_batch(group);
-    *group->last_waiting = batch;
-    group->last_waiting = &batch->next;
+    if (lane->open != NULL && lane->open->count < lane->group->batch_most)
+        return lane->open;
+    struct batch *batch = lane->open = take_batch(lane->group);
+    *lane->last_waiting = batch;
+    lane->last_waiting = &batch->next;
     return batch;
 }
 
-static struct batch *take_waiting(struct group_commit *group)
+static struct batch *take_waiting(struct lane *lane)
 {
-    struct batch *batch = group->waiting;
-    group->waiting = batch->next;
-    if (group->waiting == NULL)
-        group->last_waiting = &group->waiting;
-    if (group->open == batch)
-        group->open = NULL;
+    struct batch *batch = lane->waiting;
+    lane->waiting = batch->next;
+    if (lane->waiting == NULL)
+        lane->last_waiting = &lane->waiting;
+    if (lane->open == batch)
+        lane->open = NULL;
     batch->next = NULL;
     return batch;
+}
+
+static bool lane_ready(const struct lane *lane, const struct broker_record *record)
+{
+    return lane->broker != NULL && broker_state(lane->broker) == BROKER_READY && record->member_count >= 2 &&
+           strcmp(record->primary, lane->group->line->url) == 0 &&
+           strcmp(record->run_id, broker_run_id(lane->broker)) == 0;
+}
+
+/* The broker reads two connections piece by piece and in turns: what must keep its order goes by one of them. */
+static struct lane *lane_of(struct group_commit *group, uint32_t partition)
+{
+    const struct broker_record *record = line_record(group->line);
+    for (unsigned i = 0; i < group->lane_count; i++) {
+        struct lane *lane = &group->lanes[(partition + i) % group->lane_count];
+        if (lane_ready(lane, record))
+            return lane;
+    }
+    return &group->lanes[partition % group->lane_count];
 }
 
 void group_commit_add(struct group_commit *group, struct message *message, const struct publication *publication)
 {
     struct line *line = group->line;
-    struct batch *batch = open_batch(group);
+    struct batch *batch = open_batch(lane_of(group, publication->call->target.partition));
     int64_t wanted_ms = publication->timeout_ms, timeout_ms = line->lines->worker->gateway->config.broker.timeout;
     message->bytes = queue_call_format(publication->call, line->record.epoch, &batch->wire);
     line->bytes += message->bytes;
@@ -204,13 +232,6 @@ static void on_proof(void *arg, const redisReply *reply)
 
 /* --- what it is told ---------------------------------------------------------------------------------------------- */
 
-static bool lane_ready(const struct lane *lane, const struct broker_record *record)
-{
-    return lane->broker != NULL && broker_state(lane->broker) == BROKER_READY && record->member_count >= 2 &&
-           strcmp(record->primary, lane->group->line->url) == 0 &&
-           strcmp(record->run_id, broker_run_id(lane->broker)) == 0;
-}
-
 static bool lanes_ready(const struct group_commit *group)
 {
     const struct broker_record *record = line_record(group->line);
@@ -297,11 +318,13 @@ static bool lane_idle(const struct lane *lane)
 
 static void flush(struct group_commit *group)
 {
-    for (unsigned i = 0; i < group->lane_count && group->waiting != NULL && !group->doubted; i++)
-        if (lane_idle(&group->lanes[i]))
-            send_batch(&group->lanes[i], take_waiting(group));
-    while (group->waiting != NULL && !lanes_ready(group))
-        refuse_waiting(group, take_waiting(group));
+    const struct broker_record *record = line_record(group->line);
+    for (struct lane *lane = group->lanes; lane < group->lanes + group->lane_count; lane++) {
+        if (lane->waiting != NULL && !group->doubted && lane_idle(lane))
+            send_batch(lane, take_waiting(lane));
+        while (lane->waiting != NULL && !lane_ready(lane, record))
+            refuse_waiting(group, take_waiting(lane));
+    }
 }
 
 /* The WAIT is for what the connection wrote last. */
@@ -344,12 +367,12 @@ struct group_commit *group_commit_create(struct line *line, const struct broker_
     const struct gateway_config *gateway = &line->lines->worker->gateway->config;
     struct group_commit *group = mem_calloc(1, sizeof(*group));
     group->line = line;
-    group->last_waiting = &group->waiting;
     group->batch_most = (unsigned)gateway->broker.commit_batch;
     group->lane_count = (unsigned)gateway->broker.commit_connections;
     INVARIANT(group->lane_count >= 1 && group->lane_count <= LANES_MOST);
     for (unsigned i = 0; i < group->lane_count; i++) {
         group->lanes[i].group = group;
+        group->lanes[i].last_waiting = &group->lanes[i].waiting;
         group->lanes[i].broker = broker_create(&line->lines->loop, config, on_state, &group->lanes[i]);
     }
     return group;
@@ -365,8 +388,9 @@ void group_commit_destroy(struct group_commit **slot)
         broker_destroy(&group->lanes[i].broker);
     if (group->retry != NULL)
         group->line->lines->loop.timer_stop(group->line->lines->loop.loop, group->retry);
-    while (group->waiting != NULL)
-        refuse_waiting(group, take_waiting(group));
+    for (unsigned i = 0; i < group->lane_count; i++)
+        while (group->lanes[i].waiting != NULL)
+            refuse_waiting(group, take_waiting(&group->lanes[i]));
     unlist(group);
     for (struct batch *batch; (batch = group->spare) != NULL;) {
         group->spare = batch->next;

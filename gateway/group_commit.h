@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Messages that a replica must hold before they are acknowledged. They share their waiting: whenever one of the few
- * connections is idle at the end of a loop turn, all that came since leaves in one pipeline, with one WAIT for all and
- * one INFO that proves it (common/broker_record.h). Nothing here waits for a batch to fill: under load it fills while
- * the one before is under way. Part of a line, which owns it.
+ * connections is idle at the end of a loop turn, all that came since for its partitions leaves in one pipeline, with
+ * one WAIT for all and one INFO that proves it (common/broker_record.h). Nothing here waits for a batch to fill: under
+ * load it fills while the one before is under way. Messages of a partition keep their order. Part of a line, which owns
+ * it.
  */
 #ifndef GATEWAY_GROUP_COMMIT_H
 #define GATEWAY_GROUP_COMMIT_H

@@ -9,6 +9,7 @@ import time
 import unittest
 
 import harness
+from durable_fixture import DurableTest
 from harness import wait_until
 
 PARTITIONS = 4
@@ -282,6 +283,39 @@ class Cancelled(BatchTest):
         self.assertTrue(all(json.loads(message["body"])["n"] == int(message["user"])
                             for message in messages if message["body"]))
         wait_until(lambda: all(row["in_flight"] == 0 for row in self.gateway.status()["units"]), what="the units to empty")
+
+
+class Replicated(DurableTest):
+    def post_events(self, items):
+        answer = harness.request(self.gateway.port, "POST", "/pay/batch", {"Content-Type": EVENTS},
+                                 json.dumps(items).encode(), timeout=60)
+        self.assertEqual(answer.status, 200, answer.body[:300])
+        return answer
+
+    def test_the_items_of_a_user_keep_their_order_whatever_number_of_connections_carries_them(self):
+        self.start(broker__commit_connections=4, broker__commit_batch=16)
+        self.accepted()
+        for round_ in range(5):
+            answer = self.post_events([event(i, user=i % 3, data=[round_, i]) for i in range(900)])
+            self.assertEqual((answer.json()["accepted"], answer.headers["ldc-durability"]), (900, "replicated"))
+        messages = [fields for _, fields in sorted(self.stored().items(), key=lambda item: (
+            item[0][0], [int(part) for part in item[0][1].split(b"-")])) if fields[b"body"] != b"{}"]
+        for user in (b"0", b"1", b"2"):
+            bodies = [json.loads(fields[b"body"]) for fields in messages if fields[b"user"] == user]
+            self.assertEqual(len(bodies), 1500)
+            self.assertEqual(bodies, sorted(bodies))
+
+    def test_what_the_replica_does_not_confirm_is_unknown(self):
+        self.start(broker__timeout="1s")
+        self.accepted()
+        self.replicas[0].signal(harness.signal.SIGSTOP)
+        try:
+            answer = self.post_events([event(i, user=i) for i in range(5)]).json()
+        finally:
+            self.replicas[0].signal(harness.signal.SIGCONT)
+        self.assertEqual((answer["accepted"], answer["refused"], answer["unknown"]), (0, 0, 5))
+        known = set(self.ids())
+        self.assertTrue(all(item["id"] in known for item in answer["items"]))
 
 
 if __name__ == "__main__":
