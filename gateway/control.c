@@ -205,9 +205,9 @@ static void reserve_descriptors(struct gateway *gateway)
     uint32_t most = descriptors_raise();
     gateway->places = most / 2;
     if (gateway->config.limits.connections > gateway->places)
-        log_warning("gateway.descriptors",
-                    "%u client connections at once, not the %lld of limits.connections: raise LimitNOFILE, now %u",
-                    gateway->places, (long long)gateway->config.limits.connections, most);
+        log_info("gateway.descriptors",
+                 "%u client connections at once, not the %lld of limits.connections: raise LimitNOFILE, now %u",
+                 gateway->places, (long long)gateway->config.limits.connections, most);
 }
 
 static int start(struct control *control, struct error *err)

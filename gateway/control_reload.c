@@ -85,6 +85,8 @@ int control_reload(struct control *control, struct error *err)
 {
     struct change change = {0};
     int result = reload_config(control, &change, err);
+    if (result == 0)
+        result = rollout_renew_key(&control->rollout, err);
     options_free(gateway_options, gateway_option_count, &change.config);
     free(change.peers.items);
     control_sync(control);

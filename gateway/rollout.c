@@ -208,6 +208,21 @@ void rollout_sync(struct rollout *rollout)
         adopt(rollout, &record);
 }
 
+int rollout_renew_key(struct rollout *rollout, struct error *err)
+{
+    struct gateway *gateway = rollout->gateway;
+    if (rollout->view == NULL || rollout->view->jwt_key == NULL)
+        return 0;
+    table_ref(rollout->view->table);
+    struct view *renewed = view_create(gateway->registry, rollout->view->table, err);
+    if (renewed == NULL)
+        return -1;
+    view_unref(&rollout->view);
+    rollout->view = gateway->view = renewed;
+    workers_adopt(gateway, renewed);
+    return 0;
+}
+
 int rollout_open(struct rollout *rollout, struct gateway *gateway, struct control_stats *stats, struct error *err)
 {
     *rollout = (struct rollout){.gateway = gateway, .stats = stats, .since_us = clock_wall_us()};

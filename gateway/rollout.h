@@ -51,6 +51,9 @@ void rollout_close(struct rollout *rollout);
 /* Asks the store, and does what is to be done. Never fails: it tells by its fields, its counters and the log. */
 void rollout_sync(struct rollout *rollout);
 
+/* Reads the key of tokens again, which may be another one under the same name; the old one stays where that fails. */
+int rollout_renew_key(struct rollout *rollout, struct error *err) MUST_CHECK;
+
 /* The epoch that all workers serve. */
 uint64_t rollout_epoch(const struct rollout *rollout);
 

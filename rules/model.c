@@ -58,7 +58,7 @@ static const struct schema_key jwt_keys[] = {
     {"algorithm", SCHEMA_CHOICE, AT(algorithm), REQUIRED, 0, 0, NULL, CHOICES("HS256", "RS256", "ES256"),
      "The one signature algorithm that is accepted."},
     {"key_file", SCHEMA_TEXT, AT(key_file), REQUIRED, 0, 0, NULL, NULL,
-     "File on each gateway: the secret's bytes for HS256, else a public key in PEM."},
+     "File on each gateway: the secret's bytes for HS256, else a public key in PEM. SIGHUP reads it again."},
     {"issuer", SCHEMA_TEXT, AT(issuer), OPTIONAL, 0, 0, NULL, NULL,
      "What `iss` must be; not checked where it is not given."},
     {"audience", SCHEMA_TEXT, AT(audience), OPTIONAL, 0, 0, NULL, NULL,
