@@ -37,6 +37,7 @@ static void on_rules(void *arg, const struct table *table)
     inbox_adopt(agent->inbox, table, &table->units[unit]);
     operations_adopt(agent->operations, table, &table->units[unit]);
     outbox_adopt(agent->outbox, table->units[unit].broker_count > 0 ? table->units[unit].brokers[0] : STR_LIT(""));
+    clockwork_adopt(agent->clockwork, &table->units[unit]);
     keeper_adopt(agent->keeper, &table->units[unit]);
 }
 
@@ -149,6 +150,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     struct agent *agent = arg;
     inbox_tick(agent->inbox);
     operations_tick(agent->operations);
+    clockwork_tick(agent->clockwork);
     health_tell(agent->health);
     sd_event_source_set_time_relative(source, (uint64_t)agent->config.health.interval * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -227,6 +229,7 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, 
     sd_notify(0, "STOPPING=1");
     agent->end_by_us = clock_monotonic_us() + (uint64_t)agent->config.delivery.stop_timeout * 1000;
     inbox_stop(agent->inbox);
+    clockwork_stop(agent->clockwork);
     delivery_stop(agent->delivery);
     return sd_event_add_time_relative(agent->loop, &agent->ending, CLOCK_MONOTONIC, 0, 0, on_ending, agent);
 }
@@ -372,6 +375,11 @@ static void create_parts(struct agent *agent)
                                                                        .is_keeper = is_keeper,
                                                                        .changed = on_broker_changed,
                                                                        .arg = agent});
+    agent->clockwork = clockwork_create(agent->loop, &(struct clockwork_config){.options = &agent->config,
+                                                                                .password = agent->broker_password,
+                                                                                .stats = &agent->stats,
+                                                                                .is_keeper = is_keeper,
+                                                                                .arg = agent});
     agent->health = health_create(agent);
 }
 
@@ -410,6 +418,7 @@ static int start(struct agent *agent, struct error *err)
 
 static void stop(struct agent *agent)
 {
+    clockwork_destroy(&agent->clockwork);
     operations_destroy(&agent->operations);
     httpd_destroy(&agent->admin);
     keeper_destroy(&agent->keeper);

@@ -8,6 +8,7 @@
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 
+#include "unit-agent/clockwork.h"
 #include "unit-agent/config.h"
 #include "unit-agent/delivery.h"
 #include "unit-agent/inbox.h"
@@ -39,6 +40,7 @@ struct agent {
     struct replies *replies;
     struct traces *traces;
     struct partition_observer observer;
+    struct clockwork *clockwork;
     struct inbox *inbox;
     struct keeper *keeper;
     struct health *health;

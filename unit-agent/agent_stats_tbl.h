@@ -42,6 +42,16 @@ STAT(agent_record_writes_total, STAT_COUNTER, "Broker records that this agent wr
 STAT(agent_record_alarm, STAT_GAUGE, "1 while the primary's data are not those of the broker record.")
 STAT(agent_replicas_detached_total, STAT_COUNTER,
      "Replicas whose connection to the primary was ended: foreign ones, and those that do not keep up.")
+STAT(agent_timers_near, STAT_GAUGE, "Messages of the unit that are due within the hour.")
+STAT(agent_timers_later, STAT_GAUGE, "Messages of the unit that are due later.")
+STAT(agent_timers_due_total, STAT_COUNTER, "Messages that were due, brought to their partitions by this agent.")
+STAT(agent_transactions_prepared, STAT_GAUGE, "Messages of the unit that wait for their sender's word.")
+STAT(agent_transactions_parked, STAT_GAUGE, "Prepared messages of the unit whose sender never answered.")
+STAT(agent_transactions_parked_total, STAT_COUNTER, "Prepared messages that this agent parked after their last check.")
+STAT(agent_checks_total, STAT_COUNTER, "Times that this agent asked an LDC-Check-Url.")
+STAT(agent_checks_failed_total, STAT_COUNTER, "Checks that were not answered with 2xx.")
+STAT(agent_checks_committed_total, STAT_COUNTER, "Transactions that were committed by the answer to a check.")
+STAT(agent_checks_rolled_back_total, STAT_COUNTER, "Transactions that were rolled back by the answer to a check.")
 #include "common/follower_stats_tbl.h"
 STAT(ready, STAT_GAUGE,
      "1 while /readyz says so: rules are there that name the unit, its broker serves, and nothing ends.")

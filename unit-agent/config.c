@@ -75,6 +75,20 @@ const struct option agent_options[] = {
     {"trace.interval", option_set_duration, AT(trace.interval), 1, MINUTE_MS, "50ms", true,
      "How long traces are gathered before they are written."},
 
+    {"timers.poll", option_set_duration, AT(timers.poll), 1, MINUTE_MS, "10ms", true,
+     "How often the broker is asked for messages that are due, where it knows of none that is due sooner."},
+    {"timers.near", option_set_duration, AT(timers.near), 0, DAY_MS, "1h", true,
+     "How long before its hour begins a message that is due later is brought into the broker's sorted set."},
+    {"transactions.checks", option_set_int, AT(transactions.checks), 1, 1000, "15", true,
+     "How often a silent sender of a prepared message is asked before the message is parked."},
+    {"transactions.longest_pause", option_set_duration, AT(transactions.longest_pause), 1, DAY_MS, "1h", true,
+     "Longest pause between two checks; each is twice as long as the one before, from the gateway's "
+     "`transactions.first_check` on."},
+    {"transactions.check_timeout", option_set_duration, AT(transactions.check_timeout), 10, 10 * MINUTE_MS, "5s", true,
+     "How long `LDC-Check-Url` may take to answer."},
+    {"transactions.concurrency", option_set_int, AT(transactions.concurrency), 1, 10000, "32", false,
+     "Checks under way at once."},
+
     {"health.interval", option_set_duration, AT(health.interval), 10, DAY_MS, "1s", true,
      "How often nodes are probed, lag is counted and health is told."},
     {"health.path", option_set_string, AT(health.path), 0, 0, "/healthz", true,

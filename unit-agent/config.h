@@ -38,6 +38,12 @@ struct agent_config {
         int64_t sample, max_entries, interval;
     } trace;
     struct {
+        int64_t poll, near;
+    } timers;
+    struct {
+        int64_t checks, longest_pause, check_timeout, concurrency;
+    } transactions;
+    struct {
         int64_t interval;
         char *path;
     } health;

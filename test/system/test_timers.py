@@ -5,7 +5,9 @@ import email.utils
 import time
 import unittest
 
+import harness
 import waiting_fixture
+import waiting_load
 
 
 class Headers(waiting_fixture.Waiting):
@@ -84,6 +86,54 @@ class Cancelling(waiting_fixture.Waiting):
         identity = self.post(headers={"LDC-Delay": "1h"}).json()["id"]
         problem = self.expect_problem(self.end(identity, "commit"), 409, "message-state")
         self.assertEqual(problem["state"], "scheduled")
+
+
+class Delivery(waiting_fixture.Waiting):
+    apps = 1
+    COUNT = 1000
+
+    def judge(self, due):
+        """None early by the broker's clock, each exactly once in the streams; returns how late they were, in ms."""
+        harness.wait_until(lambda: {record["id"] for record in self.delivered()} >= set(due), timeout=60,
+                           what="all timers to be delivered", every=0.05)
+        stored = self.stored()
+        self.assertEqual(set(stored), set(due))
+        early = [identity for identity in due if int(stored[identity][b"st_us"]) < due[identity]]
+        self.assertEqual(early, [])
+        late = [(int(stored[identity][b"st_us"]) - due[identity]) / 1000 for identity in due if due[identity]]
+        print(f"{len(due)} timers: lateness p50 {waiting_load.percentile(late, .5):.1f} ms, p99 "
+              f"{waiting_load.percentile(late, .99):.1f} ms, most {max(late):.1f} ms")
+        return late
+
+    def test_a_thousand_timers_come_once_and_never_early(self):
+        self.stack.agent()
+        due = waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.5, 6, seed=1)
+        self.judge(due)
+        self.assertEqual(len(self.delivered()), self.COUNT)
+        self.assertEqual(self.waiting(), [0, 0, 0, 0])
+
+    def test_two_agents_move_each_timer_once(self):
+        for name in ("first", "second"):
+            self.stack.agent(name=name)
+        self.judge(waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.2, 3, seed=2))
+
+    def test_kill_9_of_the_keeper_and_of_the_broker_loses_and_repeats_nothing(self):
+        agents = [self.stack.agent(name=name) for name in ("first", "second")]
+        due, kills = waiting_load.kill_during(
+            lambda: waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.2, 8, seed=3),
+            [*agents, self.broker, self.gateway], seed=3)
+        print(dict(kills))
+        self.judge(due)
+
+    def test_a_due_hour_that_nobody_opened_is_caught_up_with(self):
+        gateway = self.stack.gateway("near-sighted", timers__near="0s")
+        answer = harness.wait_until(lambda: (answer := harness.request(
+            gateway.port, "POST", "/pay/1", {"X-User-Id": "1", "LDC-Delay": "61m"}, b"{}")).status == 202 and answer,
+            what="a 202")
+        self.assertEqual(self.waiting()[:2], [0, 1])
+        self.stack.agent(timers__near="3h")
+        harness.wait_until(lambda: self.waiting()[:2] == [1, 0], what="the hour to be opened")
+        self.assertEqual(self.end(answer.json()["id"], "cancel").json()["state"], "cancelled")
 
 
 if __name__ == "__main__":

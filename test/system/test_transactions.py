@@ -3,7 +3,9 @@
 """Messages that wait for their sender's word, through a real gateway, broker and agent."""
 import unittest
 
+import harness
 import waiting_fixture
+import waiting_load
 
 PREPARE = {"LDC-Transaction": "prepare", "LDC-Check-Url": "http://127.0.0.1:1/check"}
 
@@ -75,6 +77,71 @@ class Strangers(waiting_fixture.Waiting):
         self.assertEqual(list(self.stored()), [identity])
         for verb in ("commit", "rollback", "cancel", "DELETE"):
             self.expect_problem(self.end(identity, verb), 403, "untrusted-peer")
+
+
+class Checks(waiting_fixture.Waiting):
+    options = {"transactions__first_check": "100ms"}
+    apps = 1
+    COUNT = 1000
+
+    def setUp(self):
+        super().setUp()
+        self.senders = waiting_load.Senders()
+        self.addCleanup(self.senders.end)
+
+    def prepare(self, query=""):
+        answer = self.post(headers={**PREPARE, "LDC-Check-Url": self.senders.url + query})
+        self.assertEqual(answer.status, 202)
+        return answer.json()["id"]
+
+    def state(self, identity):
+        return self.find(identity)[0]
+
+    def wait_state(self, identity, state):
+        harness.wait_until(lambda: self.state(identity) == state, what=f"{identity} to be {state}")
+
+    def test_a_silent_sender_is_asked_and_its_word_counts(self):
+        committed, rolled = self.prepare("?a=b"), self.prepare()
+        self.senders.say = {committed: ["unknown", "commit"], rolled: ["rollback"]}
+        self.stack.agent(transactions__longest_pause="100ms")
+        self.wait_state(committed, "committed")
+        self.wait_state(rolled, "rolled-back")
+        harness.wait_until(lambda: [record["id"] for record in self.delivered()] == [committed], what="the delivery")
+        identity, query, headers = next(asked for asked in self.senders.queries if asked[0] == committed)
+        self.assertEqual((query["a"], headers["LDC-Message-Id"], headers["LDC-Check"]), (["b"], committed, "1"))
+        self.assertEqual((self.senders.asked[committed], self.senders.asked[rolled]), (2, 1))
+
+    def test_what_is_no_clear_word_leaves_it_prepared_and_then_visibly_parked(self):
+        identities = [self.prepare() for _ in range(5)]
+        words = [b"", b"{", b'{"state": 1}', b'["commit"]', "perhaps"]
+        self.senders.say = {identity: [word] for identity, word in zip(identities, words)}
+        agent = self.stack.agent(transactions__longest_pause="50ms", transactions__checks=3)
+        for identity in identities:
+            self.wait_state(identity, "parked")
+        self.assertEqual(set(self.senders.asked.values()), {3})
+        self.assertEqual(self.waiting(), [0, 0, 0, 5])
+        self.assertIn("transactions.parked", agent.log_text())
+        self.assertEqual(self.end(identities[0], "commit").json()["state"], "committed")
+        self.assertEqual(self.end(identities[1], "rollback").json()["state"], "rolled-back")
+        harness.wait_until(lambda: [record["id"] for record in self.delivered()] == identities[:1], what="the delivery")
+        self.assertEqual(self.waiting(), [0, 0, 0, 3])
+
+    def test_an_error_is_no_word_whatever_its_body_says(self):
+        self.senders.status, self.senders.default = 404, ["commit"]
+        identity = self.prepare()
+        self.stack.agent(transactions__longest_pause="50ms", transactions__checks=2)
+        self.wait_state(identity, "parked")
+
+    def test_kill_9_of_everything_leaves_each_in_one_state_and_delivers_what_is_committed(self):
+        agents = [self.stack.agent(name=name, transactions__longest_pause="200ms", transactions__checks=1000)
+                  for name in ("first", "second")]
+        load = waiting_load.Transactions(self.gateway.port, self.senders, self.COUNT, seed=5)
+        _, kills = waiting_load.kill_during(load.run, [*agents, self.gateway, self.broker], seed=5)
+        harness.wait_until(lambda: self.waiting() == [0, 0, 0, 0], timeout=60, what="every transaction to end", every=0.1)
+        harness.wait_until(lambda: {r["id"] for r in self.delivered()} >= set(self.stored()), timeout=60, every=0.1,
+                           what="all that is committed to be delivered")
+        self.assertEqual(set(self.stored()), {record["id"] for record in self.delivered()})
+        print(dict(kills), dict(load.judge(self, self.find, set(self.stored()))))
 
 
 if __name__ == "__main__":

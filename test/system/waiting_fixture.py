@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A gateway and a broker for messages that wait: timers and transactions."""
-import datetime
-
 import harness
 from harness import wait_until
+from waiting_load import parse_us  # noqa: F401
 
 PARTITIONS = 4
 UNIT = "ldc:{RZ01}:"
 
 
-def parse_us(text):
-    """Of RFC 3339 as the gateway writes it."""
-    return round(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1e6)
-
-
 class Waiting(harness.StackTest):
     options = {}  # of the gateway
+
+    apps = 0      # nodes of the unit
 
     def setUp(self):
         super().setUp()
         self.broker = self.stack.broker()
+        self.nodes = [self.stack.app(name=f"app{i}") for i in range(self.apps)]
         self.gateway = self.stack.gateway(wait=False, **self.options)
         wait_until(lambda: self.gateway.epoch() >= 0, what="the admin listener")
         self.put_rules()
@@ -30,7 +27,7 @@ class Waiting(harness.StackTest):
     def put_rules(self, **unit):
         routes = (harness.QUEUE_ROUTE, {**harness.QUEUE_ROUTE, "match": {"path": "/warm/*", "methods": ["POST"]}})
         self.stack.put_rules(self.gateway, harness.rules(
-            {"RZ01": harness.unit("00-99", brokers=[self.broker], **unit)}, routes=routes,
+            {"RZ01": harness.unit("00-99", brokers=[self.broker], blue=self.nodes, **unit)}, routes=routes,
             topics={"payments": {"partitions": PARTITIONS}}))
 
     def key(self, partition, suffix):
@@ -44,6 +41,10 @@ class Waiting(harness.StackTest):
         if verb == "DELETE":
             return harness.request(self.gateway.port, "DELETE", "/-/messages/" + identity)
         return harness.request(self.gateway.port, "POST", f"/-/messages/{identity}/{verb}")
+
+    def delivered(self):
+        """What reached the apps through the queue, but for the request that awaited the broker."""
+        return [record for app in self.nodes for record in app.records() if record["path"].startswith("/pay")]
 
     def find(self, identity):
         found = self.broker.call("FCALL", "ldc1_find", 1, UNIT, identity)
