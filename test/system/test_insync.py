@@ -3,6 +3,8 @@
 """Who is in sync: what the broker record says when brokers stop, die, come back, are wiped or are foreign; and that each
 member that it names holds whatever was acknowledged by it."""
 import json
+import os
+import random
 import shutil
 import signal
 import socket
@@ -425,6 +427,68 @@ class InSync(harness.StackTest):
         harness.wait_until(lambda: keepers() == ["agent-RZ01"], what="the first to keep again")
         self.wait_acknowledged(50)
         self.check_holds(self.replicas[0])
+
+    # --- whatever happens ---------------------------------------------------------------------------------------
+
+    def disturb(self, chance):
+        """One thing goes wrong, or right again."""
+        replica = chance.choice(self.replicas)
+        what = chance.choice(["stop", "go on", "kill replica", "kill primary", "kill agent", "cut", "rewrite", "nothing"])
+        if what == "stop":
+            replica.signal(signal.SIGSTOP)
+        elif what == "go on":
+            replica.signal(signal.SIGCONT)
+        elif what == "kill agent":
+            self.agent.kill()
+            self.agent.restart()
+        elif what in ("kill replica", "kill primary"):
+            broker = replica if what == "kill replica" else self.primary
+            broker.kill()
+            threading.Event().wait(chance.random())
+            broker.restart()
+        elif what == "cut":
+            self.primary.call("CLIENT", "KILL", "TYPE", "replica")
+        elif what == "rewrite":
+            self.primary.call("CONFIG", "SET", "repl-backlog-size", chance.choice(["16kb", "1mb"]))
+            self.primary.call("BGREWRITEAOF")
+        return f"{what} {replica.name}"
+
+    def check_members_could_take_over(self, told):
+        """Everything dies at once. What each member's file brings back holds all that was acknowledged."""
+        for process in (self.agent, self.primary, *self.replicas):
+            process.signal(signal.SIGKILL)
+        for process in (self.agent, self.primary, *self.replicas):
+            process.kill()
+        record, acknowledged = self.record(), set(self.writer.acknowledged)
+        for broker in (self.primary, *self.replicas):
+            if broker.url not in self.members():
+                continue
+            folder = self.stack.folder / "survivor"
+            shutil.copytree(broker.folder, folder)
+            alone = self.stack.keep(harness.Broker("survivor", folder, self.stack.log("survivor")))
+            harness.wait_until(lambda: alone.call("GET", "ldc:{RZ01}:dataset") is not None, what="its data")
+            self.assertEqual(alone.call("GET", "ldc:{RZ01}:dataset").decode(), record["dataset"], told)
+            self.assertEqual(acknowledged - self.held(alone), set(), f"{broker.name} lacks what was acknowledged: {told}")
+            alone.kill()
+            shutil.rmtree(folder)
+        for broker in (self.primary, *self.replicas):
+            broker.restart()
+        self.agent.restart()
+
+    def test_whoever_is_named_could_take_over_at_any_time(self):
+        seed = int(os.environ.get("LDC_SEED", time.time_ns() % 1000000))
+        print(f"LDC_SEED={seed}")
+        chance, told = random.Random(seed), [f"seed {seed}"]
+        self.start(brokers=3)
+        for _ in range(int(os.environ.get("LDC_ROUNDS", 6))):
+            for _ in range(chance.randrange(1, 4)):
+                told.append(self.disturb(chance))
+                threading.Event().wait(chance.random())
+            self.check_members_could_take_over(told)
+            self.wait_acknowledged(1)
+        self.wait_members(self.primary, *self.replicas)
+        self.wait_acknowledged(20)
+        print(f"{len(self.writer.acknowledged)} acknowledged, {self.writer.unknown} not")
 
 
 if __name__ == "__main__":
