@@ -122,6 +122,12 @@ static bool may_deliver(void *arg)
     return inbox_may_deliver(((struct agent *)arg)->inbox);
 }
 
+static struct nodes *more_nodes(void *arg)
+{
+    struct agent *agent = arg;
+    return nodes_create(agent->loop, &agent->config, on_nodes_changed, agent);
+}
+
 static const struct broker_record *broker_record(void *arg)
 {
     return keeper_record(((struct agent *)arg)->keeper);
@@ -359,6 +365,7 @@ static void create_parts(struct agent *agent)
                                                  .name = str_of(agent->name),
                                                  .stats = &agent->stats,
                                                  .hooks = {valves_ready, valves_withdraw, agent->valves},
+                                                 .nodes = more_nodes,
                                                  .record = broker_record,
                                                  .observer = &agent->observer,
                                                  .changed = on_broker_changed,

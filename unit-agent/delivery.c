@@ -11,12 +11,19 @@
 #define LONGEST_RETRY_AFTER_MS 3600000
 #define MOST_ANSWER            (1024 * 1024)
 
+/* What waits for one set of nodes. */
+struct pool {
+    struct pool *next;
+    struct nodes *nodes;
+    struct message_queue ready[COLOR_COUNT]; /* apart, so that a colour without nodes holds up only itself */
+};
+
 struct delivery {
     sd_event *loop;
     struct delivery_config config;
     struct http_client *client;
-    sd_event_source *pump;                   /* at the end of the turn, when something may be sent */
-    struct message_queue ready[COLOR_COUNT]; /* apart, so that a colour without nodes holds up only itself */
+    sd_event_source *pump; /* at the end of the turn, when something may be sent */
+    struct pool *pools;    /* made when they are first needed */
     size_t in_flight;
     struct post post;
     uint64_t random;
@@ -36,12 +43,26 @@ void delivery_wake(struct delivery *delivery)
     sd_event_source_set_enabled(delivery->pump, SD_EVENT_ONESHOT);
 }
 
+static struct message_queue *ready_queue(struct delivery *delivery, const struct message *message)
+{
+    const struct subscription *rules = message->partition->rules;
+    struct nodes *nodes = rules != NULL && rules->nodes != NULL ? rules->nodes : delivery->config.nodes;
+    struct pool **at = &delivery->pools;
+    while (*at != NULL && (*at)->nodes != nodes)
+        at = &(*at)->next;
+    if (*at == NULL) {
+        *at = mem_calloc(1, sizeof(**at));
+        (*at)->nodes = nodes;
+    }
+    return &(*at)->ready[message->color];
+}
+
 void delivery_ready(void *arg, struct message *message)
 {
     struct delivery *delivery = arg;
     message->delivery = delivery;
     message->state = MESSAGE_READY;
-    message_queue_put(&delivery->ready[message->color], message);
+    message_queue_put(ready_queue(delivery, message), message);
     delivery_wake(delivery);
 }
 
@@ -119,7 +140,7 @@ static void retry(struct delivery *delivery, struct message *message, const char
 
 static void leave_node(struct delivery *delivery, struct message *message)
 {
-    nodes_release(delivery->config.nodes, message->node);
+    nodes_release(message->node->nodes, message->node);
     message->node = NULL;
     message->transfer = NULL;
     stat_set(&delivery->config.stats->agent_deliveries_in_flight, --delivery->in_flight);
@@ -157,7 +178,7 @@ static void on_answered(void *arg, const struct http_response *response)
         return;
     }
     if (response->status == 0 && !response->timed_out)
-        nodes_report_failure(delivery->config.nodes, node, response->error);
+        nodes_report_failure(node->nodes, node, response->error);
     tell_attempt(delivery, message, response);
     if (response->status >= 200 && response->status < 300) {
         tell_settled(delivery, message, response);
@@ -200,15 +221,15 @@ static void send_to(struct delivery *delivery, struct message *message, struct n
     stat_set(&delivery->config.stats->agent_deliveries_in_flight, ++delivery->in_flight);
 }
 
-static bool send_next(struct delivery *delivery, enum color color)
+static bool send_next(struct delivery *delivery, struct pool *pool, enum color color)
 {
     size_t most = (size_t)delivery->config.options->delivery.concurrency;
-    if (delivery->ready[color].head == NULL || delivery->in_flight >= most)
+    if (pool->ready[color].head == NULL || delivery->in_flight >= most)
         return false;
-    struct node *node = nodes_take(delivery->config.nodes, color);
+    struct node *node = nodes_take(pool->nodes, color);
     if (node == NULL)
         return false;
-    send_to(delivery, message_queue_take(&delivery->ready[color]), node);
+    send_to(delivery, message_queue_take(&pool->ready[color]), node);
     return true;
 }
 
@@ -218,8 +239,9 @@ static int on_pump(sd_event_source *source, void *arg)
     struct delivery *delivery = arg;
     for (bool sent = !delivery->stopped && delivery->config.may_begin(delivery->config.arg); sent;) {
         sent = false;
-        for (int color = 0; color < COLOR_COUNT; color++)
-            sent |= send_next(delivery, color);
+        for (struct pool *pool = delivery->pools; pool != NULL; pool = pool->next)
+            for (int color = 0; color < COLOR_COUNT; color++)
+                sent |= send_next(delivery, pool, color);
     }
     return 0;
 }
@@ -228,7 +250,7 @@ void delivery_withdraw(void *arg, struct message *message)
 {
     struct delivery *delivery = arg;
     if (message->state == MESSAGE_READY)
-        message_queue_remove(&delivery->ready[message->color], message);
+        message_queue_remove(ready_queue(delivery, message), message);
     if (message->transfer != NULL) {
         http_transfer_cancel(message->transfer);
         leave_node(delivery, message);
@@ -265,5 +287,9 @@ void delivery_destroy(struct delivery **delivery_p)
     http_client_destroy(&delivery->client);
     sd_event_source_disable_unref(delivery->pump);
     post_free(&delivery->post);
+    for (struct pool *pool; (pool = delivery->pools) != NULL;) {
+        delivery->pools = pool->next;
+        free(pool);
+    }
     free(delivery);
 }

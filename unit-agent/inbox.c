@@ -20,6 +20,7 @@ struct inbox {
     struct inbox_config config;
     struct broker_loop broker_loop;
     struct partition_list partitions;
+    struct subscription *subscriptions;
     char *url;
     struct broker_config broker;
     char owner[160], incarnation[17]; /* "AGENT/INCARNATION", of this process */
@@ -34,22 +35,30 @@ struct inbox {
 
 /* --- partitions -------------------------------------------------------------------------------------------------- */
 
-static struct partition *find(const struct lease *lease, struct str subscription)
+static struct partition *find(const struct lease *lease, const struct subscription *subscription)
 {
     struct partition *partition = lease->first;
-    while (partition != NULL && !str_equal(str_of(partition->subscription), subscription))
+    while (partition != NULL && partition->rules != subscription)
         partition = partition->sibling;
     return partition;
 }
 
-static struct partition *add(struct inbox *inbox, struct lease *lease, const struct partition_name *name)
+static struct partition *add(struct inbox *inbox, struct lease *lease, const struct subscription *subscription)
 {
+    struct partition_name name = {.unit = str_of(inbox->config.options->unit),
+                                  .topic = str_of(lease->topic),
+                                  .subscription = str_of(subscription->name),
+                                  .number = lease->number,
+                                  .listener = {NULL, 0}};
     struct partition_list *list = &inbox->partitions;
+    if (subscription->broadcast)
+        name.listener = inbox->config.name;
     if ((list->count & (list->count - 1)) == 0)
         list->items = mem_realloc(list->items, (list->count * 2 + 1) * sizeof(struct partition *));
-    struct partition *partition = partition_create(name, inbox->config.hooks);
+    struct partition *partition = partition_create(&name, inbox->config.hooks);
     partition->gated = true;
     partition->observer = inbox->config.observer;
+    partition->rules = subscription;
     lease_add(lease, partition);
     return list->items[list->count++] = partition;
 }
@@ -62,15 +71,14 @@ static bool on_found(void *arg, struct str key)
     if (!protocol_key_parse(key, &parts, &suffix) || !str_equal(suffix, STR_LIT("stream")) ||
         !str_equal(parts.unit, str_of(inbox->config.options->unit)))
         return false;
-    struct partition_name name = {.unit = parts.unit,
-                                  .topic = parts.topic,
-                                  .subscription = STR_LIT(PROTOCOL_DEFAULT_SUBSCRIPTION),
-                                  .number = parts.partition};
-    struct lease *lease = leases_get(inbox->leases, name.topic, name.number);
+    struct lease *lease = leases_get(inbox->leases, parts.topic, parts.partition);
     if (lease->first != NULL)
         return false;
     log_warning("stream.unnamed", "%.*s is not of the rules in force, and is delivered all the same", STR_ARG(key));
-    add(inbox, lease, &name)->retention_ms = UNNAMED_RETENTION_MS;
+    struct subscription *subscription =
+        subscription_get(&inbox->subscriptions, parts.topic, STR_LIT(PROTOCOL_DEFAULT_SUBSCRIPTION), false);
+    subscription->listed = true;
+    add(inbox, lease, subscription)->retention_ms = UNNAMED_RETENTION_MS;
     return true;
 }
 
@@ -192,31 +200,62 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                            .arg = inbox});
 }
 
-static void adopt_partition(struct inbox *inbox, const struct table_topic *topic, struct partition_name *name)
+/* --- rules ------------------------------------------------------------------------------------------------------- */
+
+/* Takes back what is handed out while its way changes. */
+static void adopt_subscription(struct inbox *inbox, struct subscription *subscription,
+                               const struct table_subscription *rules)
 {
-    struct lease *lease = leases_get(inbox->leases, topic->name, name->number);
-    for (uint32_t i = 0; i < topic->subscription_count; i++) {
-        const struct table_subscription *subscription = &topic->subscriptions[i];
-        name->subscription = subscription->name;
-        name->listener = subscription->broadcast ? inbox->config.name : (struct str){NULL, 0};
-        struct partition *partition = find(lease, name->subscription);
-        if (partition == NULL)
-            partition = add(inbox, lease, name);
-        partition->retention_ms = topic->retention_ms;
+    bool moves = subscription_moves(subscription, rules);
+    for (size_t i = 0; moves && i < inbox->partitions.count; i++)
+        if (inbox->partitions.items[i]->rules == subscription)
+            partition_quiesce(inbox->partitions.items[i]);
+    subscription_adopt(subscription, rules, inbox->config.nodes, inbox->config.arg);
+    for (size_t i = 0; moves && i < inbox->partitions.count; i++)
+        if (inbox->partitions.items[i]->rules == subscription && !lease_finishes(inbox->partitions.items[i]->lease))
+            partition_resume(inbox->partitions.items[i]);
+}
+
+/* Those of TOPIC that the rules do not name any more. Their cursors stay as they are. */
+static void retire(struct inbox *inbox, struct str topic)
+{
+    for (size_t i = 0; i < inbox->partitions.count; i++) {
+        struct partition *partition = inbox->partitions.items[i];
+        if (partition->rules->listed || !partition->owned || !str_equal(str_of(partition->topic), topic))
+            continue;
+        partition->owned = false;
+        partition_reset(partition);
+        if (partition->number == 0)
+            log_warning("subscription.gone", "%s/%s is not of the rules in force, and is not delivered",
+                        partition->topic, partition->subscription);
     }
 }
 
-static void adopt_topic(struct inbox *inbox, const struct table_topic *topic, struct str unit)
+static void adopt_topic(struct inbox *inbox, const struct table_topic *topic)
 {
-    struct partition_name name = {.unit = unit, .topic = topic->name};
-    for (name.number = 0; name.number < topic->partitions; name.number++)
-        adopt_partition(inbox, topic, &name);
+    for (struct subscription *at = inbox->subscriptions; at != NULL; at = at->next)
+        at->listed = at->listed && !str_equal(str_of(at->topic), topic->name);
+    for (uint32_t i = 0; i < topic->subscription_count; i++) {
+        const struct table_subscription *rules = &topic->subscriptions[i];
+        struct subscription *subscription =
+            subscription_get(&inbox->subscriptions, topic->name, rules->name, rules->broadcast);
+        adopt_subscription(inbox, subscription, rules);
+        for (unsigned number = 0; number < topic->partitions; number++) {
+            struct lease *lease = leases_get(inbox->leases, topic->name, number);
+            struct partition *partition = find(lease, subscription);
+            if (partition == NULL)
+                partition = add(inbox, lease, subscription);
+            lease_own(partition);
+            partition->retention_ms = topic->retention_ms;
+        }
+    }
+    retire(inbox, topic->name);
 }
 
 void inbox_adopt(struct inbox *inbox, const struct table *table, const struct table_unit *unit)
 {
     for (uint32_t i = 0; i < table->topic_count; i++)
-        adopt_topic(inbox, &table->topics[i], unit->name);
+        adopt_topic(inbox, &table->topics[i]);
     inbox->replicated = unit->broker_count > 1;
     struct str primary = unit->broker_count > 0 ? unit->brokers[0] : (struct str){NULL, 0};
     if (inbox->url != NULL && str_equal(primary, str_of(inbox->url))) {
@@ -253,6 +292,9 @@ void inbox_stop(struct inbox *inbox)
     if (inbox->roster != NULL)
         roster_begin_leaving(inbox->roster);
     leases_stop(inbox->leases);
+    for (size_t i = 0; i < inbox->partitions.count; i++)
+        if (inbox->partitions.items[i]->broadcast)
+            partition_quiesce(inbox->partitions.items[i]);
 }
 
 bool inbox_idle(const struct inbox *inbox)
@@ -342,6 +384,7 @@ void inbox_destroy(struct inbox **inbox_p)
     *inbox_p = NULL;
     disconnect(inbox);
     leases_destroy(&inbox->leases);
+    subscriptions_free(&inbox->subscriptions);
     free(inbox->partitions.items);
     free(inbox);
 }

@@ -71,12 +71,31 @@ struct lease *leases_get(struct leases *leases, struct str topic, unsigned numbe
     return *slot = lease;
 }
 
+void lease_own(struct partition *partition)
+{
+    partition->owned = partition->broadcast || partition->lease->state >= LEASE_HELD;
+    partition->quiesced = partition->quiesced || lease_finishes(partition->lease);
+}
+
+bool lease_finishes(const struct lease *lease)
+{
+    return lease->state == LEASE_FINISHING;
+}
+
+bool lease_led_by(const struct partition *partition)
+{
+    const struct partition *leader = partition->lease->first;
+    while (leader != NULL && !leader->owned)
+        leader = leader->sibling;
+    return leader == partition && partition->lease->state == LEASE_HELD;
+}
+
 void lease_add(struct lease *lease, struct partition *partition)
 {
     partition->lease = lease;
-    partition->owned = partition->broadcast || lease->state == LEASE_HELD;
     partition->sibling = lease->first;
     lease->first = partition;
+    lease_own(partition);
 }
 
 /* --- states ------------------------------------------------------------------------------------------------------ */
@@ -100,7 +119,7 @@ static void set_state(struct leases *leases, struct lease *lease, enum lease_sta
 static void set_owned(struct lease *lease)
 {
     for (struct partition *partition = lease->first; partition != NULL; partition = partition->sibling)
-        partition->owned = true;
+        partition->owned = partition->rules->listed;
 }
 
 static void drop(struct leases *leases, struct lease *lease)

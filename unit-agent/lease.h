@@ -56,6 +56,11 @@ void leases_destroy(struct leases **leases);
 /* The lease of this partition of a topic, made where there is none. */
 struct lease *leases_get(struct leases *leases, struct str topic, unsigned number);
 void lease_add(struct lease *lease, struct partition *partition);
+/* Its subscription is in the rules again. */
+void lease_own(struct partition *partition);
+bool lease_finishes(const struct lease *lease);
+/* PARTITION sees to the stream that the partitions of its lease share: one of them does, in the agent that holds it. */
+bool lease_led_by(const struct partition *partition);
 
 /* The unit's broker and who lives there. NULL: none; everything is FREE then, and all partitions are reset. */
 void leases_attach(struct leases *leases, struct roster *roster);

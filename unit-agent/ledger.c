@@ -139,7 +139,7 @@ static size_t add_shared(const struct partition *partition, const char **argv, s
     argv[argc++] = partition->state_key;
     const struct partition *sibling = partition->lease != NULL ? partition->lease->first : NULL;
     for (; sibling != NULL && argc < LEDGER_ARGS - ARGS_BEHIND_KEYS; sibling = sibling->sibling)
-        if (!sibling->broadcast && sibling != partition)
+        if (!sibling->broadcast && sibling->owned && sibling != partition)
             argv[argc++] = sibling->cursor_key;
     return argc;
 }
@@ -393,13 +393,6 @@ static void on_trimmed(void *arg, const redisReply *reply)
         stat_add(&ledger->config.stats->agent_entries_trimmed_total, (uint64_t)reply->integer);
 }
 
-/* The first partition of its lease sees to the stream that they share. */
-static bool sees_to_stream(const struct partition *partition)
-{
-    const struct lease *lease = partition->lease;
-    return lease == NULL || (lease->state == LEASE_HELD && lease->first == partition);
-}
-
 /* Never beyond what the cursors of all subscriptions say: the broker looks at them once more. Whole nodes of the stream
  * go at a time, which costs little. */
 static void trim(struct ledger *ledger, struct partition *partition, const struct survey *survey)
@@ -411,7 +404,7 @@ static void trim(struct ledger *ledger, struct partition *partition, const struc
     size_t argc = 4;
     const struct partition *at = partition->lease != NULL ? partition->lease->first : partition;
     for (; at != NULL && argc < LEDGER_ARGS - ARGS_BEHIND_KEYS; at = at->sibling) {
-        if (at->broadcast)
+        if (at->broadcast || !at->owned)
             continue;
         least = stream_id_compare(at->recorded, least) < 0 ? at->recorded : least;
         argv[argc++] = at->cursor_key;
@@ -446,7 +439,7 @@ static void take_survey(struct ledger *ledger, struct partition *partition, cons
     partition_survey(partition, survey->last_there, survey->total);
     if (partition->dirty)
         ledger_note(ledger, partition);
-    if (sees_to_stream(partition))
+    if (lease_led_by(partition))
         trim(ledger, partition, survey);
 }
 

@@ -153,16 +153,35 @@ static void list_node(struct nodes *nodes, struct str url, enum color color)
     (*at)->listed = true;
 }
 
-void nodes_adopt(struct nodes *nodes, const struct table_unit *unit)
+static void unlist(struct nodes *nodes)
 {
     for (struct node *node = nodes->first; node != NULL; node = node->next)
         node->listed = false;
-    for (int color = 0; color < COLOR_COUNT; color++)
-        for (uint32_t i = 0; i < unit->nodes[color].count; i++)
-            list_node(nodes, unit->nodes[color].urls[i], color);
+}
+
+static void listed_anew(struct nodes *nodes)
+{
     drop_idle(nodes);
     nodes->since_probe_ms = nodes->config->health.interval; /* the next tick probes them all */
     nodes->changed(nodes->arg);
+}
+
+void nodes_adopt(struct nodes *nodes, const struct table_unit *unit)
+{
+    unlist(nodes);
+    for (int color = 0; color < COLOR_COUNT; color++)
+        for (uint32_t i = 0; i < unit->nodes[color].count; i++)
+            list_node(nodes, unit->nodes[color].urls[i], color);
+    listed_anew(nodes);
+}
+
+/* Where nothing of another colour is listed, any will do. */
+void nodes_adopt_urls(struct nodes *nodes, const struct str *urls, size_t count)
+{
+    unlist(nodes);
+    for (size_t i = 0; i < count; i++)
+        list_node(nodes, urls[i], COLOR_BLUE);
+    listed_anew(nodes);
 }
 
 static bool color_is_listed(const struct nodes *nodes, enum color color)

@@ -31,6 +31,9 @@ void nodes_destroy(struct nodes **nodes);
 /* The nodes that the rules name from now on; those that stay keep their health. */
 void nodes_adopt(struct nodes *nodes, const struct table_unit *unit);
 
+/* The same for nodes without a colour: they take messages of any. */
+void nodes_adopt_urls(struct nodes *nodes, const struct str *urls, size_t count);
+
 /* The next usable node for COLOR in turn, with its in_flight raised; NULL where there is none. Where the rules name no
  * node of that colour at all, any colour's will do. Give it back with nodes_release. */
 struct node *nodes_take(struct nodes *nodes, enum color color);

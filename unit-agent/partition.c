@@ -319,18 +319,11 @@ void partition_skip(struct partition *partition, struct stream_id id, uint64_t n
     append_done(partition);
 }
 
-/* A message may be for one subscription alone; for the others it counts as done. */
-static bool is_for_us(const struct partition *partition, const struct envelope *envelope)
-{
-    struct str only = envelope->fields[ENVELOPE_ONLY];
-    return only.len == 0 || str_equal(only, str_of(partition->subscription));
-}
-
 bool partition_add(struct partition *partition, struct stream_id id, const struct envelope *envelope)
 {
     uint64_t number = 0;
     (void)str_to_u64(envelope->fields[ENVELOPE_NUMBER], &number);
-    if (!is_for_us(partition, envelope)) {
+    if (partition->rules != NULL && !subscription_wants(partition->rules, envelope)) {
         partition_skip(partition, id, number);
         return false;
     }

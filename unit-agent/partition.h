@@ -15,6 +15,7 @@
 
 #include "common/cursor.h"
 #include "unit-agent/message.h"
+#include "unit-agent/subscription.h"
 
 struct lease;
 
@@ -46,6 +47,7 @@ struct partition {
     unsigned number;
     bool broadcast; /* every agent has a cursor of its own */
     char *stream_key, *state_key, *cursor_key;
+    const struct subscription *rules; /* NULL: it takes everything, by the unit's nodes */
     struct partition_hooks hooks;
     const struct partition_observer *observer; /* NULL: none; may be set by whoever made the partition */
     bool restored;

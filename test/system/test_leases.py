@@ -79,6 +79,8 @@ class Crowd(harness.StackTest):
         for agent in self.agents.values():
             if agent.alive():
                 for part in agent.status()["partitions"]:
+                    if not part["linked"]:
+                        continue
                     total[part["partition"], part["subscription"]] += part["pending"]
         return total
 
@@ -153,6 +155,63 @@ class Sharing(Crowd):
         harness.wait_until(twin.ready, what="the twin to take over")
         self.producer.send("1")
         self.wait_delivered()
+
+
+class Subscriptions(Crowd):
+    """Each subscription has nodes of its own here, so that the apps' records tell who got what."""
+
+    def start_with(self, subscriptions, agents=2):
+        self.own = {name: self.stack.app(name=f"app-{name}") for name in subscriptions}
+        self.start(agents=agents, subscriptions={name: {**rules, "nodes": [self.own[name].url]}
+                                                 for name, rules in subscriptions.items()})
+
+    def got(self, name):
+        return collections.Counter(record["id"] for record in self.own[name].records())
+
+    def test_each_subscription_gets_everything_once_by_its_own_cursor(self):
+        self.start_with({"ledger": {}, "mail": {}})
+        self.wait_shared({"a1", "a2"})
+        self.producer.send_many([str(random.randrange(50)) for _ in range(1000)])
+        once = collections.Counter(self.producer.confirmed)
+        harness.wait_until(lambda: self.got("ledger") == once and self.got("mail") == once, what="both to get all")
+        self.assertEqual(self.apps[0].records(), [])  # the unit's own nodes are not theirs
+        harness.wait_until(lambda: set(self.lag().values()) == {0}, what="no lag")
+
+    def test_a_subscription_that_stands_still_holds_up_nothing_but_the_trimming(self):
+        self.start_with({"ledger": {}, "mail": {}}, agents=1)
+        self.own["mail"].kill()
+        sent = [self.producer.send(str(user)) for user in range(64)]
+        harness.wait_until(lambda: self.got("ledger") == collections.Counter(sent), what="the one that goes")
+        harness.wait_until(lambda: self.lag() == {(partition, name): 4 if name == "mail" else 0 for name in self.own
+                                                  for partition in range(PARTITIONS)}, what="the exact lag")
+        self.own["mail"].restart()
+        harness.wait_until(lambda: self.got("mail") == collections.Counter(sent), what="the other one")
+
+    def test_a_filter_lets_through_what_has_its_headers_and_the_rest_counts_as_done(self):
+        self.start_with({"all": {}, "refunds": {"filter": ["X-Kind: refund", "x-country: de"]}})
+        kinds = [b"x-kind: refund\nx-country: de", b"x-kind: refund", b"x-country: de\na: b\nx-kind: refund",
+                 b"x-kind: refunds\nx-country: de", b"a: x-kind: refund\nx-country: de"]
+        sent = [self.producer.send("7", headers=kind) for kind in kinds]
+        harness.wait_until(lambda: self.got("all") == collections.Counter(sent), what="all")
+        harness.wait_until(lambda: set(self.lag().values()) == {0}, what="no lag")
+        self.assertEqual(self.got("refunds"), collections.Counter([sent[0], sent[2]]))
+
+    def test_every_agent_gets_what_is_broadcast_from_when_it_came(self):
+        self.start_with({"caches": {"mode": "broadcast"}}, agents=1)
+        harness.wait_until(lambda: self.lag(), what="the cursors")
+        first = [self.producer.send(str(user)) for user in range(32)]
+        harness.wait_until(lambda: self.got("caches") == collections.Counter(first), what="one copy")
+        self.join("a2")
+        harness.wait_until(lambda: all(part["linked"] for part in self.agents["a2"].status()["partitions"]), what="a2")
+        second = [self.producer.send(str(user)) for user in range(32)]
+        both = collections.Counter(first) + collections.Counter(second * 2)
+        harness.wait_until(lambda: self.got("caches") == both, what="two copies")
+        self.agents["a2"].kill()
+        third = [self.producer.send(str(user)) for user in range(32)]
+        harness.wait_until(lambda: [self.got("caches")[one] for one in third] == [1] * 32, what="one copy")
+        self.agents["a2"].restart()
+        harness.wait_until(lambda: [self.got("caches")[one] for one in third] == [2] * 32, what="what a2 missed")
+        self.assertTrue(all(self.got("caches")[one] == 1 for one in first))
 
 
 class Failing(Crowd):
