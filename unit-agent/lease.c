@@ -24,6 +24,7 @@ struct leases {
     uint64_t generation, lapses;
     bool left_out; /* some wait for a batch to end */
     bool stopped;
+    bool sure; /* and those who wait for it were told */
     sd_event_source *finish;
 };
 
@@ -200,19 +201,27 @@ static bool settle_taken(struct leases *leases, struct lease *lease, int answer)
     return was_free && answer == 1;
 }
 
+/* Once each time that attempts may be begun again. */
+static void tell_sure(struct leases *leases)
+{
+    if (leases->sure || !leases_sure(leases))
+        return;
+    leases->sure = true;
+    leases->config.confirmed(leases->config.arg);
+}
+
 static void on_taken(void *arg, const redisReply *reply)
 {
     struct batch *batch = arg;
     struct leases *leases = batch->leases;
-    bool doubted = leases->doubted > 0, news = false;
+    bool news = false;
     bool sound = reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == batch->count &&
                  batch->lapses == leases->lapses;
     for (size_t i = 0; i < batch->count; i++)
         news |= settle_taken(leases, batch->items[i], sound ? (int)reply->element[i]->integer : -1);
     if (news)
         leases->config.taken(leases->config.arg);
-    if (doubted && leases->doubted == 0)
-        leases->config.confirmed(leases->config.arg);
+    tell_sure(leases);
     batch_end(batch);
 }
 
@@ -374,8 +383,10 @@ static int on_finish(sd_event_source *source, uint64_t at_us, void *arg)
 
 void leases_beaten(struct leases *leases)
 {
-    if (leases->roster != NULL && roster_holds(leases->roster))
-        turn(leases);
+    if (leases->roster == NULL || !roster_holds(leases->roster))
+        return;
+    turn(leases);
+    tell_sure(leases);
 }
 
 /* A beat that ran out in time leaves what is in flight alone: the others take over only now. A process that stood still
@@ -383,6 +394,7 @@ void leases_beaten(struct leases *leases)
 void leases_lapsed(struct leases *leases, bool late)
 {
     leases->lapses++;
+    leases->sure = false;
     for (size_t i = 0; i < leases->count; i++) {
         struct lease *lease = leases->items[i];
         if (lease->state < LEASE_HELD)
@@ -410,6 +422,7 @@ void leases_attach(struct leases *leases, struct roster *roster)
 {
     leases->roster = roster;
     leases->generation = 0;
+    leases->sure = false;
     if (roster == NULL)
         for (size_t i = 0; i < leases->count; i++)
             drop(leases, leases->items[i]);
