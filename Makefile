@@ -122,6 +122,9 @@ bench: programs ## side by side with nginx, HAProxy and webdis, on loopback
 
 SECONDS ?= 600
 SEED ?= 0
+.PHONY: mutants
+mutants: programs ## take one rule at a time out of a copy, and see its test fail (K=WORD for some)
+	$(Q)python3 test/mutants.py $(if $(K),-k "$(K)")
 .PHONY: soak
 soak: programs ## kill everything at random for SECONDS (600), and find every message again; SEED=N for the same kills
 	@LDC_BUILD=$(B) LDC_SOAK_SECONDS=$(SECONDS) LDC_SOAK_SEED=$(SEED) python3 test/system/test_conservation.py

@@ -269,15 +269,20 @@ static bool send_messages(struct lane *lane, struct batch *batch)
     return sent > 0;
 }
 
-/* WAIT ends before the deadline of the commands does: a replica that is late must not cost the connection. */
-static void send_proof(struct lane *lane, int64_t timeout_ms)
+/* It ends before the deadline of the commands does: a replica that is late must not cost the connection. */
+static void send_wait(struct lane *lane, int64_t timeout_ms)
 {
     char replicas[20], timeout[24];
     snprintf(replicas, sizeof(replicas), "%u", lane->record.wait);
     snprintf(timeout, sizeof(timeout), "%" PRId64, timeout_ms - timeout_ms / 4);
-    const char *wait[] = {"WAIT", replicas, timeout}, *info[] = {"INFO", "replication", "stats"};
-    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_waited, lane, 3, wait, NULL) &&
-              broker_command_for(lane->broker, timeout_ms, on_proof, lane, 3, info, NULL));
+    const char *words[] = {"WAIT", replicas, timeout};
+    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_waited, lane, 3, words, NULL));
+}
+
+static void send_info(struct lane *lane, int64_t timeout_ms)
+{
+    const char *words[] = {"INFO", "replication", "stats"};
+    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_proof, lane, 3, words, NULL));
 }
 
 /* What has not left was not stored. */
@@ -304,7 +309,8 @@ static void send_batch(struct lane *lane, struct batch *batch)
     begin(lane, batch);
     if (send_messages(lane, batch)) {
         stat_add(&group->line->lines->worker->stats.queue_commits_total, 1);
-        send_proof(lane, batch->timeout_ms);
+        send_wait(lane, batch->timeout_ms);
+        send_info(lane, batch->timeout_ms);
     } else {
         lane->busy = false;
         refuse_waiting(group, batch);
@@ -339,8 +345,10 @@ static void prove_again(void *arg)
         doubt(group);
         return;
     }
+    int64_t timeout_ms = group->line->lines->worker->gateway->config.broker.timeout;
     begin(lane, NULL);
-    send_proof(lane, group->line->lines->worker->gateway->config.broker.timeout);
+    send_wait(lane, timeout_ms);
+    send_info(lane, timeout_ms);
 }
 
 void group_commit_flush(struct lines *lines)

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a 202 promises where a broker has replicas: that each of the in-sync set holds the message, whatever happened to
 them; else the client hears that it was not stored, or that nobody knows."""
+import http.client
+import json
 import random
+import re
 import signal
 import threading
 import unittest
@@ -76,9 +79,14 @@ class Holes(durable_fixture.DurableTest):
         self.write_record()
         self.accepted()
 
+    def acknowledged_all(self):
+        state = durable_fixture.info(self.primary, "replication")
+        return f"offset={state['master_repl_offset']}," in state["slave0"]
+
     def test_a_wait_covers_what_was_sent_before_it_and_no_less(self):
         self.start(replicas=1, broker__timeout="1s")
         self.accepted()
+        wait_until(self.acknowledged_all, what="the replica to have acknowledged all, so that a stale WAIT would end at once")
         self.replicas[0].signal(signal.SIGSTOP)
         identity = self.unknown()
         self.replicas[0].signal(signal.SIGCONT)
@@ -130,7 +138,8 @@ class Holes(durable_fixture.DurableTest):
         record["run_id"] = record["in_sync"][0]["run_id"]
         self.put_record(record)
         self.wait_followed()
-        self.expect_problem(self.post(), 503, "broker-unavailable")
+        problem = self.expect_problem(self.post(), 503, "broker-unavailable")
+        self.assertEqual(problem["detail"], "The store names another broker as the unit's primary")
 
 
 class Idempotency(durable_fixture.DurableTest):
@@ -208,6 +217,66 @@ class Idempotency(durable_fixture.DurableTest):
         self.assertEqual(self.ids(self.replicas[0]), self.ids())
 
 
+class Retries(durable_fixture.DurableTest):
+    """Clients that never stop asking, while the primary, the replica and the gateway are killed under them."""
+
+    KEYS, REPEATS, CLIENTS = 500, 20, 10
+
+    def repeat(self, keys):
+        client = harness.Client(self.gateway.port, timeout=30)
+        for key in keys:
+            try:
+                answer = client.request("POST", "/pay/1", {"X-User-Id": str(key), "Idempotency-Key": f"key-{key}"}, b"{}")
+                self.answers[key].append((answer.status, json.loads(answer.body).get("id")))
+            except (OSError, http.client.HTTPException):
+                client.close()
+                client = harness.Client(self.gateway.port, timeout=30)
+                self.answers[key].append((0, None))
+            if self.answers[key][-1][0] != 202:
+                threading.Event().wait(0.05)  # a client backs off; an outage must not eat all the retries
+        client.close()
+
+    def answered(self):
+        return sum(map(len, self.answers))
+
+    def kill(self, process):
+        begun = self.answered()
+        process.kill()
+        process.restart()
+        wait_until(lambda: self.gateway.ready() and self.post(user="0", key="key-0").status == 202, what="a 202 again")
+        wait_until(lambda: self.answered() >= min(begun + 500, self.KEYS * self.REPEATS), timeout=60, what="more answers")
+
+    def test_ten_thousand_retries_under_kills_leave_one_message_a_key(self):
+        self.start(record=False, broker__timeout="500ms")
+        self.stack.agent()
+        self.accepted(user="0", key="key-0")
+        self.answers = [[] for _ in range(self.KEYS)]
+        order = [key for key in range(self.KEYS) for _ in range(self.REPEATS)]
+        random.Random(7).shuffle(order)
+        clients = [threading.Thread(target=self.repeat, args=(order[n::self.CLIENTS],)) for n in range(self.CLIENTS)]
+        for client in clients:
+            client.start()
+        for process in (self.primary, self.gateway, self.replicas[0], self.primary, self.gateway):
+            self.kill(process)
+        for client in clients:
+            client.join()
+        self.audit()
+
+    def audit(self):
+        entries = [re.search(rb"idempotency-key: key-(\d+)\n", message[b"headers"]).group(1)
+                   for message in self.stored().values()]
+        self.assertEqual(len(entries), len(set(entries)), "a key has two messages")
+        ids = set(self.ids())
+        accepted = 0
+        for key, answers in enumerate(self.answers):
+            said = {identity for status, identity in answers if status == 202}
+            accepted += sum(status == 202 for status, _ in answers)
+            self.assertLessEqual(len(said), 1, f"key {key} was told two ids")
+            self.assertLessEqual(said, ids, f"key {key} was accepted and is gone")
+        print(f"{accepted} of {self.answered()} accepted, {len(entries)} messages", end=" ", flush=True)
+        self.assertGreater(accepted, self.answered() / 4)
+
+
 class Limits(durable_fixture.DurableTest):
     def test_a_partition_takes_no_more_than_its_backlog(self):
         self.start(topics={"max_backlog": 3})
@@ -226,7 +295,7 @@ class Limits(durable_fixture.DurableTest):
         used = int(durable_fixture.info(self.primary, "memory")["used_memory"])
         self.primary.call("CONFIG", "SET", "maxmemory", used * 10 // 8)
         answer = wait_until(lambda: (answer := self.post()).status == 503 and answer, what="the guard")
-        self.assertIn("memory", self.expect_problem(answer, 503, "broker-full")["detail"])
+        self.assertIn("the limit for messages", self.expect_problem(answer, 503, "broker-full")["detail"])
         stored = len(self.ids())
         self.expect_problem(self.post(), 503, "broker-full")
         self.assertEqual(len(self.ids()), stored)

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Takes one rule at a time out of a copy of the tree, and asks the test that stands for it to notice.
+
+A mutant that its test does not notice fails the run: then the test proves nothing.
+
+    mutants.py [-k WORD] [--keep]        `make mutants`
+"""
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# What the rule says, the file, its text, what stands there instead, and the test in test/system/.
+MUTANTS = [
+    ("WAIT must count all that the record names", "gateway/group_commit.c",
+     "reply->integer >= lane->record.wait", "reply->integer >= 1",
+     "test_durable.Holes.test_one_member_short_is_not_enough"),
+    ("WAIT stands behind the messages that it is to cover", "gateway/group_commit.c",
+     """    if (send_messages(lane, batch)) {
+        stat_add(&group->line->lines->worker->stats.queue_commits_total, 1);
+        send_wait(lane, batch->timeout_ms);
+""",
+     """    send_wait(lane, batch->timeout_ms);
+    if (send_messages(lane, batch)) {
+        stat_add(&group->line->lines->worker->stats.queue_commits_total, 1);
+""",
+     "test_durable.Holes.test_a_wait_covers_what_was_sent_before_it_and_no_less"),
+    ("a short WAIT proves nothing", "gateway/group_commit.c",
+     "else if (!lane->counted)", "else if (false)",
+     "test_durable.Holes.test_a_wait_covers_what_was_sent_before_it_and_no_less"),
+    ("a replica that attached since the record is no member", "common/broker_record.c",
+     "full != record->sync_full || partial != record->sync_partial", "full == UINT64_MAX || partial == UINT64_MAX",
+     "test_durable.Holes.test_a_replica_that_is_no_member_does_not_count"),
+    ("a full copy makes the record void", "common/broker_record.c",
+     "full != record->sync_full ||", "full == UINT64_MAX ||",
+     "test_durable.Holes.test_a_full_copy_since_the_record_makes_it_void"),
+    ("the INFO behind the WAIT is looked at", "gateway/group_commit.c",
+     "covered = broker_record_covers(", "covered = true || broker_record_covers(",
+     "test_durable.Holes.test_a_full_copy_since_the_record_makes_it_void"),
+    ("a repeat waits for the replicas too", "gateway/group_commit.c",
+     "else if (covered)", "else if (covered || message->replayed)",
+     "test_durable.Idempotency.test_a_repeat_waits_for_the_replicas_as_the_first_one_did"),
+    ("after a failed proof nothing is sent", "gateway/group_commit.c",
+     "group->doubted = true;", "group->doubted = false;",
+     "test_durable.Holes.test_after_a_failed_proof_nothing_is_sent_until_one_succeeds"),
+    ("a restarted broker stays closed", "gateway/line.c",
+     "strcmp(record->run_id, broker_run_id(line->broker)) != 0", "strcmp(record->run_id, line->url) == 0",
+     "test_durable.Holes.test_a_broker_that_was_restarted_is_closed_until_the_record_names_its_run"),
+    ("the record's primary is the only one", "gateway/line.c",
+     "strcmp(record->primary, line->url) != 0", "strcmp(record->primary, line->url) > 1000",
+     "test_durable.Holes.test_a_broker_that_is_no_primary_by_the_record_is_closed"),
+    ("one member is no set", "gateway/line.c",
+     "line->record.member_count >= 2 ?", "line->record.member_count >= 1 ?",
+     "test_durable.Replicated.test_a_set_of_one_takes_nothing_but_where_the_route_lets_it"),
+    ("the body is part of the fingerprint", "gateway/queue_call.c",
+     "{ENVELOPE_METHOD, ENVELOPE_PATH, ENVELOPE_BODY}", "{ENVELOPE_METHOD, ENVELOPE_PATH}",
+     "test_durable.Idempotency.test_a_key_is_for_one_user_one_path_and_one_body"),
+    ("a key is remembered before its message is stored", "common/functions/enqueue.lua",
+     "    remember(keys[4], args[4], args[5], args[3])\n", "",
+     "test_durable.Retries.test_ten_thousand_retries_under_kills_leave_one_message_a_key"),
+    ("a repeat is no further message of the backlog", "common/functions/enqueue.lua",
+     "find_replay(keys[4], args[4]) or check_entry(keys[2], keys[3], args[1], args[2])",
+     "check_entry(keys[2], keys[3], args[1], args[2]) or find_replay(keys[4], args[4])",
+     "test_durable.Limits.test_a_partition_takes_no_more_than_its_backlog"),
+    ("memory is guarded", "gateway/line.c",
+     "if (memory_full(line))", "if (false && memory_full(line))",
+     "test_durable.Limits.test_messages_are_refused_before_the_brokers_memory_is_full"),
+]
+
+
+def copy_tree(to):
+    """What git knows of, and what is built already, so that a mutant costs one file's compilation."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                            capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    if (ROOT / "build").is_dir():
+        shutil.copytree(ROOT / "build", to / "build", symlinks=True, ignore=shutil.ignore_patterns("bench", "*.html"))
+
+
+def build(tree):
+    done = subprocess.run(["make", "-s", "-j2", "-C", tree, "programs"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True)
+    if done.returncode:
+        raise SystemExit(f"the mutant does not build:\n{done.stdout}{done.stderr}")
+
+
+def passes(tree, test):
+    done = subprocess.run([sys.executable, "-m", "unittest", test], cwd=tree / "test" / "system", capture_output=True,
+                          stdin=subprocess.DEVNULL, env=dict(os.environ, LDC_BUILD=str(tree / "build")), timeout=300)
+    return done.returncode == 0
+
+
+def survives(tree, name, old, new, test):
+    path = tree / name
+    text = path.read_text()
+    if text.count(old) != 1:
+        raise SystemExit(f"{name}: the text stands there {text.count(old)} times, not once:\n{old}")
+    path.write_text(text.replace(old, new))
+    try:
+        build(tree)
+        return passes(tree, test)
+    finally:
+        path.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", metavar="WORD", default="", help="only mutants whose rule, file or test has it")
+    parser.add_argument("--keep", action="store_true", help="leave the copy of the tree")
+    options = parser.parse_args()
+    tree, survivors = pathlib.Path(tempfile.mkdtemp(prefix="ldc-mutants-")), 0
+    try:
+        copy_tree(tree)
+        for rule, name, old, new, test in MUTANTS:
+            if options.k not in f"{rule} {name} {test}":
+                continue
+            began = time.monotonic()
+            alive = survives(tree, name, old, new, test)
+            survivors += alive
+            print(f"{'LIVES' if alive else 'ended'}  {rule:55} {test.rsplit('.', 1)[1]} {time.monotonic() - began:5.1f} s",
+                  flush=True)
+        build(tree)
+    finally:
+        if not options.keep:
+            shutil.rmtree(tree, ignore_errors=True)
+    print(f"{survivors} mutants live" if survivors else "no mutant lives")
+    return survivors > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
