@@ -192,8 +192,10 @@ class Online(harness.StackTest):
         client.close()
 
     def test_status_tells_of_everybody(self):
-        done, status = self.play.ctl_json("status")
-        self.assertEqual(done.returncode, 0)
+        def faultless():  # replicas are in sync a moment after the playground is up
+            done, status = self.play.ctl_json("status")
+            return done.returncode == 0 and not status["faults"] and status
+        status = harness.wait_until(faultless, what="a status without faults")
         self.assertEqual(set(status), {"epoch", "converged", "gateways", "agents", "units", "faults"})
         self.assertEqual((status["epoch"], status["converged"], status["faults"]), (1, True, []))
         self.assertEqual([one["name"] for one in status["gateways"]], ["gateway-1", "gateway-2"])
