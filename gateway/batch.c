@@ -99,13 +99,23 @@ static void detach(struct exchange *exchange)
     free_if_done(batch);
 }
 
+static void print_number(struct str before, uint64_t number, struct buf *out)
+{
+    buf_append_str(out, before);
+    out->len += str_from_u64(number, buf_reserve(out, 20));
+}
+
 static void print_entry(const struct entry *entry, size_t index, struct buf *out)
 {
     const struct verdict_info *info = verdict_info(entry->verdict);
     bool stored = entry->verdict == VERDICT_OK;
-    buf_printf(out, "%s{\"index\":%zu,\"status\":%d", index > 0 ? ",\n" : "\n", index, stored ? 202 : info->status);
-    if (entry->id.base != NULL)
-        buf_printf(out, ",\"id\":\"%.*s\"", STR_ARG(entry->id));
+    print_number(index > 0 ? STR_LIT(",\n{\"index\":") : STR_LIT("\n{\"index\":"), index, out);
+    print_number(STR_LIT(",\"status\":"), stored ? 202 : (uint64_t)info->status, out);
+    if (entry->id.base != NULL) {
+        buf_append_str(out, STR_LIT(",\"id\":\""));
+        buf_append_str(out, entry->id);
+        buf_append_str(out, STR_LIT("\""));
+    }
     if (entry->replayed)
         buf_append_str(out, STR_LIT(",\"replayed\":true"));
     if (!stored)

@@ -6,7 +6,7 @@ Five interleaved rounds; medians. CPU is what the server's own threads ran (sche
 requests that the load generator completed; the load generator and the backend share the other processor. Prints a
 table and writes BUILD/bench/bench.json: [{"case", "program", "version", "cpu_us", "p50_us", "p99_us", "rps"}].
 
-    bench.py --build build [--rounds 5] [--seconds 2] [--only proxy,queue,durable,route,memory]
+    bench.py --build build [--rounds 5] [--seconds 2] [--only proxy,queue,durable,batch,route,memory]
 """
 import argparse
 import glob
@@ -59,7 +59,7 @@ def on_cpu(cpu, argv):
 
 def put_load(port, script, seconds, connections=CONNECTIONS):
     """Completed requests, p50 and p99 in microseconds, requests a second, and how many answers were no success."""
-    argv = on_cpu(1, ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script,
+    argv = on_cpu(1, ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", script,
                       f"http://127.0.0.1:{port}/"])
     text = subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
     found = re.search(r"RESULT (\d+) (\d+) (\d+) ([\d.]+) (\d+)", text)
@@ -116,13 +116,15 @@ class Bench:
 
     # --- measuring ---
 
-    def measure(self, case, program, pids, port, script, connections=CONNECTIONS):
+    def measure(self, case, program, pids, port, script, connections=CONNECTIONS, messages=1):
+        """MESSAGES are in each request, and are what is counted."""
         before = cpu_ns(pids)
         requests, p50, p99, rps, errors = put_load(port, script, self.options.seconds, connections)
         spent = cpu_ns(pids) - before
         if errors > requests * 0.001 + CONNECTIONS:
             raise SystemExit(f"{case}: {program} answered {errors} of {requests} requests with errors")
-        self.samples.setdefault((case, program), []).append((spent / max(requests, 1) / 1000, p50, p99, rps))
+        self.samples.setdefault((case, program), []).append((spent / max(requests * messages, 1) / 1000, p50, p99,
+                                                             rps * messages))
 
     def run_rounds(self, case, programs, versions, after_each=lambda: None):
         """PROGRAMS: name -> (pids, port, load script). A warm-up, then the rounds, each program once a round."""
@@ -189,29 +191,38 @@ class Bench:
             process.kill()
 
     def durable(self):
-        """Two brokers that sync each write, and a gateway that waits for both. The ceiling is redis-benchmark on the same
-        two in the same round, with the same function and bytes: two connections with pipelines of 128, as the gateway
-        has, but without a WAIT, which redis-benchmark cannot pipeline. So it is higher than what can be reached."""
+        """Two brokers that sync each write, and a gateway that waits for both."""
+        self.beside_ceiling("durable", peers.QUEUE_LOAD, 256, 1, 2)
+        own = self.samples[("durable", "ldc-gateway")]
+        self.targets.append(("durable: CPU a message, us", statistics.median(row[0] for row in own), 12))
+
+    def batch(self):
+        """The same, a thousand CloudEvents in each request."""
+        self.beside_ceiling("batch", peers.batch_load(1000), 4, 1000, 1 / 0.6)
+
+    def beside_ceiling(self, case, load, connections, messages, wanted):
+        """The ceiling is redis-benchmark on the same two brokers in the same round, with the same function and bytes: two
+        connections with pipelines of 128, as the gateway has, but without a WAIT, which redis-benchmark cannot pipeline.
+        So it is higher than what can be reached. MESSAGES are in each request."""
         primary = self.stack.broker("primary", extra=("--repl-diskless-sync-delay", "0"))
         replica = self.stack.broker("replica", extra=("--replicaof", f"127.0.0.1 {primary.port}"))
         units = {"RZ01": self.h.unit("00-99", brokers=[primary, replica])}
-        gateway = self.start_gateway("gw-durable", units, self.h.QUEUE_ROUTE)
-        self.write_broker_record(gateway, "gw-durable")
-        script = self.write("durable.lua", peers.QUEUE_LOAD)
+        gateway = self.start_gateway(f"gw-{case}", units, self.h.QUEUE_ROUTE)
+        self.write_broker_record(gateway, f"gw-{case}")
+        script = self.write(f"{case}.lua", load)
         for number in range(self.options.rounds + 1):
-            self.measure("durable", "ldc-gateway", [gateway.pid], gateway.port, script, 256)
+            self.measure(case, "ldc-gateway", [gateway.pid], gateway.port, script, connections, messages)
             rps = self.call_function(primary)
-            self.samples.setdefault(("durable", "redis-benchmark"), []).append((0, 0, 0, rps))
-            for key in primary.call("KEYS", "ldc:*"):
+            self.samples.setdefault((case, "redis-benchmark"), []).append((0, 0, 0, rps))
+            for key in primary.call("KEYS", "ldc:*payments*"):
                 primary.call("DEL", key)
             if number == 0:
                 self.samples.clear()
-        self.add_rows("durable", {"ldc-gateway": self.own_version,
-                                  "redis-benchmark": version("redis-benchmark", "--version")})
-        own, ceiling = self.samples[("durable", "ldc-gateway")], self.samples[("durable", "redis-benchmark")]
-        self.targets.append(("durable: CPU a message, us", statistics.median(row[0] for row in own), 12))
-        self.targets.append(("durable: ceiling's messages a second / the gateway's",
-                             statistics.median(peer[3] / row[3] for row, peer in zip(own, ceiling)), 2))
+        self.add_rows(case, {"ldc-gateway": self.own_version,
+                             "redis-benchmark": version("redis-benchmark", "--version")})
+        own, ceiling = self.samples[(case, "ldc-gateway")], self.samples[(case, "redis-benchmark")]
+        self.targets.append((f"{case}: ceiling's messages a second / the gateway's",
+                             statistics.median(peer[3] / row[3] for row, peer in zip(own, ceiling)), round(wanted, 2)))
         for process in (gateway, replica, primary):
             process.kill()
 
@@ -266,7 +277,7 @@ class Bench:
     def run(self):
         wanted = self.options.only.split(",")
         try:
-            for case in (self.proxy, self.queue, self.durable, self.route, self.memory):
+            for case in (self.proxy, self.queue, self.durable, self.batch, self.route, self.memory):
                 if case.__name__ in wanted:
                     print(f"{case.__name__} ...", file=sys.stderr, flush=True)
                     case()
@@ -296,7 +307,7 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--only", default="proxy,queue,durable,route,memory")
+    parser.add_argument("--only", default="proxy,queue,durable,batch,route,memory")
     options = parser.parse_args()
     os.environ["LDC_BUILD"] = str((ROOT / options.build).resolve())
     Bench(options).run()

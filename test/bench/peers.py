@@ -96,6 +96,24 @@ function request()
 end
 """ + _DONE
 
+
+
+def batch_load(count):
+    """The same body in each request: COUNT CloudEvents, each of another user, with QUEUE_LOAD's body as data."""
+    return f"""
+local events = {{}}
+for n = 1, {count} do
+  events[n] = '{{"specversion":"1.0","id":"' .. n .. '","source":"/bench","type":"paid","subject":"' .. n .. '","data":"{BODY}"}}'
+end
+local body = "[" .. table.concat(events, ",") .. "]"
+local text = "POST /pay/1 HTTP/1.1\\r\\nHost: app.test\\r\\nContent-Type: application/cloudevents-batch+json\\r\\n" ..
+  "Content-Length: " .. #body .. "\\r\\n\\r\\n" .. body
+function request()
+  return text
+end
+""" + _DONE
+
+
 # The fields of the gateway's envelope, so that broker and wire carry the same bytes.
 _ENVELOPE = ("/slot/42/epoch/1/in_us/1700000000000000/color/blue/method/POST/path/%2Fpay%2F1/headers/content-type%3A%20"
              "application%2Fjson%0Ax-user-id%3A%20123456%0Atraceparent%3A%2000-0123456789abcdef0123456789abcdef-"
