@@ -128,6 +128,8 @@ mutants: programs ## take one rule at a time out of a copy, and see its test fai
 .PHONY: soak
 soak: programs ## kill everything at random for SECONDS (600), and find every message again; SEED=N for the same kills
 	@LDC_BUILD=$(B) LDC_SOAK_SECONDS=$(SECONDS) LDC_SOAK_SEED=$(SEED) python3 test/system/test_conservation.py
+	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_timers.py Delivery
+	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_transactions.py Checks
 
 .PHONY: check
 check: programs ## layers, format, static analysis, documentation against the code

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages that are due later, through a real gateway, broker and agent."""
 import email.utils
+import os
 import time
 import unittest
 
@@ -90,7 +91,7 @@ class Cancelling(waiting_fixture.Waiting):
 
 class Delivery(waiting_fixture.Waiting):
     apps = 1
-    COUNT = 1000
+    COUNT = int(os.environ.get("LDC_WAITING", "1000"))  # `make soak` asks for more
 
     def judge(self, due):
         """None early by the broker's clock, each exactly once in the streams; returns how late they were, in ms."""
@@ -105,9 +106,9 @@ class Delivery(waiting_fixture.Waiting):
               f"{waiting_load.percentile(late, .99):.1f} ms, most {max(late):.1f} ms")
         return late
 
-    def test_a_thousand_timers_come_once_and_never_early(self):
+    def test_timers_come_once_and_never_early(self):
         self.stack.agent()
-        due = waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.5, 6, seed=1)
+        due = waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.5, 4 + self.COUNT / 400, seed=1)
         self.judge(due)
         self.assertEqual(len(self.delivered()), self.COUNT)
         self.assertEqual(self.waiting(), [0, 0, 0, 0])
@@ -115,12 +116,12 @@ class Delivery(waiting_fixture.Waiting):
     def test_two_agents_move_each_timer_once(self):
         for name in ("first", "second"):
             self.stack.agent(name=name)
-        self.judge(waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.2, 3, seed=2))
+        self.judge(waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.2, 2 + self.COUNT / 400, seed=2))
 
     def test_kill_9_of_the_keeper_and_of_the_broker_loses_and_repeats_nothing(self):
         agents = [self.stack.agent(name=name) for name in ("first", "second")]
         due, kills = waiting_load.kill_during(
-            lambda: waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.2, 8, seed=3),
+            lambda: waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.2, 5 + self.COUNT / 300, seed=3),
             [*agents, self.broker, self.gateway], seed=3)
         print(dict(kills))
         self.judge(due)

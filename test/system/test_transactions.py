@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Messages that wait for their sender's word, through a real gateway, broker and agent."""
+import os
 import unittest
 
 import harness
@@ -82,7 +83,7 @@ class Strangers(waiting_fixture.Waiting):
 class Checks(waiting_fixture.Waiting):
     options = {"transactions__first_check": "100ms"}
     apps = 1
-    COUNT = 1000
+    COUNT = int(os.environ.get("LDC_WAITING", "1000"))  # `make soak` asks for more
 
     def setUp(self):
         super().setUp()
