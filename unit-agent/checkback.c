@@ -57,7 +57,7 @@ static void on_ended(void *arg, const redisReply *reply)
 
 const char *checkback_read_answer(struct str text)
 {
-    json_t *answer = json_loadb(text.base ? text.base : "", text.len, 0, NULL);
+    json_t *answer = json_loadb(text.base ? text.base : "", text.len, JSON_REJECT_DUPLICATES, NULL);
     const char *state = json_string_value(json_object_get(answer, "state"));
     bool commits = state != NULL && strcmp(state, "commit") == 0,
          rolls = state != NULL && strcmp(state, "rollback") == 0;

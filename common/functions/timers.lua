@@ -64,7 +64,7 @@ end
 
 -- keys: stream, state, the unit's epoch, the unit [, idempotency]
 -- args: as for enqueue, then when it is due, and how far ahead the sorted set looks, in ms
--- Returns the due millisecond; what is due already is stored at once, and returns its entry's id.
+-- Keeps a message until it is due. Returns the due millisecond; what is due already is stored at once, and returns its entry's id.
 register('schedule', function(keys, args)
     local answer = find_replay(keys[5], args[4]) or check_entry(keys[2], keys[3], args[1], args[2]) or
         check_id(keys[1], args[5])

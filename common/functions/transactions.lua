@@ -7,6 +7,7 @@ local ENDS = {commit = 'committed', rollback = 'rolled-back'}
 
 -- keys: stream, state, the unit's epoch, the unit [, idempotency]
 -- args: as for enqueue, then the check's URL, ms until the first check, ms for which the end is remembered
+-- Keeps a message until tx_end. Returns `prepared`.
 register('prepare', function(keys, args)
     local answer = find_replay(keys[5], args[4]) or check_entry(keys[2], keys[3], args[1], args[2]) or
         check_id(keys[1], args[5])
