@@ -64,6 +64,7 @@ enum ctl_exit verb_queue_dead_list(const struct ctl *ctl);
 enum ctl_exit verb_queue_dead_show(const struct ctl *ctl);
 enum ctl_exit verb_queue_dead_redrive(const struct ctl *ctl);
 enum ctl_exit verb_queue_dead_purge(const struct ctl *ctl);
+enum ctl_exit verb_queue_trace(const struct ctl *ctl);
 enum ctl_exit verb_queue_reset(const struct ctl *ctl);
 enum ctl_exit verb_queue_pause(const struct ctl *ctl);
 enum ctl_exit verb_queue_resume(const struct ctl *ctl);

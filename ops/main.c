@@ -44,6 +44,7 @@ static const struct ctl_verb verbs[] = {
      verb_status},
     {"top", "", "The same with rates, refreshed each second on a terminal; once where there is none.", verb_top},
     {"queue lag", "", "Shows how far each unit's agent is behind, by topic and partition.", verb_queue_lag},
+    {"queue trace", "ID", "Shows where a message is, and every hop that it took, with its time.", verb_queue_trace},
     {"queue dead list", "[--unit UNIT] [--topic TOPIC] [--subscription NAME] [--partition N] [--limit N]",
      "Lists dead letters, --limit (100) of each unit.", verb_queue_dead_list},
     {"queue dead show", "ID", "Shows a dead letter whole.", verb_queue_dead_show},

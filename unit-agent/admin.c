@@ -52,6 +52,7 @@ FORWARD(redrive)
 FORWARD(purge)
 FORWARD(reset)
 FORWARD(flow)
+FORWARD(trace)
 
 static const struct httpd_route routes[] = {
     {"GET", "/healthz", httpd_admin_health, true, "200 while the process lives."},
@@ -80,6 +81,10 @@ static const struct httpd_route routes[] = {
      "Sets cursors: `to` is milliseconds since 1970, an entry id, or `end`; the same selection."},
     {"POST", "/v1/queue/flow", flow, false,
      "`rate` is `open`, `paused` or messages a second (of each agent), for the `topic` and `subscription`."},
+    {"GET", "/v1/queue/trace", trace, false,
+     "Where the message `id` is and what happened to it, as `GET /-/messages/ID` of a gateway says: `{unit, count, "
+     "items: "
+     "[{id, unit, topic, partition, state, entry, received, stored, gateway, subscriptions, hops, complete}]}`."},
     {"GET", "/stats", get_stats, false, "The figures of /v1/status as lines `STAT name value`, and END."},
     {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
 };

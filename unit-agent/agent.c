@@ -18,6 +18,7 @@
 
 #define STORE_TICK_US 1000000
 #define ENDING_US     10000
+#define LASTING_US    200000 /* attempts that take longer are traced before they end */
 
 /* --- the rules --------------------------------------------------------------------------------------------------- */
 
@@ -100,12 +101,19 @@ static void on_settled(void *arg, const struct message *message, const struct ht
 
 static void on_covered(void *arg, struct partition *partition, struct stream_id id)
 {
-    traces_covered(((struct agent *)arg)->traces, partition, id);
+    struct agent *agent = arg;
+    if (keeper_record(agent->keeper)->member_count > 1) /* else there is nobody who could hold it */
+        traces_covered(agent->traces, partition, id);
 }
 
 static void on_recorded(void *arg, const struct message *message)
 {
     traces_recorded(((struct agent *)arg)->traces, message);
+}
+
+static void on_lasting(void *arg, struct message *message)
+{
+    traces_begun(((struct agent *)arg)->traces, message);
 }
 
 static void on_nodes_changed(void *arg)
@@ -155,6 +163,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct agent *agent = arg;
     inbox_tick(agent->inbox);
+    delivery_each_lasting(agent->delivery, clock_wall_us() - LASTING_US, on_lasting, agent);
     operations_tick(agent->operations);
     clockwork_tick(agent->clockwork);
     health_tell(agent->health);

@@ -25,6 +25,7 @@ struct delivery {
     sd_event_source *pump; /* at the end of the turn, when something may be sent */
     struct pool *pools;    /* made when they are first needed */
     size_t in_flight;
+    struct message *first_flight, *last_flight; /* those in flight, oldest first */
     struct post post;
     uint64_t random;
     bool stopped;
@@ -36,6 +37,13 @@ static uint64_t next_random(struct delivery *delivery)
     delivery->random ^= delivery->random >> 7;
     delivery->random ^= delivery->random << 17;
     return delivery->random;
+}
+
+void delivery_each_lasting(const struct delivery *delivery, uint64_t before_us,
+                           void (*fn)(void *arg, struct message *message), void *arg)
+{
+    for (struct message *at = delivery->first_flight; at != NULL && at->began_us < before_us; at = at->flight_after)
+        fn(arg, at);
 }
 
 void delivery_wake(struct delivery *delivery)
@@ -140,6 +148,9 @@ static void retry(struct delivery *delivery, struct message *message, const char
 
 static void leave_node(struct delivery *delivery, struct message *message)
 {
+    struct message *before = message->flight_before, *after = message->flight_after;
+    *(before != NULL ? &before->flight_after : &delivery->first_flight) = after;
+    *(after != NULL ? &after->flight_before : &delivery->last_flight) = before;
     nodes_release(message->node->nodes, message->node);
     message->node = NULL;
     message->transfer = NULL;
@@ -216,6 +227,11 @@ static void send_to(struct delivery *delivery, struct message *message, struct n
     message->state = MESSAGE_IN_FLIGHT;
     message->node = node;
     message->began_us = clock_wall_us();
+    message->told_begun = false;
+    message->flight_after = NULL;
+    message->flight_before = delivery->last_flight;
+    *(delivery->last_flight != NULL ? &delivery->last_flight->flight_after : &delivery->first_flight) = message;
+    delivery->last_flight = message;
     message->transfer = http_client_start(delivery->client, &request, NULL, on_answered, message);
     stat_add(&delivery->config.stats->agent_deliveries_total, 1);
     stat_set(&delivery->config.stats->agent_deliveries_in_flight, ++delivery->in_flight);

@@ -43,6 +43,10 @@ void delivery_destroy(struct delivery **delivery); /* after the partitions, whic
 void delivery_ready(void *delivery, struct message *message);
 void delivery_withdraw(void *delivery, struct message *message);
 
+/* Calls FN for each message whose exchange has begun before BEFORE_US (wall) and goes on, oldest first. */
+void delivery_each_lasting(const struct delivery *delivery, uint64_t before_us,
+                           void (*fn)(void *arg, struct message *message), void *arg);
+
 /* There is room again: a node came back, or a limit was raised. */
 void delivery_wake(struct delivery *delivery);
 

@@ -57,6 +57,8 @@ struct message {
     uint32_t fails;   /* in a row, for the backoff */
     struct node *node;
     uint64_t began_us; /* wall; the exchange under way */
+    bool told_begun;   /* it is traced that it has begun */
+    struct message *flight_before, *flight_after;
     struct http_transfer *transfer;
     sd_event_source *timer;
 };

@@ -448,6 +448,16 @@ void operations_adopt(struct operations *operations, const struct table *table, 
                                        on_state, operations);
 }
 
+struct broker *operations_broker(const struct operations *operations)
+{
+    return operations->broker;
+}
+
+const struct table *operations_table(const struct operations *operations)
+{
+    return operations->table;
+}
+
 struct operations *operations_create(sd_event *loop, const struct operations_config *config)
 {
     struct operations *operations = mem_calloc(1, sizeof(*operations));

@@ -37,4 +37,11 @@ void operations_purge(struct operations *operations, struct httpd_request *reque
 void operations_reset(struct operations *operations, struct httpd_request *request); /* to: MS, MS-SEQ, end */
 void operations_flow(struct operations *operations, struct httpd_request *request);  /* rate: open, paused, NUMBER */
 
+/* For what else asks the broker: NULL where the rules name none. */
+struct broker *operations_broker(const struct operations *operations);
+const struct table *operations_table(const struct operations *operations);
+
+/* The answer to what happened to the message `id` (trace_answer.c). */
+void operations_trace(struct operations *operations, struct httpd_request *request);
+
 #endif

@@ -126,12 +126,16 @@ static struct trace_page *page_of(struct traces *traces, struct partition *parti
         return page;
     page = partition->trace = mem_calloc(1, sizeof(*page));
     struct str stream = str_of(partition->stream_key), suffix = STR_LIT("stream");
-    struct buf key = {0};
+    struct buf key = {0}, name = {0};
     INVARIANT(stream.len > suffix.len);
     buf_append(&key, stream.base, stream.len - suffix.len);
     buf_append(&key, "trace", sizeof("trace"));
     page->key = key.base;
-    page->subscription = str_dup(str_of(partition->subscription));
+    buf_append_str(&name, str_of(partition->subscription));
+    if (partition->broadcast) /* the cursor is this agent's own */
+        buf_printf(&name, "@%s", traces->config.agent);
+    page->subscription = str_dup(buf_str(&name));
+    buf_free(&name);
     page->next = traces->pages;
     traces->pages = page;
     return page;
@@ -252,6 +256,19 @@ static uint64_t covered_us(const struct trace_page *page, struct stream_id id)
     return 0; /* it was longer ago than this page knows */
 }
 
+/* Percent-encoded, for users may have blanks. */
+static void put_user(struct trace_page *page, struct str user)
+{
+    buf_append(&page->lines, " ", 1);
+    for (size_t i = 0; i < user.len; i++) {
+        unsigned char c = (unsigned char)user.base[i];
+        if (c > 0x20 && c < 0x7f && c != '%')
+            buf_append(&page->lines, &user.base[i], 1);
+        else
+            buf_printf(&page->lines, "%%%02X", c);
+    }
+}
+
 void traces_attempted(struct traces *traces, const struct message *message, const struct delivery_attempt *attempt)
 {
     struct trace_page *page = begin(traces, message, STR_LIT("a "));
@@ -268,6 +285,19 @@ void traces_attempted(struct traces *traces, const struct message *message, cons
     put_text(page, (struct str){entry, stream_id_format(entry, message->span.first)});
     put_text(page, str_of(attempt->node));
     put_text(page, gateway_of(message));
+    put_user(page, message->envelope.fields[ENVELOPE_USER]);
+    end(traces, page);
+}
+
+void traces_begun(struct traces *traces, struct message *message)
+{
+    struct trace_page *page = message->told_begun ? NULL : begin(traces, message, STR_LIT("s "));
+    message->told_begun = true;
+    if (page == NULL)
+        return;
+    put_number(page, message->attempt);
+    put_number(page, message->began_us);
+    put_text(page, str_of(message->node->url));
     end(traces, page);
 }
 

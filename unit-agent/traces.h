@@ -26,6 +26,8 @@ void traces_destroy(struct traces **traces); /* after the partitions and the out
 
 /* Everything is borrowed for the calls. */
 void traces_attempted(struct traces *traces, const struct message *message, const struct delivery_attempt *attempt);
+/* An attempt to deliver MESSAGE goes on; told once an attempt. */
+void traces_begun(struct traces *traces, struct message *message);
 /* Replicas hold the entries of PARTITION up to ID. */
 void traces_covered(struct traces *traces, struct partition *partition, struct stream_id id);
 /* The broker's cursor says that MESSAGE is done. */

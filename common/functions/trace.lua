@@ -19,12 +19,51 @@ local function add_lines(found, values, unique)
     end
 end
 
--- keys: trace stream; args: the last part of a message id, where to begin, the most entries to look at
+-- keys: trace stream
+-- args: the last part of a message id, where to begin, where to end, the most entries to look at, and `newest` to go from
+-- the end (which comes first then) to the beginning
 -- Returns where to go on ('': there is no more), and {agent, subscription, line} of each line about the message.
 register('traced', function(keys, args)
-    local entries, found = redis.call('XRANGE', keys[1], args[2], '+', 'COUNT', args[3]), {}
+    local verb = args[5] == 'newest' and 'XREVRANGE' or 'XRANGE'
+    local entries, found = redis.call(verb, keys[1], args[2], args[3], 'COUNT', args[4]), {}
     for _, entry in ipairs(entries) do
         add_lines(found, entry[2], args[1])
     end
-    return {#entries < tonumber(args[3]) and '' or '(' .. entries[#entries][1], found}
+    return {#entries < tonumber(args[4]) and '' or '(' .. entries[#entries][1], found}
+end, {'no-writes'})
+
+-- The dead letter with that id among some that died at `from` ms or later ('': among the last ones), or nil.
+local function dead_letter(dead, id, from)
+    local entries = from ~= '' and redis.call('XRANGE', dead, from, '+', 'COUNT', 64) or
+        redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 64)
+    for _, entry in ipairs(entries) do
+        local fields = fields_of(entry)
+        if fields.id == id then
+            return {fields.status or '', fields.attempts or '', fields.dead_us or '', fields.reason or ''}
+        end
+    end
+    return nil
+end
+
+-- When a parked message is due, in ms ('': it waits behind another one of its user), and the attempts behind it; nil where
+-- it is in no park.
+local function parked_entry(parked, tries, park, user, entry)
+    if user == '' or entry == '' or #redis.call('XRANGE', park, entry, entry) == 0 then
+        return nil
+    end
+    local head = redis.call('XRANGE', park, '-', '+', 'COUNT', 1)[1]
+    if head[1] ~= entry then
+        return {'', '0'}
+    end
+    return {redis.call('ZSCORE', parked, user) or '', redis.call('HGET', tries, user) or '0'}
+end
+
+-- keys: cursor, parked users, attempts of their heads, dead letters, the stream of the user's park
+-- args: message id, user, entry id, ms from which on a dead letter may stand ('': not known)
+-- Returns the cursor's watermark, done and passed, then {due, attempts} where the message is parked, then
+-- {status, attempts, microseconds, reason} where it is a dead letter; else empty lists.
+register('where', function(keys, args)
+    local cursor = redis.call('HMGET', keys[1], 'watermark', 'done', 'passed')
+    return {cursor[1] or '', cursor[2] or '', cursor[3] or '',
+        parked_entry(keys[2], keys[3], keys[5], args[2], args[3]) or {}, dead_letter(keys[4], args[1], args[4]) or {}}
 end, {'no-writes'})
