@@ -18,7 +18,8 @@ def take_apart(block):
     for line in block.splitlines():
         for part in re.split(r"(?=\bargs: )", line.removeprefix("-- ")):
             found = re.match(r"(keys|args): ", part)
-            current = found.group(1) if found else "text" if part == line.removeprefix("-- ") else current
+            if found or not part[:1].islower():  # lines go on in lower case
+                current = found.group(1) if found else "text"
             value, stop, rest = part[found.end() if found else 0:].strip().partition(". ") if found else (part, "", "")
             parts[current] += " " + value.rstrip(";").strip()
             parts["text"] += " " + rest if stop else ""

@@ -285,6 +285,22 @@ class Cancelled(BatchTest):
         wait_until(lambda: all(row["in_flight"] == 0 for row in self.gateway.status()["units"]), what="the units to empty")
 
 
+class Endings(BatchTest):
+    def test_a_gateway_ends_with_a_batch_under_way(self):
+        self.start(two_units=True, drain_timeout="100ms", limits__body="16MiB", batch__bytes="16MiB")
+        self.brokers[1].signal(harness.signal.SIGSTOP)
+        body = json.dumps([event(i, user=i) for i in range(5000)]).encode()
+        try:
+            with socket.create_connection(("127.0.0.1", self.gateway.port)) as client:
+                client.sendall(("POST /pay/batch HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" %
+                                (EVENTS, len(body))).encode() + body)
+                wait_until(lambda: self.counter("batches_total") == 1, what="the batch to begin")
+                self.gateway.terminate()
+        finally:
+            self.brokers[1].signal(harness.signal.SIGCONT)
+        self.assertEqual(self.gateway.popen.returncode, 0, self.gateway.log_text())
+
+
 class Replicated(DurableTest):
     def post_events(self, items):
         answer = harness.request(self.gateway.port, "POST", "/pay/batch", {"Content-Type": EVENTS},
