@@ -198,6 +198,14 @@ static bool is_name(const char *text)
                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")] == '\0';
 }
 
+/* SUBSCRIPTION, or SUBSCRIPTION@AGENT. */
+static bool is_listener(const char *text)
+{
+    return text != NULL && strlen(text) <= 130 &&
+           text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
+                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:@")] == '\0';
+}
+
 static void print_agent_lag(const struct follow_agent *agent, void *arg)
 {
     size_t i;
@@ -206,12 +214,13 @@ static void print_agent_lag(const struct follow_agent *agent, void *arg)
         return;
     json_array_foreach(json_object_get(agent->report, "lag"), i, lag)
     {
-        char labels[300];
+        char labels[512];
         const char *topic = json_string_value(json_object_get(lag, "topic"));
-        if (!is_name(topic))
+        const char *subscription = json_string_value(json_object_get(lag, "subscription"));
+        if (!is_name(topic) || !is_listener(subscription))
             continue;
-        snprintf(labels, sizeof(labels), "unit=\"%s\",topic=\"%s\",partition=\"%lld\"", agent->unit, topic,
-                 (long long)json_integer_value(json_object_get(lag, "partition")));
+        snprintf(labels, sizeof(labels), "unit=\"%s\",topic=\"%s\",partition=\"%lld\",subscription=\"%s\"", agent->unit,
+                 topic, (long long)json_integer_value(json_object_get(lag, "partition")), subscription);
         line(arg, labels, (uint64_t)json_integer_value(json_object_get(lag, "pending")));
     }
 }
@@ -241,8 +250,8 @@ static const struct series all_series[] = {
     {"node_in_flight", "gauge", "unit, color, node", "Requests that the node has not answered.", print_node_in_flight},
     {"agent_heard", "gauge", "unit, agent", "1 while the agent's health reports arrive.", print_agents},
     {"agent_broker_up", "gauge", "unit, agent", "1 while the agent reaches its unit's broker.", print_agent_brokers},
-    {"queue_pending", "gauge", "unit, topic, partition", "Messages that the unit's agent has not delivered.",
-     print_lag},
+    {"queue_pending", "gauge", "unit, topic, partition, subscription",
+     "Messages that the unit's agent has not delivered.", print_lag},
 };
 
 static const struct {

@@ -14,6 +14,8 @@ static json_t *queues_of(const struct fleet *fleet)
         const struct fleet_member *member = &fleet->members[i];
         const json_t *partitions = json_object_get(member->status, "partitions");
         for (size_t j = 0; j < json_array_size(partitions); j++) {
+            if (json_is_false(json_object_get(json_array_get(partitions, j), "owned"))) /* another agent tells */
+                continue;
             json_t *queue = json_pack("{s:s}", "unit", member->member.unit);
             json_object_update(queue, json_array_get(partitions, j));
             json_array_append_new(list, queue);
@@ -28,13 +30,14 @@ static enum ctl_exit show_lag(const struct ctl *ctl, struct fleet *fleet, struct
     json_t *queues = queues_of(fleet);
     uint64_t total = 0;
     struct grid grid;
-    grid_begin(&grid, "UNIT|TOPIC|>PARTITION|>PENDING|>IN FLIGHT|>BACKING OFF|>OLDEST");
+    grid_begin(&grid, "UNIT|TOPIC|>PARTITION|SUBSCRIPTION|>PENDING|>IN FLIGHT|>BACKING OFF|>OLDEST");
     for (size_t i = 0; i < json_array_size(queues); i++) {
         const json_t *queue = json_array_get(queues, i);
         total += fleet_number(queue, "pending");
         grid_add(&grid, "%s", ctl_text(queue, "unit"));
         grid_add(&grid, "%s", ctl_text(queue, "topic"));
         fleet_add_count(&grid, queue, "partition");
+        grid_add(&grid, "%s", ctl_text(queue, "subscription"));
         fleet_add_count(&grid, queue, "pending");
         fleet_add_count(&grid, queue, "in_flight");
         fleet_add_count(&grid, queue, "backing_off");

@@ -62,7 +62,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
      "broker_record, "
-     "counters, latency_us}`; a partition is `{topic, partition, subscription, linked, watermark, last_read, pending, "
+     "counters, latency_us}`; a partition is `{topic, partition, subscription, owned, linked, watermark, last_read, "
+     "pending, "
      "held, "
      "in_flight, backing_off, oldest_ms}`."},
     {"GET", "/v1/health/stream", get_health_stream, false,

@@ -42,9 +42,10 @@ static void print_partitions(const struct agent *agent, const struct series *ser
     const struct partition_list *partitions = inbox_partitions(agent->inbox);
     for (size_t i = 0; i < partitions->count; i++) {
         const struct partition *partition = partitions->items[i];
-        buf_printf(out, "ldcgate_%s{topic=\"%s\",partition=\"%u\",subscription=\"%s\"} %lu\n", series->name,
-                   partition->topic, partition->number, partition->subscription,
-                   (unsigned long)series->of_partition(partition));
+        if (partition->owned)
+            buf_printf(out, "ldcgate_%s{topic=\"%s\",partition=\"%u\",subscription=\"%s%s%s\"} %lu\n", series->name,
+                       partition->topic, partition->number, partition->subscription, partition->broadcast ? "@" : "",
+                       partition->broadcast ? agent->name : "", (unsigned long)series->of_partition(partition));
     }
 }
 

@@ -267,6 +267,7 @@ void partition_reset(struct partition *partition)
     partition->dirty = partition->writing = partition->restored = partition->linked = partition->linking = false;
     partition->quiesced = false;
     partition->covered = (struct stream_id){0, 0};
+    partition->total = partition->read = partition->passed = 0;
     partition->life++;
 }
 

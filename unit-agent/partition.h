@@ -78,6 +78,10 @@ struct partition {
     bool owned;                /* this agent may link it */
     uint32_t life;             /* counts its resets: what was asked in an earlier life says nothing in this one */
 
+    /* the reader's */
+    bool busy;        /* had entries lately, */
+    uint64_t busy_us; /* monotonic: this late */
+
     /* the gate's */
     bool at_gate; /* waits to be covered, as */
     struct partition *next_gated;

@@ -4,12 +4,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
 
 #define BLOCK_MS         1000
 #define IMPATIENT_MS     20 /* while a partition is left out that may be read soon */
 #define RETRY_US         200000
+#define WHOLE            1024 /* so many streams are asked for in every read; of more, those that are busy and a slice */
+#define BUSY_MOST        512
+#define SLICE            512
+#define SWEEP_MS         10
+#define BUSY_US          2000000 /* after its last entry */
+#define RECOUNT_US       20000
 #define MOST_AT_ONCE     512 /* entries in one answer; the broker and hiredis hold them all at once */
 #define GUESSED_BYTES    4096
 #define ENVELOPE_MOST    32 /* fields of an entry that are looked at */
@@ -28,6 +35,10 @@ struct reader {
     bool busy, refused;
     struct asked *asked; /* in the XREAD under way, in order */
     size_t asked_count, asked_room;
+    struct partition *busy_ones[BUSY_MOST]; /* where there are more than WHOLE: those that had entries lately */
+    size_t busy_count, sweep_at;
+    size_t held; /* bytes, as of */
+    uint64_t counted_us;
     const char **argv;
     size_t *lens;
     size_t message_bytes; /* how large messages are, guessed from the largest seen lately */
@@ -35,12 +46,18 @@ struct reader {
 
 /* --- what to ask ------------------------------------------------------------------------------------------------- */
 
-static size_t bytes_held(const struct reader *reader)
+/* Counting many costs, so it is done now and then; what is read meanwhile is added. */
+static size_t bytes_held(struct reader *reader, size_t limit)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < reader->config.partitions->count; i++)
-        bytes += reader->config.partitions->items[i]->bytes;
-    return bytes;
+    const struct partition_list *list = reader->config.partitions;
+    uint64_t now_us = clock_monotonic_us();
+    if (list->count > WHOLE && reader->held < limit && now_us < reader->counted_us + RECOUNT_US)
+        return reader->held;
+    reader->counted_us = now_us;
+    reader->held = 0;
+    for (size_t i = 0; i < list->count; i++)
+        reader->held += list->items[i]->bytes;
+    return reader->held;
 }
 
 /* Half a window of room, so that reads come in batches and do not trickle. */
@@ -59,21 +76,67 @@ static void make_room(struct reader *reader, size_t count)
     reader->lens = mem_realloc(reader->lens, (ARGS_BEFORE_KEYS + 2 * count) * sizeof(*reader->lens));
 }
 
-/* Chooses the partitions; returns whether some were left out. */
-static bool choose(struct reader *reader)
+static bool put_asked(struct reader *reader, struct partition *partition)
+{
+    if (!partition->linked || partition->quiesced || !has_room(reader, partition))
+        return false;
+    struct asked *asked = &reader->asked[reader->asked_count++];
+    *asked = (struct asked){.partition = partition, .from = partition->last_read};
+    stream_id_format(asked->from_text, asked->from);
+    return true;
+}
+
+static void choose_busy(struct reader *reader)
+{
+    uint64_t now_us = clock_monotonic_us();
+    for (size_t i = 0; i < reader->busy_count;) {
+        struct partition *partition = reader->busy_ones[i];
+        partition->busy = now_us < partition->busy_us + BUSY_US;
+        if (partition->busy) {
+            put_asked(reader, partition);
+            i++;
+        } else {
+            reader->busy_ones[i] = reader->busy_ones[--reader->busy_count];
+        }
+    }
+}
+
+/* The broker looks at every stream that it is asked for whenever one of them has something: thousands would cost it
+ * more than all that is in them. */
+static void choose_slice(struct reader *reader)
+{
+    const struct partition_list *list = reader->config.partitions;
+    size_t chosen = 0;
+    for (size_t i = 0; i < list->count && chosen < SLICE; i++) {
+        struct partition *partition = list->items[reader->sweep_at++ % list->count];
+        chosen += !partition->busy && put_asked(reader, partition);
+    }
+}
+
+static void note_busy(struct reader *reader, struct partition *partition)
+{
+    partition->busy_us = clock_monotonic_us();
+    if (partition->busy || reader->busy_count == BUSY_MOST || reader->config.partitions->count <= WHOLE)
+        return;
+    partition->busy = true;
+    reader->busy_ones[reader->busy_count++] = partition;
+}
+
+/* Chooses the partitions; returns how long the broker may take to find something. */
+static int64_t choose(struct reader *reader)
 {
     const struct partition_list *list = reader->config.partitions;
     reader->asked_count = 0;
-    make_room(reader, list->count);
-    for (size_t i = 0; i < list->count; i++) {
-        struct partition *partition = list->items[i];
-        if (!partition->linked || partition->quiesced || !has_room(reader, partition))
-            continue;
-        struct asked *asked = &reader->asked[reader->asked_count++];
-        *asked = (struct asked){.partition = partition, .from = partition->last_read};
-        stream_id_format(asked->from_text, asked->from);
+    make_room(reader, list->count < WHOLE ? list->count : WHOLE);
+    if (list->count > WHOLE) {
+        choose_busy(reader);
+        choose_slice(reader);
+        return SWEEP_MS;
     }
-    return reader->asked_count < list->count;
+    bool left_out = false;
+    for (size_t i = 0; i < list->count; i++)
+        left_out |= !put_asked(reader, list->items[i]) && list->items[i]->owned;
+    return left_out ? IMPATIENT_MS : BLOCK_MS;
 }
 
 /* Entries of each stream that one answer may hold. */
@@ -144,6 +207,7 @@ static void take_entry(struct reader *reader, struct partition *partition, const
         return;
     stat_add(&reader->config.stats->agent_messages_read_total, 1);
     size_t bytes = partition->bytes - bytes_before;
+    reader->held += bytes;
     reader->message_bytes = bytes > reader->message_bytes ? bytes : reader->message_bytes - reader->message_bytes / 64;
 }
 
@@ -182,6 +246,7 @@ static void take_answer(struct reader *reader, const redisReply *reply)
             continue;
         for (size_t entry = 0; entry < stream->element[1]->elements; entry++)
             take_entry(reader, asked->partition, stream->element[1]->element[entry]);
+        note_busy(reader, asked->partition);
         reader->config.read(reader->config.arg, asked->partition);
     }
 }
@@ -210,13 +275,13 @@ static int on_pump(sd_event_source *source, void *arg)
 {
     (void)source;
     struct reader *reader = arg;
-    size_t held = bytes_held(reader), limit = (size_t)reader->config.options->delivery.window_bytes;
+    size_t limit = (size_t)reader->config.options->delivery.window_bytes, held = bytes_held(reader, limit);
     if (reader->busy || held >= limit || broker_state(reader->broker) != BROKER_READY)
         return 0;
-    bool left_out = choose(reader);
+    int64_t block_ms = choose(reader);
     if (reader->asked_count == 0)
         return 0;
-    reader->busy = send_read(reader, fair_count(reader, limit - held), left_out ? IMPATIENT_MS : BLOCK_MS, on_read);
+    reader->busy = send_read(reader, fair_count(reader, limit - held), block_ms, on_read);
     return 0;
 }
 
@@ -260,6 +325,8 @@ void reader_destroy(struct reader **reader_p)
     if (reader == NULL)
         return;
     *reader_p = NULL;
+    for (size_t i = 0; i < reader->busy_count; i++)
+        reader->busy_ones[i]->busy = false;
     broker_destroy(&reader->broker);
     sd_event_source_disable_unref(reader->pump);
     sd_event_source_disable_unref(reader->retry);

@@ -16,7 +16,7 @@ json_t *report_health(const struct agent *agent, uint64_t seq);
 /* The same keys but for `agent`, `seq` and `lag`, and
  * {"name","datacenter","pid","version","ready","unready","rules","store",
  * "broker_record" (see keeper_report),"counters","latency_us",
- * "partitions":[{"topic","partition","subscription","linked","watermark","last_read","pending",
+ * "partitions":[{"topic","partition","subscription","owned","linked","watermark","last_read","pending",
  * "held","in_flight","backing_off","oldest_ms"}]}. The counters are those of the metrics; see agent_refresh. */
 json_t *report_status(const struct agent *agent);
 

@@ -18,17 +18,19 @@ PARTITIONS = 16
 class Crowd(harness.StackTest):
     """Agents called a1, a2 ... that start and end as a test wants it."""
 
+    partitions = PARTITIONS
+
     def start(self, agents=2, apps=1, subscriptions=None, **options):
         self.broker = self.stack.broker()
         self.apps = [self.stack.app(name=f"app{i}") for i in range(apps)]
-        topic = {"partitions": PARTITIONS}
+        topic = {"partitions": self.partitions}
         if subscriptions:
             topic["subscriptions"] = subscriptions
         self.stack.write_rules(harness.rules({"RZ01": harness.unit("00-99", brokers=[self.broker], blue=self.apps)},
                                              topics={"payments": topic}))
         self.options = {"delivery__backoff_max": "200ms", **options}
         self.agents = {}
-        self.producer = Producer(self.broker, PARTITIONS)
+        self.producer = Producer(self.broker, self.partitions)
         for i in range(agents):
             self.join(f"a{i + 1}")
 
@@ -267,6 +269,40 @@ class Failing(Crowd):
                 process.restart()
         self.wait_delivered()
         self.check_all()
+
+
+class Many(Crowd):
+    partitions = 20000
+    COUNT = """local count = 0
+               for partition = 0, ARGV[2] - 1 do
+                   local owner = redis.call('HGET', 'ldc:{RZ01/payments/' .. partition .. '}:state', 'owner') or ''
+                   if owner:match('^[^/]*') == ARGV[1] then count = count + 1 end
+               end
+               return count"""
+
+    def owned(self, name):
+        return self.broker.call("EVAL", self.COUNT, 0, name, self.partitions)
+
+    def test_twenty_thousand_partitions_are_taken_given_and_taken_over(self):
+        self.start(agents=0)
+        began = time.monotonic()
+        first = self.join("a1")
+        harness.wait_until(lambda: self.owned("a1") == self.partitions, what="all of them", every=0.1)
+        took, rss = time.monotonic() - began, first.rss_kib()
+        self.join("a2")
+        began = time.monotonic()
+        share = harness.wait_until(lambda: self.owned("a1") + self.owned("a2") == self.partitions and
+                                   (count := self.owned("a2")) > self.partitions * 0.4 and count, what="sharing", every=0.1)
+        gave = time.monotonic() - began
+        self.agents["a2"].kill()
+        began = time.monotonic()
+        harness.wait_until(lambda: self.owned("a1") == self.partitions, what="the takeover", every=0.1)
+        print(f"\n  {self.partitions} partitions: all taken {took:.1f} s after the start, {share} given away in {gave:.1f} s, and"
+              f" taken over {time.monotonic() - began:.1f} s after kill -9; {rss / 1024:.0f} MB")
+        if harness.SLOW == 1:
+            self.assertLess(rss, 64 * 1024)
+        sent = [self.producer.send(str(user)) for user in range(0, self.partitions, 200)]
+        harness.wait_until(lambda: len(self.records()) == len(sent), what="messages in partitions that were idle", every=0.1)
 
 
 if __name__ == "__main__":
