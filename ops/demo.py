@@ -20,6 +20,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "ops"), str(ROOT / "test" / "oracle")]
 import demo_clients  # noqa: E402
+import demo_queue  # noqa: E402
 import oracle  # noqa: E402
 
 USERS = 3000
@@ -258,7 +259,7 @@ def check_order(report, deployment):
 
 
 def show_latency(sent):
-    for kind, name in (("queue", "queue (stored in the broker, fsync)"), ("proxy", "proxy (answered by the unit)")):
+    for kind, name in (("queue", "queue (on the disks of primary and replica)"), ("proxy", "proxy (answered by the unit)")):
         took = sorted(one.seconds * 1000 for one in sent if one.kind == kind and one.status in (200, 202))
         say(f"       {name:<76} p50 {took[len(took) // 2]:.1f} ms, p99 {took[int(len(took) * 0.99)]:.1f} ms")
 
@@ -290,6 +291,8 @@ async def run(deployment, build):
     check_order(report, deployment)
     check_failures(report, sent, judge, window)
     show_latency(sent)
+    title("what a queue can do with one payment")
+    demo_queue.show(deployment, report, say)
     show_next(deployment, build)
     say(f"\n{'All is as it should be.' if not report.failed else plural(report.failed, 'check') + ' FAILED.'}")
     return report.failed == 0
