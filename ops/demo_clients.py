@@ -2,27 +2,33 @@
 """Clients for the demo: keep-alive connections that send at an even pace and write down what became of each request.
 
 Each user belongs to one connection, so that no user ever has two requests in flight: then the order in which they were
-accepted is the order in which they were sent.
+accepted is the order in which they were sent. A payment has an Idempotency-Key, and is repeated under it until it is
+accepted: that is all that a client has to do for its money.
 """
 import asyncio
 import json
 import time
 
 
+MOST_REPEATS = 100
+
+
 class Sent:
     """One request and its answer. status 0: the connection was lost, so nobody knows."""
-    __slots__ = ("kind", "user", "payee", "seq", "at", "seconds", "status", "unit", "epoch", "id", "app_unit")
+    __slots__ = ("kind", "user", "payee", "seq", "at", "seconds", "status", "unit", "epoch", "id", "app_unit", "repeats")
 
     def __init__(self, kind, user, payee, seq):
         self.kind, self.user, self.payee, self.seq = kind, user, payee, seq
         self.at, self.seconds, self.status = time.monotonic(), 0.0, 0
         self.unit = self.epoch = self.id = self.app_unit = None
+        self.repeats = 0
 
 
 def request_bytes(sent):
     if sent.kind == "queue":
         body = json.dumps({"payee": sent.payee, "seq": sent.seq})
         return (f"POST /pay/{sent.seq} HTTP/1.1\r\nHost: demo\r\nX-User-Id: {sent.user}\r\n"
+                f"Idempotency-Key: {sent.user}-{sent.seq}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
     path = "/echo/" if sent.kind == "proxy" else "/search/"
     return f"GET {path}{sent.seq} HTTP/1.1\r\nHost: demo\r\nX-User-Id: {sent.user}\r\n\r\n".encode()
@@ -80,14 +86,23 @@ class Clients:
             turn += 1
             one = Sent(*self._request(user, seq))
             self.sent.append(one)
-            try:
-                streams = streams or await asyncio.open_connection("127.0.0.1", port)
-                await exchange(*streams, one)
-            except (OSError, EOFError, asyncio.IncompleteReadError):
-                streams = None
+            streams = await self._try(streams, port, one)
+            while one.kind == "queue" and one.status != 202 and one.repeats < MOST_REPEATS and not self.stopping.is_set():
+                one.repeats += 1
+                await self._pause(0.1)
+                streams = await self._try(streams, port, one)
             one.seconds = time.monotonic() - one.at
         if streams:
             streams[1].close()
+
+    async def _try(self, streams, port, one):
+        one.status = 0
+        try:
+            streams = streams or await asyncio.open_connection("127.0.0.1", port)
+            await exchange(*streams, one)
+        except (OSError, EOFError, asyncio.IncompleteReadError):
+            return None
+        return streams
 
     def _request(self, user, seq):
         kind, payee = self.next_request(user, seq)
