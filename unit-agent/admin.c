@@ -2,6 +2,7 @@
 #include "unit-agent/admin.h"
 
 #include "unit-agent/health.h"
+#include "unit-agent/prepared.h"
 #include "unit-agent/report.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -54,6 +55,18 @@ FORWARD(reset)
 FORWARD(flow)
 FORWARD(trace)
 
+static void list_transactions(struct httpd_request *request, void *context)
+{
+    const struct agent *agent = context;
+    prepared_list(clockwork_broker(agent->clockwork), agent->config.unit, request);
+}
+
+static void end_transaction(struct httpd_request *request, void *context)
+{
+    const struct agent *agent = context;
+    prepared_end(clockwork_broker(agent->clockwork), agent->config.unit, request);
+}
+
 static const struct httpd_route routes[] = {
     {"GET", "/healthz", httpd_admin_health, true, "200 while the process lives."},
     {"GET", "/readyz", get_ready, true,
@@ -86,6 +99,12 @@ static const struct httpd_route routes[] = {
      "Where the message `id` is and what happened to it, as `GET /-/messages/ID` of a gateway says: `{unit, count, "
      "items: "
      "[{id, unit, topic, partition, state, entry, received, stored, gateway, subscriptions, hops, complete}]}`."},
+    {"GET", "/v1/queue/transactions", list_transactions, false,
+     "Prepared messages, `{unit, count, items: [{id, state, prepared, checks, url, parked or next_check}...]}`; the "
+     "query's `state` is `parked` (where it is absent) or `prepared`, its `limit` 100 or more."},
+    {"POST", "/v1/queue/transactions", end_transaction, false,
+     "Ends the prepared message `id` by `verb`: `commit` or `rollback`. 409 where it has ended otherwise, 404 where no "
+     "such message waits."},
     {"GET", "/stats", get_stats, false, "The figures of /v1/status as lines `STAT name value`, and END."},
     {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
 };

@@ -151,6 +151,11 @@ void clockwork_adopt(struct clockwork *clockwork, const struct table_unit *unit)
     checkback_adopt(clockwork->checkback, clockwork->broker);
 }
 
+struct broker *clockwork_broker(const struct clockwork *clockwork)
+{
+    return clockwork->broker;
+}
+
 void clockwork_stop(struct clockwork *clockwork)
 {
     clockwork->stopped = true;

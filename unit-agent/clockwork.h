@@ -10,6 +10,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "common/broker.h"
 #include "router/table.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
@@ -32,6 +33,9 @@ void clockwork_adopt(struct clockwork *clockwork, const struct table_unit *unit)
 
 /* To be called at an interval: counts what waits. */
 void clockwork_tick(struct clockwork *clockwork);
+
+/* Its connection; NULL: no broker is known. */
+struct broker *clockwork_broker(const struct clockwork *clockwork);
 
 /* Begins nothing more. */
 void clockwork_stop(struct clockwork *clockwork);

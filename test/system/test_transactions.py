@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Messages that wait for their sender's word, through a real gateway, broker and agent."""
+import json
 import os
 import unittest
 
@@ -132,6 +133,30 @@ class Checks(waiting_fixture.Waiting):
         identity = self.prepare()
         self.stack.agent(transactions__longest_pause="50ms", transactions__checks=2)
         self.wait_state(identity, "parked")
+
+    def test_operators_see_what_is_parked_and_decide(self):
+        parked = [self.prepare() for _ in range(3)]
+        self.stack.agent(transactions__longest_pause="50ms", transactions__checks=2)
+        for identity in parked:
+            self.wait_state(identity, "parked")
+        listed = self.ctl("list")
+        self.assertEqual({item["id"] for item in listed}, set(parked))
+        self.assertEqual({(item["unit"], item["state"], item["checks"], item["url"]) for item in listed},
+                         {("RZ01", "parked", 2, self.senders.url)})
+        self.assertEqual(self.ctl("commit", parked[0]), [{"unit": "RZ01", "id": parked[0], "state": "committed"}])
+        self.assertEqual(self.ctl("commit", parked[0])[0]["state"], "committed")
+        self.assertEqual(self.ctl("rollback", parked[1])[0]["state"], "rolled-back")
+        self.assertIn("committed", self.ctl("rollback", parked[0], code=1))
+        self.assertIn("No such message", self.ctl("commit", parked[0][:-4] + "0000", code=1))
+        self.assertEqual([item["id"] for item in self.ctl("list")], parked[2:])
+        self.assertEqual(self.ctl("list", "--state", "prepared"), [])
+        self.assertIn("is wanted", self.ctl("list", "--state", "odd", code=1))
+        self.ctl("commit", "nonsense", code=2)
+
+    def ctl(self, *words, code=0):
+        done = self.stack.ctl("queue", "transactions", *words, "-o", "json", gateway=self.gateway)
+        self.assertEqual(done.returncode, code, done.stderr + done.stdout)
+        return json.loads(done.stdout)["items"] if code == 0 else done.stderr
 
     def test_kill_9_of_everything_leaves_each_in_one_state_and_delivers_what_is_committed(self):
         agents = [self.stack.agent(name=name, transactions__longest_pause="200ms", transactions__checks=1000)
