@@ -21,16 +21,36 @@ static uint64_t held(const struct partition *partition)
     return partition->undone;
 }
 
+static uint64_t parked(const struct partition *partition)
+{
+    return partition->park.messages;
+}
+
+static uint64_t parked_users(const struct partition *partition)
+{
+    return partition->park.user_count;
+}
+
+static uint64_t dead(const struct partition *partition)
+{
+    return partition->park.dead;
+}
+
 static uint64_t node_up(const struct node *node)
 {
     return node->up;
 }
 
 static const struct series all_series[] = {
-    {"agent_queue_pending", "gauge", "topic, partition, subscription", "Messages that are not acknowledged.", pending,
-     NULL},
+    {"agent_queue_pending", "gauge", "topic, partition, subscription",
+     "Messages that are not acknowledged, but for those that are parked.", pending, NULL},
     {"agent_queue_held", "gauge", "topic, partition, subscription", "Those of them that are in this agent's memory.",
      held, NULL},
+    {"agent_queue_parked", "gauge", "topic, partition, subscription", "Messages that wait in their users' parks.",
+     parked, NULL},
+    {"agent_queue_parked_users", "gauge", "topic, partition, subscription", "Users that are parked.", parked_users,
+     NULL},
+    {"agent_queue_dead", "gauge", "topic, partition, subscription", "Dead letters.", dead, NULL},
     {"agent_node_up", "gauge", "color, node", "1 while the node answers.", NULL, node_up},
 };
 

@@ -186,13 +186,20 @@ const char *agent_unready(const struct agent *agent)
 static void refresh_held(struct agent *agent)
 {
     const struct partition_list *partitions = inbox_partitions(agent->inbox);
-    uint64_t held_now = 0, bytes = 0;
+    uint64_t held_now = 0, bytes = 0, users = 0, parked = 0, dead = 0;
     for (size_t i = 0; i < partitions->count; i++) {
-        held_now += partitions->items[i]->undone;
-        bytes += partitions->items[i]->bytes;
+        const struct partition *partition = partitions->items[i];
+        held_now += partition->undone;
+        bytes += partition->bytes;
+        users += partition->park.user_count;
+        parked += partition->park.messages;
+        dead += partition->park.dead;
     }
     stat_set(&agent->stats.agent_messages_held, held_now);
     stat_set(&agent->stats.agent_message_bytes, bytes);
+    stat_set(&agent->stats.agent_parked_users, users);
+    stat_set(&agent->stats.agent_parked_messages, parked);
+    stat_set(&agent->stats.agent_dead_letters, dead);
 }
 
 void agent_refresh(struct agent *agent)

@@ -51,9 +51,12 @@ const struct option agent_options[] = {
     {"delivery.window_bytes", option_set_size, AT(delivery.window_bytes), 64 * KIB, 64 * GIB, "64MiB", true,
      "Memory for messages of all partitions; reading stops when it is used."},
     {"delivery.backoff_min", option_set_duration, AT(delivery.backoff_min), 1, DAY_MS, "10ms", true,
-     "Wait before a failed message is delivered again; doubles with each failure, give or take a fifth."},
+     "Wait before a message is sent again whose node was lost or asked for later; doubles each time, give or take a "
+     "fifth."},
     {"delivery.backoff_max", option_set_duration, AT(delivery.backoff_max), 1, DAY_MS, "10s", true,
-     "Longest wait before a failed message is delivered again; a node's Retry-After wins."},
+     "Longest such wait; a longer Retry-After wins. Failed attempts wait by their topic's `retry.ladder`."},
+    {"delivery.park_after", option_set_duration, AT(delivery.park_after), 0, DAY_MS, "1s", true,
+     "A message that is put off for longer waits in its user's park, out of the way of others."},
     {"delivery.stop_timeout", option_set_duration, AT(delivery.stop_timeout), 0, 60 * MINUTE_MS, "10s", true,
      "How long SIGTERM lets deliveries in flight finish and be recorded."},
 

@@ -25,7 +25,7 @@ struct agent_config {
     struct {
         int64_t concurrency, timeout, connect_timeout;
         int64_t window, window_bytes;
-        int64_t backoff_min, backoff_max;
+        int64_t backoff_min, backoff_max, park_after;
         int64_t stop_timeout;
     } delivery;
     struct {

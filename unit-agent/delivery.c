@@ -10,6 +10,7 @@
 
 #define LONGEST_RETRY_AFTER_MS 3600000
 #define MOST_ANSWER            (1024 * 1024)
+#define MOST_LOSSES            3 /* then it counts as an attempt that failed */
 
 /* What waits for one set of nodes. */
 struct pool {
@@ -81,9 +82,14 @@ int64_t delivery_backoff_ms(int64_t min_ms, int64_t max_ms, uint32_t fails, uint
     int64_t wait_ms = min_ms;
     for (uint32_t i = 1; i < fails && wait_ms < max_ms; i++)
         wait_ms *= 2;
-    wait_ms = wait_ms < max_ms ? wait_ms : max_ms;
-    int64_t spread_ms = wait_ms / 5;
-    return spread_ms > 0 ? wait_ms - spread_ms + (int64_t)(random % (uint64_t)(2 * spread_ms + 1)) : wait_ms;
+    return retry_spread_ms(wait_ms < max_ms ? wait_ms : max_ms, random);
+}
+
+static int64_t next_backoff_ms(struct delivery *delivery, uint32_t fails)
+{
+    const struct agent_config *options = delivery->config.options;
+    return delivery_backoff_ms(options->delivery.backoff_min, options->delivery.backoff_max, fails,
+                               next_random(delivery));
 }
 
 static struct delivery *delivery_of(const struct message *message)
@@ -105,45 +111,6 @@ static void back_off(struct delivery *delivery, struct message *message, int64_t
     message->state = MESSAGE_BACKING_OFF;
     INVARIANT(sd_event_add_time_relative(delivery->loop, &message->timer, CLOCK_MONOTONIC, (uint64_t)wait_ms * 1000,
                                          1000, on_waited, message) >= 0);
-}
-
-static void acknowledge(struct delivery *delivery, struct message *message)
-{
-    struct partition *partition = message->partition;
-    uint64_t now_us = clock_wall_us();
-    stat_add(&delivery->config.stats->agent_acknowledged_total, 1);
-    stat_observe(&delivery->config.stats->latency, now_us > message->ingress_us ? now_us - message->ingress_us : 0);
-    partition_acknowledge(partition, message);
-    delivery->config.acknowledged(delivery->config.arg, partition);
-}
-
-/* An app that says "later" did not fail, so neither its attempts nor its backoff count up. */
-static void defer(struct delivery *delivery, struct message *message, int64_t retry_after_ms)
-{
-    const struct agent_config *options = delivery->config.options;
-    stat_add(&delivery->config.stats->agent_deferred_total, 1);
-    if (retry_after_ms < options->delivery.backoff_min)
-        retry_after_ms =
-            delivery_backoff_ms(options->delivery.backoff_min, options->delivery.backoff_max, 1, next_random(delivery));
-    back_off(delivery, message, retry_after_ms < LONGEST_RETRY_AFTER_MS ? retry_after_ms : LONGEST_RETRY_AFTER_MS);
-}
-
-static void retry(struct delivery *delivery, struct message *message, const char *url,
-                  const struct http_response *response)
-{
-    const struct agent_config *options = delivery->config.options;
-    stat_add(&delivery->config.stats->agent_retries_total, 1);
-    if (response->status > 0)
-        log_debug("delivery.retry", "%.*s: %s answered %ld to attempt %u",
-                  STR_ARG(message->envelope.fields[ENVELOPE_ID]), url, response->status, message->attempt);
-    else
-        log_debug("delivery.retry", "%.*s: %s: %s, attempt %u", STR_ARG(message->envelope.fields[ENVELOPE_ID]), url,
-                  response->error, message->attempt);
-    message->attempt++;
-    message->fails++;
-    back_off(delivery, message,
-             delivery_backoff_ms(options->delivery.backoff_min, options->delivery.backoff_max, message->fails,
-                                 next_random(delivery)));
 }
 
 static void leave_node(struct delivery *delivery, struct message *message)
@@ -172,6 +139,92 @@ static void tell_settled(const struct delivery *delivery, const struct message *
         delivery->config.settled(delivery->config.arg, message, response);
 }
 
+static void acknowledge(struct delivery *delivery, struct message *message)
+{
+    struct partition *partition = message->partition;
+    uint64_t now_us = clock_wall_us();
+    stat_add(&delivery->config.stats->agent_acknowledged_total, 1);
+    stat_observe(&delivery->config.stats->latency, now_us > message->ingress_us ? now_us - message->ingress_us : 0);
+    partition_acknowledge(partition, message);
+    delivery->config.acknowledged(delivery->config.arg, partition);
+}
+
+/* The message leaves the path of the others. */
+static void park(struct delivery *delivery, struct message *message, int64_t wait_ms)
+{
+    struct partition *partition = message->partition;
+    partition_park(partition, message, wait_ms);
+    delivery->config.acknowledged(delivery->config.arg, partition);
+}
+
+static void bury(struct delivery *delivery, struct message *message, const struct http_response *response,
+                 const char *reason)
+{
+    struct partition *partition = message->partition;
+    log_warning("delivery.dead", "%.*s is a dead letter: %s %ld to attempt %u",
+                STR_ARG(message->envelope.fields[ENVELOPE_ID]),
+                response->status > 0 ? "the app answered" : response->error, response->status, message->attempt);
+    tell_settled(delivery, message, response);
+    partition_bury(partition, message, response->status, reason);
+    delivery->config.acknowledged(delivery->config.arg, partition);
+}
+
+/* An app that says "later" did not fail, so the attempt does not count. */
+static void put_off(struct delivery *delivery, struct message *message, int64_t retry_after_ms)
+{
+    int64_t wait_ms = next_backoff_ms(delivery, ++message->puts_off);
+    stat_add(&delivery->config.stats->agent_deferred_total, 1);
+    if (wait_ms < retry_after_ms)
+        wait_ms = retry_after_ms < LONGEST_RETRY_AFTER_MS ? retry_after_ms : LONGEST_RETRY_AFTER_MS;
+    if (wait_ms > delivery->config.options->delivery.park_after)
+        park(delivery, message, wait_ms);
+    else
+        back_off(delivery, message, wait_ms);
+}
+
+static void fail(struct delivery *delivery, struct message *message, const struct http_response *response)
+{
+    const struct retry *retry = &message->partition->retry;
+    stat_add(&delivery->config.stats->agent_retries_total, 1);
+    log_debug("delivery.retry", "%.*s: %s answered %ld to attempt %u: %s",
+              STR_ARG(message->envelope.fields[ENVELOPE_ID]), message->node->url, response->status, message->attempt,
+              response->error);
+    if (message->attempt >= retry->attempts) {
+        bury(delivery, message, response, "attempts");
+        return;
+    }
+    park(delivery, message, retry_wait_ms(retry, message->attempt++, next_random(delivery)));
+}
+
+/* The node is to blame, and another one may do better; but what breaks off again and again may be what kills them. */
+static void lose(struct delivery *delivery, struct message *message, const struct http_response *response)
+{
+    nodes_report_failure(message->node->nodes, message->node, response->error);
+    if (!response->unreached && (message->from_park || message->losses + 1 >= MOST_LOSSES)) {
+        fail(delivery, message, response);
+        return;
+    }
+    message->losses += !response->unreached;
+    stat_add(&delivery->config.stats->agent_losses_total, 1);
+    back_off(delivery, message, next_backoff_ms(delivery, 1));
+}
+
+static void judge(struct delivery *delivery, struct message *message, const struct http_response *response)
+{
+    if (response->status >= 200 && response->status < 300) {
+        tell_settled(delivery, message, response);
+        acknowledge(delivery, message);
+    } else if (response->status == 429 || response->status == 503) {
+        put_off(delivery, message, response->retry_after_ms);
+    } else if (retry_is_dead(&message->partition->retry, response->status)) {
+        bury(delivery, message, response, "status");
+    } else if (response->status == 0 && (response->unreached || !response->timed_out)) {
+        lose(delivery, message, response);
+    } else {
+        fail(delivery, message, response);
+    }
+}
+
 /* Nothing left: the partition is perhaps another agent's by now, or will be confirmed to be ours. */
 static void take_back(struct delivery *delivery, struct message *message)
 {
@@ -183,21 +236,12 @@ static void on_answered(void *arg, const struct http_response *response)
 {
     struct message *message = arg;
     struct delivery *delivery = delivery_of(message);
-    struct node *node = message->node;
     if (response->withheld) {
         take_back(delivery, message);
         return;
     }
-    if (response->status == 0 && !response->timed_out)
-        nodes_report_failure(node->nodes, node, response->error);
     tell_attempt(delivery, message, response);
-    if (response->status >= 200 && response->status < 300) {
-        tell_settled(delivery, message, response);
-        acknowledge(delivery, message);
-    } else if (response->status == 429 || response->status == 503)
-        defer(delivery, message, response->retry_after_ms);
-    else
-        retry(delivery, message, node->url, response);
+    judge(delivery, message, response);
     leave_node(delivery, message);
     delivery_wake(delivery);
 }

@@ -247,6 +247,7 @@ static void adopt_topic(struct inbox *inbox, const struct table_topic *topic)
                 partition = add(inbox, lease, subscription);
             lease_own(partition);
             partition->retention_ms = topic->retention_ms;
+            retry_adopt(&partition->retry, &topic->retry);
         }
     }
     retire(inbox, topic->name);

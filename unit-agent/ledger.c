@@ -3,21 +3,22 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
 #include "unit-agent/lease.h"
+#include "unit-agent/parking.h"
 #include "unit-agent/survey.h"
+#include "unit-agent/trim.h"
 
-#define RETRY_US         100000 /* after a cursor write that the broker refused */
-#define TRIM_MOST        "10000"
-#define SCAN_COUNT       "1000"
-#define LEDGER_ARGS      160 /* of one command */
-#define ARGS_BEHIND_KEYS 8
-#define LINKS_AT_ONCE    512
-#define SURVEYS_AT_ONCE  64   /* partitions in one command */
-#define SURVEYS_A_TICK   2048 /* the others wait for the next ones */
+#define RETRY_US        100000 /* after a cursor write that the broker refused */
+#define SCAN_COUNT      "1000"
+#define MOST_KEYS       150
+#define LINKS_AT_ONCE   512
+#define SURVEYS_AT_ONCE 64   /* partitions in one command */
+#define SURVEYS_A_TICK  2048 /* the others wait for the next ones */
 
 struct ledger {
     sd_event *loop;
@@ -26,20 +27,25 @@ struct ledger {
     sd_event_source *flush, *retry;
     bool holding;                      /* `retry` runs */
     bool refused;                      /* the last cursor write was, and the log has it */
-    struct partition_record recording; /* reused from write to write */
-    struct partition *first, **last;   /* to be recorded */
-    size_t links;                      /* under way */
-    size_t survey_at;                  /* where the next tick goes on */
+    struct partition_record recording; /* reused from write to write, */
+    struct command command;            /* as this is */
+    struct parking *parking;
+    struct partition *first, **last; /* to be recorded */
+    size_t links;                    /* under way */
+    size_t survey_at;                /* where the next tick goes on */
 };
 
 /* What a reply belongs to. */
 struct errand {
     struct ledger *ledger;
     struct partition *partition;
-    uint32_t life;           /* of the partition, when it was asked for */
-    struct cursor cursor;    /* linking: what HMGET said */
-    bool has_cursor, is_new; /* IS_NEW: the broker holds none */
-    unsigned owed;           /* replies */
+    uint32_t life;            /* of the partition, when it was asked for */
+    struct cursor cursor;     /* linking: what HMGET said */
+    bool has_cursor, is_new;  /* IS_NEW: the broker holds none */
+    uint64_t call, last_call; /* of the cursor being written; linking: what the broker knows of our last one */
+    uint64_t parked_messages;
+    struct buf parked; /* users, zero-terminated */
+    unsigned owed;     /* replies */
 };
 
 static struct errand *errand_create(struct ledger *ledger, struct partition *partition)
@@ -57,21 +63,13 @@ static void errand_end(struct errand *errand)
     if (errand->owed > 0 && --errand->owed > 0)
         return;
     cursor_free(&errand->cursor);
+    buf_free(&errand->parked);
     free(errand);
 }
 
 #define SEND(ledger, done, arg, ...)                                                                                   \
-    send_command(ledger, done, arg, (const char *const[]){__VA_ARGS__},                                                \
-                 sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
-
-static bool send_command(struct ledger *ledger, broker_reply_fn done, void *arg, const char *const *argv, size_t count)
-{
-    size_t lens[LEDGER_ARGS];
-    INVARIANT(count <= LEDGER_ARGS);
-    for (size_t i = 0; i < count; i++)
-        lens[i] = strlen(argv[i]);
-    return broker_command(ledger->broker, done, arg, (int)count, argv, lens);
-}
+    broker_command((ledger)->broker, done, arg, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *),           \
+                   (const char *const[]){__VA_ARGS__}, NULL)
 
 static const char *reply_fault(const redisReply *reply)
 {
@@ -121,10 +119,14 @@ static void on_recorded(void *arg, const redisReply *reply)
         errand_end(errand);
         return;
     }
+    if (fault == NULL)
+        partition->confirmed = errand->call;
     errand_end(errand);
     if (fault != NULL && !is_fence(reply))
         tell_refusal(ledger, partition, fault);
     ledger->refused = fault != NULL;
+    if (fault == NULL && reply->type == REDIS_REPLY_INTEGER)
+        parking_moved(ledger->parking, partition, reply);
     partition_end_write(partition, fault == NULL);
     if (is_fence(reply))
         ledger->config.fenced(ledger->config.arg, partition);
@@ -133,41 +135,39 @@ static void on_recorded(void *arg, const redisReply *reply)
     ledger->config.progress(ledger->config.arg);
 }
 
-/* The state, and the cursors of the other shared subscriptions: together they make the floor. */
-static size_t add_shared(const struct partition *partition, const char **argv, size_t argc)
+/* The cursor, the state, and the cursors of the other shared subscriptions: together they make the floor. */
+static void add_cursor_keys(struct command *command, const struct partition *partition)
 {
-    argv[argc++] = partition->state_key;
+    command_add_text(command, partition->cursor_key);
+    if (partition->broadcast)
+        return;
+    command_add_text(command, partition->state_key);
     const struct partition *sibling = partition->lease != NULL ? partition->lease->first : NULL;
-    for (; sibling != NULL && argc < LEDGER_ARGS - ARGS_BEHIND_KEYS; sibling = sibling->sibling)
+    for (; sibling != NULL && command->count < MOST_KEYS; sibling = sibling->sibling)
         if (!sibling->broadcast && sibling->owned && sibling != partition)
-            argv[argc++] = sibling->cursor_key;
-    return argc;
+            command_add_text(command, sibling->cursor_key);
 }
 
-static const char *number_text(char text[24], uint64_t number)
-{
-    text[str_from_u64(number, text)] = '\0';
-    return text;
-}
-
+/* What goes to parks and to the dead letters does so together with the cursor that has it done. */
 static bool send_record(struct errand *errand, const struct partition_record *cursor)
 {
     struct ledger *ledger = errand->ledger;
     struct partition *partition = errand->partition;
-    char watermark[STREAM_ID_TEXT], passed[24], beyond[24], keys[24];
-    const char *argv[LEDGER_ARGS] = {"FCALL", "ldc1_commit"};
-    size_t argc = 3;
-    argv[argc++] = partition->cursor_key;
-    if (!partition->broadcast)
-        argc = add_shared(partition, argv, argc);
-    argv[2] = number_text(keys, argc - 3);
-    stream_id_format(watermark, cursor->watermark);
-    argv[argc++] = ledger->config.owner.base;
-    argv[argc++] = watermark;
-    argv[argc++] = cursor->done.base;
-    argv[argc++] = number_text(passed, cursor->passed);
-    argv[argc++] = number_text(beyond, cursor->beyond);
-    return send_command(ledger, on_recorded, errand, argv, argc);
+    struct command *command = &ledger->command;
+    command_begin(command, cursor->moves > 0 ? "park" : "commit");
+    if (cursor->moves > 0)
+        parking_add_keys(command, partition);
+    add_cursor_keys(command, partition);
+    command_end_keys(command);
+    if (cursor->moves > 0)
+        parking_add_moves(command, partition, cursor->moves);
+    command_add(command, ledger->config.owner);
+    command_add_id(command, cursor->watermark);
+    command_add(command, buf_str(&cursor->done));
+    command_add_number(command, (int64_t)cursor->passed);
+    command_add_number(command, (int64_t)cursor->beyond);
+    command_add_number(command, (int64_t)(errand->call = ++partition->call));
+    return command_send(command, ledger->broker, on_recorded, errand);
 }
 
 static void record(struct ledger *ledger, struct partition *partition)
@@ -196,6 +196,7 @@ static int on_flush(sd_event_source *source, void *arg)
         partition->queued = false;
         if (partition->linked && partition->dirty && !partition->writing)
             record(ledger, partition);
+        parking_tell(ledger->parking, partition);
         partition = next;
     }
     return 0;
@@ -219,9 +220,11 @@ void ledger_note(struct ledger *ledger, struct partition *partition)
 
 bool ledger_idle(const struct ledger *ledger)
 {
-    for (size_t i = 0; i < ledger->config.partitions->count; i++)
-        if (ledger->config.partitions->items[i]->dirty || ledger->config.partitions->items[i]->writing)
+    for (size_t i = 0; i < ledger->config.partitions->count; i++) {
+        const struct partition *partition = ledger->config.partitions->items[i];
+        if (partition->dirty || partition->writing || park_owes(&partition->park))
             return false;
+    }
     return true;
 }
 
@@ -232,21 +235,43 @@ static struct str reply_text(const redisReply *reply)
     return reply->type == REDIS_REPLY_STRING ? (struct str){reply->str, (size_t)reply->len} : (struct str){NULL, 0};
 }
 
+/* "OWNER NUMBER" */
+static void read_call(struct errand *errand, struct str text)
+{
+    struct str owner = errand->ledger->config.owner;
+    errand->last_call = XXH3_64bits(text.base != NULL ? text.base : "", text.len);
+    if (text.len > owner.len + 1 && str_equal((struct str){text.base, owner.len}, owner))
+        (void)str_to_u64((struct str){text.base + owner.len + 1, text.len - owner.len - 1}, &errand->call);
+}
+
 static void on_cursor(void *arg, const redisReply *reply)
 {
     struct errand *errand = arg;
     const char *fault = reply_fault(reply);
-    if (fault == NULL && (reply->type != REDIS_REPLY_ARRAY || reply->elements != 4))
+    if (fault == NULL && (reply->type != REDIS_REPLY_ARRAY || reply->elements != 6))
         fault = "not the answer to HMGET";
     if (fault == NULL && !cursor_decode(reply_text(reply->element[0]), reply_text(reply->element[1]),
                                         reply_text(reply->element[2]), &errand->cursor))
         fault = "it is malformed";
     if (fault == NULL)
         (void)str_to_u64(reply_text(reply->element[3]), &errand->cursor.beyond);
+    if (fault == NULL)
+        read_call(errand, reply_text(reply->element[4]));
+    if (fault == NULL)
+        (void)str_to_u64(reply_text(reply->element[5]), &errand->parked_messages);
     errand->has_cursor = fault == NULL;
     errand->is_new = fault == NULL && reply->element[0]->type == REDIS_REPLY_NIL;
     if (fault != NULL && reply != NULL)
         log_error("cursor.unreadable", "%s: %s; the partition is not delivered", errand->partition->cursor_key, fault);
+    errand_end(errand);
+}
+
+static void on_parked(void *arg, const redisReply *reply)
+{
+    struct errand *errand = arg;
+    errand->has_cursor &= reply != NULL && reply->type == REDIS_REPLY_ARRAY;
+    for (size_t i = 0; errand->has_cursor && i < reply->elements; i++)
+        buf_append(&errand->parked, reply->element[i]->str, (size_t)reply->element[i]->len + 1);
     errand_end(errand);
 }
 
@@ -258,6 +283,21 @@ static void tell_regression(struct ledger *ledger, const struct partition *parti
     log_warning("stream.regressed",
                 "%s ends before what this agent knows: the broker lost entries; delivery starts from its cursor",
                 partition->stream_key);
+}
+
+/* Every call that was answered must have left its number, or a later one. Parks go with cursors: where a broker lost
+ * the one, what memory says of the other is void. */
+static bool has_forgotten(const struct ledger *ledger, const struct errand *errand)
+{
+    const struct partition *partition = errand->partition;
+    bool is_known = errand->call > 0 && errand->call >= partition->confirmed;
+    bool forgotten = !is_known && (partition->confirmed > 0 || errand->last_call != partition->last_call);
+    if (forgotten) {
+        stat_add(&ledger->config.stats->agent_stream_regressions_total, 1);
+        log_warning("cursor.regressed", "%s: the broker lost what it had confirmed; delivery starts from what it has",
+                    partition->cursor_key);
+    }
+    return forgotten;
 }
 
 static bool is_foreign(const struct ledger *ledger, const struct partition *partition, const struct survey *survey)
@@ -278,13 +318,19 @@ static void link_partition(struct ledger *ledger, struct errand *errand, const s
     struct partition *partition = errand->partition;
     struct cursor *cursor = &errand->cursor;
     bool regressed = partition->restored && stream_id_compare(survey->last, partition->last_read) < 0;
-    if (regressed)
+    if (regressed || (partition->restored && has_forgotten(ledger, errand)))
         partition_reset(partition);
+    bool fresh = !partition->restored;
     if (!partition->restored && partition->broadcast && errand->is_new) {
         begin_at_end(partition, survey);
     } else if (!partition->restored) {
         regressed |= cursor_clip(cursor, survey->last);
         partition_restore(partition, cursor);
+    }
+    if (fresh) {
+        partition->last_call = errand->last_call;
+        partition->park.messages = errand->parked_messages;
+        parking_adopt(ledger->parking, partition, buf_str(&errand->parked));
     }
     if (regressed)
         tell_regression(ledger, partition);
@@ -330,9 +376,11 @@ static void on_link_survey(void *arg, const redisReply *reply)
 static void begin_link(struct ledger *ledger, struct partition *partition)
 {
     struct errand *errand = errand_create(ledger, partition);
-    bool sent =
-        SEND(ledger, on_cursor, errand, "HMGET", partition->cursor_key, "watermark", "done", "passed", "beyond");
+    bool sent = SEND(ledger, on_cursor, errand, "HMGET", partition->cursor_key, "watermark", "done", "passed", "beyond",
+                     "call", "parked");
     errand->owed = sent;
+    sent = sent && SEND(ledger, on_parked, errand, "ZRANGE", partition->park.users_key, "0", "-1");
+    errand->owed += sent;
     sent = sent && SEND(ledger, on_link_survey, errand, "FCALL", "ldc1_survey", "2", partition->stream_key,
                         partition->state_key);
     errand->owed += sent;
@@ -393,31 +441,10 @@ static void on_trimmed(void *arg, const redisReply *reply)
         stat_add(&ledger->config.stats->agent_entries_trimmed_total, (uint64_t)reply->integer);
 }
 
-/* Never beyond what the cursors of all subscriptions say: the broker looks at them once more. Whole nodes of the stream
- * go at a time, which costs little. */
-static void trim(struct ledger *ledger, struct partition *partition, const struct survey *survey)
+static void trim(struct ledger *ledger, const struct partition *partition, const struct survey *survey)
 {
-    uint64_t now_ms = clock_wall_us() / 1000, kept_ms = (uint64_t)partition->retention_ms;
-    struct stream_id least = {now_ms > kept_ms ? now_ms - kept_ms : 0, 0};
-    const char *argv[LEDGER_ARGS] = {"FCALL", "ldc1_trim", NULL, partition->stream_key};
-    char text[STREAM_ID_TEXT], keys[24], shared[24];
-    size_t argc = 4;
-    const struct partition *at = partition->lease != NULL ? partition->lease->first : partition;
-    for (; at != NULL && argc < LEDGER_ARGS - ARGS_BEHIND_KEYS; at = at->sibling) {
-        if (at->broadcast || !at->owned)
-            continue;
-        least = stream_id_compare(at->recorded, least) < 0 ? at->recorded : least;
-        argv[argc++] = at->cursor_key;
-    }
-    if (stream_id_compare(survey->first, least) >= 0)
-        return;
-    argv[2] = number_text(keys, argc - 3);
-    number_text(shared, argc - 4);
-    stream_id_format(text, least);
-    argv[argc++] = shared;
-    argv[argc++] = text;
-    argv[argc++] = TRIM_MOST;
-    (void)!send_command(ledger, on_trimmed, ledger, argv, argc);
+    if (trim_compose(&ledger->command, partition, survey, clock_wall_us() / 1000))
+        (void)!command_send(&ledger->command, ledger->broker, on_trimmed, ledger);
 }
 
 /* Many partitions, asked about in one command. */
@@ -457,15 +484,14 @@ static void on_surveyed(void *arg, const redisReply *reply)
 
 static void send_round(struct round *round)
 {
-    const char *argv[LEDGER_ARGS] = {"FCALL", "ldc1_survey"};
-    char keys[24];
-    size_t argc = 3;
+    struct command *command = &round->ledger->command;
+    command_begin(command, "survey");
     for (size_t i = 0; i < round->count; i++) {
-        argv[argc++] = round->items[i].partition->stream_key;
-        argv[argc++] = round->items[i].partition->state_key;
+        command_add_text(command, round->items[i].partition->stream_key);
+        command_add_text(command, round->items[i].partition->state_key);
     }
-    argv[2] = number_text(keys, argc - 3);
-    if (!send_command(round->ledger, on_surveyed, round, argv, argc))
+    command_end_keys(command);
+    if (!command_send(command, round->ledger->broker, on_surveyed, round))
         free(round);
 }
 
@@ -512,6 +538,7 @@ void ledger_tick(struct ledger *ledger)
         return;
     link_some(ledger);
     survey_some(ledger);
+    parking_tick(ledger->parking);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -546,6 +573,20 @@ const char *ledger_fault(const struct ledger *ledger)
     return broker_state(ledger->broker) == BROKER_READY ? NULL : broker_fault(ledger->broker);
 }
 
+static void on_parking_fenced(void *arg, struct partition *partition)
+{
+    struct ledger *ledger = arg;
+    ledger->config.fenced(ledger->config.arg, partition);
+}
+
+static void on_parking_progress(void *arg, struct partition *partition)
+{
+    struct ledger *ledger = arg;
+    if (partition->dirty)
+        ledger_note(ledger, partition);
+    ledger->config.progress(ledger->config.arg);
+}
+
 struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
 {
     struct ledger *ledger = mem_calloc(1, sizeof(*ledger));
@@ -556,6 +597,13 @@ struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
     INVARIANT(sd_event_source_set_enabled(ledger->flush, SD_EVENT_OFF) >= 0);
     INVARIANT(sd_event_add_time(loop, &ledger->retry, CLOCK_MONOTONIC, 0, 0, on_retry, ledger) >= 0);
     INVARIANT(sd_event_source_set_enabled(ledger->retry, SD_EVENT_OFF) >= 0);
+    ledger->parking = parking_create(loop, &(struct parking_config){.broker = &ledger->broker,
+                                                                    .partitions = config->partitions,
+                                                                    .stats = config->stats,
+                                                                    .owner = config->owner,
+                                                                    .fenced = on_parking_fenced,
+                                                                    .progress = on_parking_progress,
+                                                                    .arg = ledger});
     ledger->broker = broker_create(config->broker_loop, config->broker, on_state, ledger);
     return ledger;
 }
@@ -572,6 +620,8 @@ void ledger_destroy(struct ledger **ledger_p)
         ledger->config.partitions->items[i]->queued = false;
     sd_event_source_disable_unref(ledger->flush);
     sd_event_source_disable_unref(ledger->retry);
+    parking_destroy(&ledger->parking);
+    command_free(&ledger->command);
     buf_free(&ledger->recording.done);
     free(ledger);
 }

@@ -35,8 +35,16 @@ enum message_state {
     MESSAGE_READY,       /* the deliverer may send it when it has room */
     MESSAGE_IN_FLIGHT,
     MESSAGE_BACKING_OFF, /* the deliverer's timer runs */
+    MESSAGE_LEAVING,     /* to the park or the dead letters, not on its way to the broker yet */
     MESSAGE_DONE,        /* acknowledged by the app, not on its way to the broker yet */
     MESSAGE_RECORDING,   /* in the cursor that is being written */
+};
+
+/* What became of a message that the deliverer had. */
+enum message_fate {
+    FATE_TAKEN = 0, /* the app acknowledged it */
+    FATE_PARKED,    /* it is to be tried again later */
+    FATE_DEAD,
 };
 
 struct message {
@@ -44,17 +52,23 @@ struct message {
     struct partition *partition;
     struct lane *lane;
     enum message_state state;
-    struct message *next; /* in its lane; */
-    struct message *link; /* and in the one other list that it is on: ready, done, recording */
+    struct message *next; /* in its lane, or among the heads of parks; */
+    struct message *link; /* and in the one other list that it is on: ready, leaving, done, recording, ended */
     size_t bytes;         /* of the whole block */
     struct envelope envelope;
     enum color color;
     uint64_t ingress_us;
     struct valve *valve; /* that keeps it back; NULL: none */
+    bool from_park;      /* it is no part of the list of spans */
+    enum message_fate fate;
+    const char *reason; /* of FATE_DEAD; static text */
+    long status;        /* of the answer that led to FATE_DEAD; 0: there was none */
+    int64_t wait_ms;    /* of FATE_PARKED, until the next attempt; -1: when its turn comes */
+    uint64_t serial;    /* of the first write that it was in; 0: none yet */
     /* the deliverer's */
     struct delivery *delivery;
-    uint32_t attempt; /* of the exchange under way or of the next one; from 1 */
-    uint32_t fails;   /* in a row, for the backoff */
+    uint32_t attempt;          /* of the exchange under way or of the next one; from 1 */
+    uint32_t puts_off, losses; /* in this life of it: answers that ask for later, exchanges that broke off */
     struct node *node;
     uint64_t began_us; /* wall; the exchange under way */
     bool told_begun;   /* it is traced that it has begun */

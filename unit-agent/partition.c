@@ -3,94 +3,44 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "common/invariant.h"
 
-#define LANES_AT_FIRST 64
-
-/* The messages of one user, in order. Only the head is ever handed out. It exists as long as it has messages. */
-struct lane {
-    struct lane *chain;
-    uint64_t hash;
-    struct message *head, *tail;
-};
-
 /* --- lanes ------------------------------------------------------------------------------------------------------- */
 
-static struct str user_of(const struct message *message)
+static bool is_held(const struct partition *partition, const struct message *message)
 {
-    return message->envelope.fields[ENVELOPE_USER];
+    return partition->quiesced || (partition->gated && stream_id_compare(message->span.first, partition->covered) > 0);
 }
 
-/* Most of many partitions have nothing to do most of the time. */
-static void lanes_make(struct partition *partition)
+static void leave(struct partition *partition, struct message *message, enum message_fate fate)
 {
-    partition->lane_mask = LANES_AT_FIRST - 1;
-    partition->lanes = mem_calloc(LANES_AT_FIRST, sizeof(struct lane *));
+    message->state = MESSAGE_LEAVING;
+    message->fate = fate;
+    message_queue_put(&partition->leaving, message);
+    partition->dirty = true;
 }
 
-static void lanes_drop(struct partition *partition)
+/* MESSAGE, which waits, is handed out if it is its turn, or follows its user to the park. */
+static void go_on(struct partition *partition, struct message *message)
 {
-    free(partition->lanes);
-    partition->lanes = NULL;
-    partition->lane_count = 0;
-}
-
-static struct lane **lane_slot(struct partition *partition, struct str user, uint64_t hash)
-{
-    struct lane **at = &partition->lanes[hash & partition->lane_mask];
-    while (*at != NULL && ((*at)->hash != hash || !str_equal(user_of((*at)->head), user)))
-        at = &(*at)->chain;
-    return at;
-}
-
-static void lanes_grow(struct partition *partition)
-{
-    size_t old = partition->lane_mask + 1;
-    struct lane **lanes = mem_calloc(old * 2, sizeof(struct lane *));
-    for (size_t i = 0; i < old; i++)
-        for (struct lane *lane; (lane = partition->lanes[i]) != NULL;) {
-            partition->lanes[i] = lane->chain;
-            struct lane **slot = &lanes[lane->hash & (old * 2 - 1)];
-            lane->chain = *slot;
-            *slot = lane;
-        }
-    free(partition->lanes);
-    partition->lanes = lanes;
-    partition->lane_mask = old * 2 - 1;
-}
-
-/* The head of a lane, which waits. */
-static void hand_out(struct partition *partition, struct message *message)
-{
-    if (partition->quiesced || (partition->gated && stream_id_compare(message->span.first, partition->covered) > 0))
+    if (is_held(partition, message))
         return;
-    message->state = MESSAGE_READY;
-    partition->hooks.ready(partition->hooks.arg, message);
-}
-
-static void lane_append(struct partition *partition, struct message *message)
-{
-    struct str user = user_of(message);
-    uint64_t hash = XXH3_64bits(user.base, user.len);
-    if (partition->lanes == NULL)
-        lanes_make(partition);
-    struct lane *lane = *lane_slot(partition, user, hash);
-    if (lane != NULL) {
-        message->lane = lane;
-        lane->tail->next = message;
-        lane->tail = message;
-        return;
+    if (message->lane->parked) {
+        message->wait_ms = -1;
+        leave(partition, message, FATE_PARKED);
+    } else if (message->lane->head == message) {
+        message->state = MESSAGE_READY;
+        partition->hooks.ready(partition->hooks.arg, message);
     }
-    if (++partition->lane_count > partition->lane_mask)
-        lanes_grow(partition);
-    lane = mem_alloc(sizeof(*lane));
-    struct lane **bucket = &partition->lanes[hash & partition->lane_mask];
-    *lane = (struct lane){.chain = *bucket, .hash = hash, .head = message, .tail = message};
-    *bucket = lane;
-    message->lane = lane;
-    hand_out(partition, message);
+}
+
+void partition_proceed(struct partition *partition, struct lane *lane)
+{
+    if (lane_is_idle(lane))
+        lanes_remove(&partition->lanes, lane);
+    else if (lane->head != NULL && lane->head->state == MESSAGE_WAITING)
+        go_on(partition, lane->head);
 }
 
 /* MESSAGE, which is the head of its lane, is recorded: its user goes on. */
@@ -98,17 +48,10 @@ static void lane_advance(struct partition *partition, struct message *message)
 {
     struct lane *lane = message->lane;
     INVARIANT(lane->head == message);
-    if (message->next != NULL) {
-        lane->head = message->next;
-        hand_out(partition, lane->head);
-        return;
-    }
-    struct lane **slot = lane_slot(partition, user_of(message), lane->hash);
-    INVARIANT(*slot == lane);
-    *slot = lane->chain;
-    free(lane);
-    if (--partition->lane_count == 0)
-        lanes_drop(partition);
+    lane->head = message->next;
+    if (lane->head == NULL)
+        lane->tail = NULL;
+    partition_proceed(partition, lane);
 }
 
 /* --- spans ------------------------------------------------------------------------------------------------------- */
@@ -226,6 +169,8 @@ struct partition *partition_create(const struct partition_name *name, struct par
     partition->hooks = hooks;
     snprintf(cursor, sizeof(cursor), "cursor:%.*s%s%.*s", STR_ARG(name->subscription), partition->broadcast ? "@" : "",
              STR_ARG(name->listener));
+    park_name(&partition->park, name, cursor + strlen("cursor:"));
+    retry_preset(&partition->retry);
     partition->stream_key = key_of(name, "stream");
     partition->state_key = key_of(name, "state");
     partition->cursor_key = key_of(name, cursor);
@@ -242,6 +187,11 @@ void partition_restore(struct partition *partition, struct cursor *cursor)
     *cursor = (struct cursor){0};
 }
 
+static bool is_out(const struct message *message)
+{
+    return message->state > MESSAGE_WAITING && message->state < MESSAGE_LEAVING;
+}
+
 void partition_reset(struct partition *partition)
 {
     for (struct span *span; (span = partition->head) != NULL;) {
@@ -251,24 +201,21 @@ void partition_reset(struct partition *partition)
             free(span);
             continue;
         }
-        if (message->state > MESSAGE_WAITING && message->state < MESSAGE_DONE)
+        if (is_out(message))
             partition->hooks.withdraw(partition->hooks.arg, message);
         message_free(message);
     }
-    for (size_t i = 0; partition->lanes != NULL && i <= partition->lane_mask; i++)
-        for (struct lane *lane; (lane = partition->lanes[i]) != NULL;) {
-            partition->lanes[i] = lane->chain;
-            free(lane);
-        }
-    lanes_drop(partition);
+    park_reset(partition);
+    lanes_clear(&partition->lanes);
     cursor_free(&partition->before);
-    partition->done = partition->recording = (struct message_queue){0};
+    partition->leaving = partition->done = partition->recording = (struct message_queue){0};
     partition->undone = partition->bytes = 0;
     partition->dirty = partition->writing = partition->restored = partition->linked = partition->linking = false;
     partition->quiesced = false;
     partition->covered = (struct stream_id){0, 0};
     partition->total = partition->read = partition->passed = 0;
     partition->life++;
+    partition->confirmed = 0;
 }
 
 void partition_destroy(struct partition **partition_p)
@@ -283,6 +230,8 @@ void partition_destroy(struct partition **partition_p)
     free(partition->stream_key);
     free(partition->state_key);
     free(partition->cursor_key);
+    park_free(&partition->park);
+    retry_free(&partition->retry);
     free(partition);
 }
 
@@ -340,7 +289,8 @@ bool partition_add(struct partition *partition, struct stream_id id, const struc
     partition->undone++;
     partition->bytes += message->bytes;
     span_append(partition, &message->span);
-    lane_append(partition, message);
+    lane_append(lanes_get(&partition->lanes, message->envelope.fields[ENVELOPE_USER]), message);
+    go_on(partition, message);
     return true;
 }
 
@@ -353,8 +303,8 @@ static void hand_out_held(struct partition *partition, struct stream_id after)
     for (struct span *next; span != NULL; span = next) {
         struct message *message = span->message;
         next = span->after;
-        if (message != NULL && message->state == MESSAGE_WAITING && message->lane->head == message)
-            hand_out(partition, message);
+        if (message != NULL && message->state == MESSAGE_WAITING)
+            go_on(partition, message);
     }
 }
 
@@ -380,6 +330,7 @@ void partition_quiesce(struct partition *partition)
         partition->hooks.withdraw(partition->hooks.arg, message);
         message->state = MESSAGE_WAITING;
     }
+    park_withdraw(partition);
 }
 
 void partition_resume(struct partition *partition)
@@ -390,7 +341,7 @@ void partition_resume(struct partition *partition)
 
 bool partition_rests(const struct partition *partition)
 {
-    if (partition->dirty || partition->writing)
+    if (partition->dirty || partition->writing || partition->park.heads != NULL)
         return false;
     for (const struct span *span = partition->head; span != NULL; span = span->after)
         if (span->message != NULL && span->message->state != MESSAGE_WAITING)
@@ -400,11 +351,44 @@ bool partition_rests(const struct partition *partition)
 
 void partition_acknowledge(struct partition *partition, struct message *message)
 {
-    INVARIANT(message->state > MESSAGE_WAITING && message->state < MESSAGE_DONE);
+    INVARIANT(is_out(message));
+    message->fate = FATE_TAKEN;
+    if (message->from_park) {
+        park_end(partition, message);
+        return;
+    }
     message->state = MESSAGE_DONE;
     message_queue_put(&partition->done, message);
     partition->undone--;
     partition->dirty = true;
+}
+
+void partition_park(struct partition *partition, struct message *message, int64_t wait_ms)
+{
+    INVARIANT(is_out(message));
+    message->wait_ms = wait_ms;
+    message->fate = FATE_PARKED;
+    if (message->from_park) {
+        park_end(partition, message);
+        return;
+    }
+    leave(partition, message, FATE_PARKED);
+    message->lane->parked = true;
+    partition->park.user_count++;
+    for (struct message *follower = message->next; follower != NULL; follower = follower->next)
+        go_on(partition, follower);
+}
+
+void partition_bury(struct partition *partition, struct message *message, long status, const char *reason)
+{
+    INVARIANT(is_out(message));
+    message->status = status;
+    message->reason = reason;
+    message->fate = FATE_DEAD;
+    if (message->from_park)
+        park_end(partition, message);
+    else
+        leave(partition, message, FATE_DEAD);
 }
 
 static struct stream_id id_after(struct stream_id id)
@@ -425,9 +409,28 @@ static void append_unread(const struct partition *partition, struct stream_id *a
     }
 }
 
+static void begin_recording(struct partition *partition, struct partition_record *record)
+{
+    struct message *message;
+    record->moves = 0;
+    partition->park.serial++;
+    while (record->moves < PARTITION_MOST_MOVES && (message = message_queue_take(&partition->leaving)) != NULL) {
+        message->state = MESSAGE_RECORDING;
+        message->serial = message->serial > 0 ? message->serial : partition->park.serial;
+        message_queue_put(&partition->recording, message);
+        partition->undone--;
+        record->moves++;
+    }
+    while ((message = message_queue_take(&partition->done)) != NULL) {
+        message->state = MESSAGE_RECORDING;
+        message_queue_put(&partition->recording, message);
+    }
+}
+
 void partition_begin_write(struct partition *partition, struct partition_record *record)
 {
     INVARIANT(partition->dirty && !partition->writing);
+    begin_recording(partition, record);
     record->done.len = 0;
     buf_reserve(&record->done, 0); /* zero-terminated also when nothing follows */
     record->watermark = partition->watermark;
@@ -453,13 +456,25 @@ void partition_begin_write(struct partition *partition, struct partition_record 
         }
     }
     append_unread(partition, &at, &record->done);
-    for (struct message *message; (message = message_queue_take(&partition->done)) != NULL;) {
-        message->state = MESSAGE_RECORDING;
-        message_queue_put(&partition->recording, message);
-    }
     partition->proposed = record->watermark;
-    partition->dirty = false;
+    partition->dirty = partition->leaving.head != NULL;
     partition->writing = true;
+}
+
+/* What was to leave comes before what is to leave, since a user's messages leave in their order. */
+static void unrecord(struct partition *partition)
+{
+    struct message_queue leaving = {0};
+    for (struct message *message; (message = message_queue_take(&partition->recording)) != NULL;) {
+        bool taken = message->fate == FATE_TAKEN;
+        message->state = taken ? MESSAGE_DONE : MESSAGE_LEAVING;
+        message_queue_put(taken ? &partition->done : &leaving, message);
+        partition->undone += !taken;
+    }
+    for (struct message *message; (message = message_queue_take(&partition->leaving)) != NULL;)
+        message_queue_put(&leaving, message);
+    partition->leaving = leaving;
+    partition->dirty = true;
 }
 
 void partition_end_write(struct partition *partition, bool confirmed)
@@ -467,11 +482,7 @@ void partition_end_write(struct partition *partition, bool confirmed)
     INVARIANT(partition->writing);
     partition->writing = false;
     if (!confirmed) {
-        for (struct message *message; (message = message_queue_take(&partition->recording)) != NULL;) {
-            message->state = MESSAGE_DONE;
-            message_queue_put(&partition->done, message);
-        }
-        partition->dirty = true;
+        unrecord(partition);
         return;
     }
     partition->recorded = partition->proposed;

@@ -14,7 +14,10 @@
 #define AGENT_PARTITION_H
 
 #include "common/cursor.h"
+#include "unit-agent/lane.h"
 #include "unit-agent/message.h"
+#include "unit-agent/park.h"
+#include "unit-agent/retry.h"
 #include "unit-agent/subscription.h"
 
 struct lease;
@@ -62,11 +65,12 @@ struct partition {
     uint64_t read;              /* messages up to last_read */
     struct cursor before;       /* what an earlier life had done beyond its watermark, and is not read again yet */
 
-    struct lane **lanes; /* hash of users, [lane_mask + 1]; NULL while there are none */
-    size_t lane_mask, lane_count;
-    size_t undone; /* messages that are not acknowledged */
-    size_t bytes;  /* of all messages here */
-    struct message_queue done, recording;
+    struct lanes lanes;
+    struct park park;
+    struct retry retry; /* what becomes of messages that the app does not take */
+    size_t undone;      /* messages of the stream that are not acknowledged, and not on their way to the park */
+    size_t bytes;       /* of all messages here */
+    struct message_queue leaving, done, recording;
     bool dirty;                /* there is something that the broker's cursor does not have */
     bool writing;              /* between begin_write and end_write */
     struct stream_id proposed; /* the watermark that is being written */
@@ -87,19 +91,24 @@ struct partition {
     struct partition *next_gated;
 
     /* the ledger's */
-    bool linked;    /* compared with the broker since the connection was made: it may be read and written */
-    bool linking;   /* being compared */
-    uint64_t total; /* messages that the partition ever got, as the broker said last */
+    bool linked;              /* compared with the broker since the connection was made: it may be read and written */
+    bool linking;             /* being compared */
+    uint64_t call, confirmed; /* the numbers of the last call that changed something, and of the last one answered */
+    uint64_t last_call;       /* a hash of what the broker's cursor said of calls when it was restored */
+    uint64_t total;           /* messages that the partition ever got, as the broker said last */
     int64_t retention_ms;
     struct trace_page *trace;        /* the traces'; NULL: none yet */
     bool queued;                     /* to be recorded: */
     struct partition *next_recorded; /* the next one of those */
 };
 
+#define PARTITION_MOST_MOVES 64 /* in one write, since the broker does nothing else meanwhile */
+
 /* A cursor as it is to be written. */
 struct partition_record {
     struct stream_id watermark;
     uint64_t passed, beyond;
+    size_t moves;    /* messages in `recording` that do not just become done, at most PARTITION_MOST_MOVES */
     struct buf done; /* zero-terminated text; reused from write to write */
 };
 
@@ -134,6 +143,12 @@ bool partition_rests(const struct partition *partition);
 /* The app has taken MESSAGE, which the hook handed out. */
 void partition_acknowledge(struct partition *partition, struct message *message);
 
+/* The app has not taken it. It is to be tried again in WAIT_MS with the attempt that `attempt` says, and until then its
+ * user waits in the park: */
+void partition_park(struct partition *partition, struct message *message, int64_t wait_ms);
+/* or never; REASON is static text, STATUS that of the last answer. Its user goes on. */
+void partition_bury(struct partition *partition, struct message *message, long status, const char *reason);
+
 /* Fills the cursor that is to be written. Only while `dirty` and not `writing`. */
 void partition_begin_write(struct partition *partition, struct partition_record *record);
 /* The broker has confirmed it: the users go on. Or it has not, and the next write holds the same again, and more. */
@@ -143,7 +158,11 @@ void partition_end_write(struct partition *partition, bool confirmed);
  * read, what is missing before the end was deleted and is not waited for. */
 void partition_survey(struct partition *partition, struct stream_id last, uint64_t total);
 
-/* Messages that are not acknowledged: those in memory, and those that were not read as far as the last survey knew. */
+/* For the park: LANE is as it was, but not parked any more. */
+void partition_proceed(struct partition *partition, struct lane *lane);
+
+/* Messages that are not acknowledged and not parked: those in memory, and those that were not read as far as the last
+ * survey knew. */
 uint64_t partition_pending(const struct partition *partition);
 
 /* When the oldest message that is not acknowledged came in; 0 where there is none in memory. */

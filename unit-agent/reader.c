@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "unit-agent/entry.h"
 
 #define BLOCK_MS         1000
 #define IMPATIENT_MS     20 /* while a partition is left out that may be read soon */
@@ -19,7 +20,6 @@
 #define RECOUNT_US       20000
 #define MOST_AT_ONCE     512 /* entries in one answer; the broker and hiredis hold them all at once */
 #define GUESSED_BYTES    4096
-#define ENVELOPE_MOST    32 /* fields of an entry that are looked at */
 #define ARGS_BEFORE_KEYS 6
 
 struct asked {
@@ -175,32 +175,24 @@ static struct str text_of(const redisReply *reply)
     return reply->type == REDIS_REPLY_STRING ? (struct str){reply->str, (size_t)reply->len} : (struct str){NULL, 0};
 }
 
-static bool read_envelope(const redisReply *fields, struct envelope *envelope)
+static void pass_over(struct reader *reader, struct partition *partition, const redisReply *entry)
 {
-    struct str names[ENVELOPE_MOST], values[ENVELOPE_MOST];
-    size_t count = 0;
-    if (fields->type != REDIS_REPLY_ARRAY)
-        return false;
-    for (size_t i = 0; i + 1 < fields->elements && count < ENVELOPE_MOST; i += 2, count++) {
-        names[count] = text_of(fields->element[i]);
-        values[count] = text_of(fields->element[i + 1]);
-    }
-    return envelope_decode(names, values, count, envelope) && message_fits_http(envelope);
+    struct stream_id id;
+    if (!entry_id(entry, &id))
+        return;
+    stat_add(&reader->config.stats->agent_messages_malformed_total, 1);
+    log_error("message.malformed", "%s: entry %.*s cannot be delivered and is passed over", partition->stream_key,
+              STR_ARG(text_of(entry->element[0])));
+    partition_skip(partition, id, 0);
 }
 
 static void take_entry(struct reader *reader, struct partition *partition, const redisReply *entry)
 {
     struct stream_id id;
     struct envelope envelope;
-    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 || !stream_id_parse(text_of(entry->element[0]), &id))
-        return;
-    bool sound = read_envelope(entry->element[1], &envelope);
     size_t bytes_before = partition->bytes;
-    if (!sound) {
-        stat_add(&reader->config.stats->agent_messages_malformed_total, 1);
-        log_error("message.malformed", "%s: entry %.*s cannot be delivered and is passed over", partition->stream_key,
-                  STR_ARG(text_of(entry->element[0])));
-        partition_skip(partition, id, 0);
+    if (!entry_read(entry, &id, &envelope)) {
+        pass_over(reader, partition, entry);
         return;
     }
     if (!partition_add(partition, id, &envelope))
@@ -226,9 +218,7 @@ static struct asked *find_asked(const struct reader *reader, struct str key, str
 
 static bool first_id(const redisReply *entries, struct stream_id *id)
 {
-    return entries->type == REDIS_REPLY_ARRAY && entries->elements > 0 &&
-           entries->element[0]->type == REDIS_REPLY_ARRAY && entries->element[0]->elements == 2 &&
-           stream_id_parse(text_of(entries->element[0]->element[0]), id);
+    return entries->type == REDIS_REPLY_ARRAY && entries->elements > 0 && entry_id(entries->element[0], id);
 }
 
 static void take_answer(struct reader *reader, const redisReply *reply)

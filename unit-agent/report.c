@@ -63,6 +63,8 @@ static size_t count_state(const struct partition *partition, enum message_state 
     size_t count = 0;
     for (const struct span *span = partition->head; span != NULL; span = span->after)
         count += span->message != NULL && span->message->state >= first && span->message->state <= last;
+    for (const struct message *head = partition->park.heads; head != NULL; head = head->next)
+        count += head->state >= first && head->state <= last;
     return count;
 }
 
@@ -72,13 +74,16 @@ static json_t *report_partition(const struct agent *agent, const struct partitio
     uint64_t now_us = clock_wall_us(), oldest_us = partition_oldest_us(partition);
     stream_id_format(watermark, partition->recorded);
     stream_id_format(last_read, partition->last_read);
-    return json_pack("{s:s,s:I,s:o,s:b,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic, "partition",
-                     (json_int_t)partition->number, "subscription", report_subscription(agent, partition), "owned",
-                     partition->owned, "linked", partition->linked, "watermark", watermark, "last_read", last_read,
-                     "pending", (json_int_t)partition_pending(partition), "held", (json_int_t)partition->undone,
-                     "in_flight", (json_int_t)count_state(partition, MESSAGE_IN_FLIGHT, MESSAGE_IN_FLIGHT),
-                     "backing_off", (json_int_t)count_state(partition, MESSAGE_BACKING_OFF, MESSAGE_BACKING_OFF),
-                     "oldest_ms", (json_int_t)(oldest_us > 0 && now_us > oldest_us ? (now_us - oldest_us) / 1000 : 0));
+    return json_pack("{s:s,s:I,s:o,s:b,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic,
+                     "partition", (json_int_t)partition->number, "subscription", report_subscription(agent, partition),
+                     "owned", partition->owned, "linked", partition->linked, "watermark", watermark, "last_read",
+                     last_read, "pending", (json_int_t)partition_pending(partition), "held",
+                     (json_int_t)partition->undone, "in_flight",
+                     (json_int_t)count_state(partition, MESSAGE_IN_FLIGHT, MESSAGE_IN_FLIGHT), "backing_off",
+                     (json_int_t)count_state(partition, MESSAGE_BACKING_OFF, MESSAGE_BACKING_OFF), "parked",
+                     (json_int_t)partition->park.messages, "parked_users", (json_int_t)partition->park.user_count,
+                     "dead", (json_int_t)partition->park.dead, "oldest_ms",
+                     (json_int_t)(oldest_us > 0 && now_us > oldest_us ? (now_us - oldest_us) / 1000 : 0));
 }
 
 static json_t *report_partitions(const struct agent *agent)

@@ -9,6 +9,12 @@ local function not_owner()
     return fail('LEASE', 'another agent owns the partition')
 end
 
+-- Owners number their calls. One that comes back to a broker which holds an older number than it was told of knows that
+-- the broker lost something.
+local function note_call(cursor, owner, number)
+    redis.call('HSET', cursor, 'call', owner .. ' ' .. number)
+end
+
 -- Writes a cursor, and with a shared one the floor: what all shared subscriptions have passed.
 local function commit(keys, args)
     local state, floor = keys[2], tonumber(args[4])
@@ -19,10 +25,11 @@ local function commit(keys, args)
     if state then
         redis.call('HSET', state, 'floor', string.format('%.0f', floor))
     end
+    note_call(keys[1], args[1], args[6] or '0')
 end
 
 -- keys: cursor [, state, the other shared subscriptions' cursors]
--- args: owner, watermark, done, passed, beyond
+-- args: owner, watermark, done, passed, beyond, call
 -- Writes a cursor; a broadcast's comes without a state. LDC_LEASE where another agent owns the partition.
 register('commit', function(keys, args)
     if not is_owner(keys[2], args[1]) then

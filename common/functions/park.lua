@@ -107,39 +107,42 @@ local function parked_and_head(keys, user)
     return {tonumber(redis.call('HGET', keys[CURSOR], 'parked') or '0'), head_of(keys, user)}
 end
 
--- keys: those of a park; args: owner, user, entry id
+-- keys: those of a park; args: owner, call, user, entry id
 -- The user's head was delivered. Returns how many messages are parked, and the user's next one, as in `parked`.
 register('unpark', function(keys, args)
     if not is_owner(keys[STATE], args[1]) then
         return not_owner()
     end
-    take_out(keys, args[2], args[3])
-    return parked_and_head(keys, args[2])
+    note_call(keys[CURSOR], args[1], args[2])
+    take_out(keys, args[3], args[4])
+    return parked_and_head(keys, args[3])
 end, {'allow-oom'})
 
--- keys: those of a park; args: owner, user, entry id, attempts, status, reason
+-- keys: those of a park; args: owner, call, user, entry id, attempts, status, reason
 -- The user's head goes to the dead letters. Returns what unpark does.
 register('bury', function(keys, args)
     if not is_owner(keys[STATE], args[1]) then
         return not_owner()
     end
-    local entry = entry_at(keys[PARKS] .. args[2], args[3])
-    if entry and take_out(keys, args[2], args[3]) then
-        bury(keys[DEAD], entry, args[4], args[5], args[6])
+    note_call(keys[CURSOR], args[1], args[2])
+    local entry = entry_at(keys[PARKS] .. args[3], args[4])
+    if entry and take_out(keys, args[3], args[4]) then
+        bury(keys[DEAD], entry, args[5], args[6], args[7])
     end
-    return parked_and_head(keys, args[2])
+    return parked_and_head(keys, args[3])
 end, {'allow-oom'})
 
--- keys: those of a park; args: owner, user, entry id, attempts, wait in ms
+-- keys: those of a park; args: owner, call, user, entry id, attempts, wait in ms
 -- The user's head was not taken: it has so many attempts behind it, and is due again after the wait.
 register('fail', function(keys, args)
     if not is_owner(keys[STATE], args[1]) then
         return not_owner()
     end
-    local head = head_of(keys, args[2])
-    if head and head[3][1] == args[3] then
-        set_due(keys, args[2], args[5])
-        set_attempts(keys, args[2], args[4])
+    note_call(keys[CURSOR], args[1], args[2])
+    local head = head_of(keys, args[3])
+    if head and head[3][1] == args[4] then
+        set_due(keys, args[3], args[6])
+        set_attempts(keys, args[3], args[5])
     end
     return redis.status_reply('OK')
 end, {'allow-oom'})

@@ -82,8 +82,9 @@ class Agent(harness.StackTest):
     def rules(self, name="RZ01", **unit):
         fields = {"brokers": [self.broker], "blue": self.apps, **unit}
         text = harness.rules({name: harness.unit("00-99", **fields)},
-                             topics={"payments": {"partitions": PARTITIONS, "retention": self.retention}})
-        return text.replace(f'"{self.retention}"', self.retention)  # a duration stands without quotes
+                             topics={"payments": {"partitions": PARTITIONS, "retention": self.retention,
+                                                  "retry": {"ladder": "[100ms]"}}})
+        return text.replace(f'"{self.retention}"', self.retention).replace('"[100ms]"', "[100ms]")  # without quotes
 
     def order(self, app, path, **query):
         """Tells the sample app to fail or to dawdle."""
@@ -146,7 +147,8 @@ class Agent(harness.StackTest):
         self.producer.send_many(["7"] + [str(user) for user in range(8, 400)] + ["7"])
         others = self.producer.confirmed
         harness.wait_until(lambda: len(self.app.records()) == len(others) - 2, what="the others", every=0.05)
-        self.assertEqual(self.pending(), 2)
+        harness.wait_until(lambda: sum(part["parked"] for part in self.agent.status()["partitions"]) == 2, what="the park")
+        self.assertEqual(self.pending(), 0)
         self.assertNotIn("7", {record["user"] for record in self.app.records()})
         self.order(self.app, "fail", times=0)
         self.wait_delivered()

@@ -25,7 +25,7 @@ class Park(functions_fixture.Functions):
         serial = serial or self.serial
         words = [word if word is not None else serial for move in moves for word in move]
         return self.function("park", self.keys(), serial, len(moves), *words, owner or self.owner, watermark, done, passed,
-                             beyond)
+                             beyond, serial)
 
     def head(self, entry, user, attempts=1, wait=0, serial=None):
         return ("park", entry, serial, user, attempts, wait, "")
@@ -44,7 +44,7 @@ class Park(functions_fixture.Functions):
                 self.due(*passed_over, most=most)[1:]]
 
     def after(self, name, *args):
-        count, *heads = self.function(name, self.keys(), self.owner, *args)
+        count, *heads = self.function(name, self.keys(), self.owner, 77, *args)
         return count, [(user.decode(), attempts, entry[0].decode()) for user, attempts, entry in heads if user]
 
     def unpark(self, user, entry):
@@ -54,7 +54,7 @@ class Park(functions_fixture.Functions):
         return self.after("bury", user, entry, attempts, status, reason)
 
     def not_taken(self, user, entry, attempts, wait):
-        return self.function("fail", self.keys(), self.owner, user, entry, attempts, wait)
+        return self.function("fail", self.keys(), self.owner, 78, user, entry, attempts, wait)
 
     def entries(self, suffix):
         return [(at.decode(), {k.decode(): v.decode() for k, v in zip(fields[0::2], fields[1::2])})
@@ -88,15 +88,15 @@ class Park(functions_fixture.Functions):
         one, = self.produce(1)
         self.park(self.head(one, "7"))
         before = self.entries("park:default:7")
-        for name, args in (("unpark", ["7", one]), ("bury", ["7", one, 1, 500, "attempts"]), ("fail", ["7", one, 1, 5]),
-                           ("parked", [5])):
+        for name, args in (("unpark", [9, "7", one]), ("bury", [9, "7", one, 1, 500, "attempts"]),
+                           ("fail", [9, "7", one, 1, 5]), ("parked", [5])):
             with self.refused("LDC_LEASE"):
                 self.function(name, self.keys(), "b/1", *args)
         with self.refused("LDC_LEASE"):
             self.park(self.dead(one, "7"), owner="b/1", watermark=one)
         self.assertEqual(self.entries("park:default:7"), before)
         self.assertEqual(self.ids("dead:default"), [])
-        self.assertEqual(self.call("HGET", self.key("cursor:default"), "watermark"), b"0-0")
+        self.assertEqual(self.call("HMGET", self.key("cursor:default"), "watermark", "call"), [b"0-0", b"a/1 1"])
 
     def test_a_write_that_comes_again_moves_nothing_twice(self):
         one, two, three = self.produce(3)

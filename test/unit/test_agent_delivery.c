@@ -41,6 +41,15 @@ static struct {
     uint64_t longest_us;
 } attempts;
 
+/* What left, for the cases to look at. */
+static struct {
+    unsigned parked, dead;
+    int64_t wait_ms;
+    uint32_t attempts;
+    long status;
+    const char *reason;
+} left;
+
 static void serve(struct httpd_request *request, void *context)
 {
     struct app *app = context;
@@ -148,6 +157,7 @@ static int setup(void **state)
     memset(&stats, 0, sizeof(stats));
     acknowledged = node_changes = settled = 0;
     memset(&attempts, 0, sizeof(attempts));
+    memset(&left, 0, sizeof(left));
     for (int i = 0; i < NODES; i++) {
         app_start(&apps[i], 0);
         apps[i].status = 200;
@@ -181,28 +191,75 @@ static int teardown(void **state)
     return 0;
 }
 
+static struct envelope envelope_of(const char *user, const char *color)
+{
+    return (struct envelope){.fields = {
+                                 [ENVELOPE_ID] = STR_LIT("id"),
+                                 [ENVELOPE_USER] = str_of(user),
+                                 [ENVELOPE_SLOT] = STR_LIT("1"),
+                                 [ENVELOPE_EPOCH] = STR_LIT("1"),
+                                 [ENVELOPE_INGRESS] = STR_LIT("1"),
+                                 [ENVELOPE_COLOR] = str_of(color),
+                                 [ENVELOPE_METHOD] = STR_LIT("POST"),
+                                 [ENVELOPE_PATH] = STR_LIT("/pay"),
+                                 [ENVELOPE_HEADERS] = STR_LIT(""),
+                                 [ENVELOPE_BODY] = STR_LIT("body"),
+                             }};
+}
+
 static void add(unsigned number, const char *user, const char *color)
 {
-    struct envelope envelope = {.fields = {
-                                    [ENVELOPE_ID] = STR_LIT("id"),
-                                    [ENVELOPE_USER] = str_of(user),
-                                    [ENVELOPE_SLOT] = STR_LIT("1"),
-                                    [ENVELOPE_EPOCH] = STR_LIT("1"),
-                                    [ENVELOPE_INGRESS] = STR_LIT("1"),
-                                    [ENVELOPE_COLOR] = str_of(color),
-                                    [ENVELOPE_METHOD] = STR_LIT("POST"),
-                                    [ENVELOPE_PATH] = STR_LIT("/pay"),
-                                    [ENVELOPE_HEADERS] = STR_LIT(""),
-                                    [ENVELOPE_BODY] = STR_LIT("body"),
-                                }};
+    struct envelope envelope = envelope_of(user, color);
     assert_true(partition_add(partition, (struct stream_id){number, 0}, &envelope));
+}
+
+static void note_fate(const struct message *message)
+{
+    left.parked += message->fate == FATE_PARKED;
+    left.dead += message->fate == FATE_DEAD;
+    left.wait_ms = message->wait_ms;
+    left.attempts = message->fate == FATE_PARKED ? message->attempt - 1 : message->attempt;
+    left.status = message->status;
+    left.reason = message->reason;
+}
+
+/* A broker's park that is always due: whoever went in is tried again at once. */
+static void park_turn(void)
+{
+    for (struct message *head; (head = park_take_ended(partition)) != NULL;) {
+        struct envelope envelope = envelope_of(head->lane->user, color_name(head->color));
+        struct stream_id id = head->span.first;
+        bool again = head->fate == FATE_PARKED;
+        note_fate(head);
+        park_leave(partition, head, again);
+        if (again)
+            assert_true(park_fetch(partition, id, &envelope, left.attempts));
+    }
+}
+
+static void end_write(void)
+{
+    char user[32] = "";
+    struct stream_id id = {0, 0};
+    for (const struct message *message = partition->recording.head; message != NULL; message = message->link) {
+        if (message->fate != FATE_TAKEN)
+            note_fate(message);
+        if (message->fate == FATE_PARKED)
+            snprintf(user, sizeof(user), "%s", message->lane->user);
+        id = message->span.first;
+    }
+    partition_end_write(partition, true);
+    struct envelope envelope = envelope_of(user, "blue");
+    if (user[0] != '\0')
+        assert_true(park_fetch(partition, id, &envelope, left.attempts));
 }
 
 static void turn(void)
 {
     assert_true(sd_event_run(loop, 2000) >= 0);
+    park_turn();
     if (partition->writing)
-        partition_end_write(partition, true);
+        end_write();
     if (partition->dirty && !partition->writing) {
         struct partition_record record = {0};
         partition_begin_write(partition, &record);
@@ -260,25 +317,92 @@ static void a_message_is_acknowledged_by_a_2xx(void **state)
     assert_int_equal(stat_get(&stats.agent_acknowledged_total), 1);
 }
 
-static void failures_count_up_the_attempt_until_it_works(void **state)
+/* The rules of the topic: ATTEMPTS, waits of 100 and 200 ms, 422 is hopeless. */
+static void set_retry(uint32_t attempts_most)
+{
+    static const int64_t ladder_ms[] = {100, 200};
+    static const uint16_t dead_statuses[] = {422};
+    retry_adopt(&partition->retry, &(struct table_retry){attempts_most, ladder_ms, 2, dead_statuses, 1});
+}
+
+static void a_failed_message_is_parked_and_its_attempts_count_up_until_it_works(void **state)
 {
     (void)state;
     adopt(1, 0);
+    set_retry(16);
     apps[0].status = 500;
     add(1, "a", "blue");
-    run_until(&apps[0].served, 3);
-    assert_int_equal(acknowledged, 0);
+    run_until(&left.parked, 1);
+    assert_int_equal(left.attempts, 1);
+    assert_in_range(left.wait_ms, 80, 120);
+    run_until(&left.parked, 2);
+    assert_int_equal(left.attempts, 2);
+    assert_in_range(left.wait_ms, 160, 240);
     apps[0].status = 302; /* not followed, and no success */
-    run_until(&apps[0].served, 4);
+    run_until(&left.parked, 3);
+    assert_in_range(left.wait_ms, 160, 240);
+    assert_int_equal(settled, 0);
     apps[0].status = 200;
-    run_until(&acknowledged, 1);
+    run_until(&settled, 1);
     assert_int_equal(apps[0].attempt, apps[0].served);
     assert_int_equal(stat_get(&stats.agent_retries_total), apps[0].served - 1);
     assert_int_equal(attempts.count, apps[0].served);
     assert_int_equal(attempts.failed, apps[0].served - 1);
     assert_int_equal(attempts.last_status, 200);
     assert_string_equal(attempts.last_node, apps[0].url);
+    turn();
+    assert_int_equal(partition->park.user_count, 0);
+}
+
+static void after_the_last_attempt_it_is_a_dead_letter(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    set_retry(3);
+    apps[0].status = 500;
+    add(1, "a", "blue");
+    run_until(&left.dead, 1);
+    assert_int_equal(apps[0].served, 3);
+    assert_int_equal(left.parked, 2);
+    assert_int_equal(left.attempts, 3);
+    assert_int_equal(left.status, 500);
+    assert_string_equal(left.reason, "attempts");
     assert_int_equal(settled, 1);
+}
+
+static void what_no_retry_can_mend_is_a_dead_letter_at_once_and_its_user_goes_on(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    set_retry(16);
+    apps[0].status = 422;
+    add(1, "a", "blue");
+    add(2, "a", "blue");
+    run_until(&left.dead, 1);
+    assert_int_equal(left.attempts, 1);
+    assert_int_equal(left.status, 422);
+    assert_string_equal(left.reason, "status");
+    apps[0].status = 200;
+    run_until(&settled, 2);
+    assert_int_equal(left.dead + stat_get(&stats.agent_acknowledged_total), 2);
+    assert_int_equal(left.parked, 0);
+}
+
+static void what_is_put_off_for_long_is_parked_and_counts_no_attempt(void **state)
+{
+    (void)state;
+    adopt(1, 0);
+    set_retry(2);
+    apps[0].status = 503;
+    apps[0].retry_after = "7";
+    add(1, "a", "blue");
+    run_until(&left.parked, 4);
+    assert_int_equal(left.attempts, 0);
+    assert_in_range(left.wait_ms, 7000, 7000);
+    apps[0].status = 200;
+    run_until(&settled, 1);
+    assert_int_equal(apps[0].attempt, 1);
+    assert_int_equal(left.dead, 0);
 }
 
 static void retry_after_is_kept_and_counts_as_no_attempt(void **state)
@@ -423,7 +547,7 @@ static void what_is_withdrawn_is_not_delivered(void **state)
 {
     (void)state;
     adopt(1, 0);
-    apps[0].status = 500;
+    apps[0].status = 503;
     add(1, "backing off", "blue");
     run_until(&apps[0].served, 1);
     apps[0].status = 0;
@@ -467,7 +591,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_backoff_doubles_to_its_bound_give_or_take_a_fifth),
         TEST(a_message_is_acknowledged_by_a_2xx),
-        TEST(failures_count_up_the_attempt_until_it_works),
+        TEST(a_failed_message_is_parked_and_its_attempts_count_up_until_it_works),
+        TEST(after_the_last_attempt_it_is_a_dead_letter),
+        TEST(what_no_retry_can_mend_is_a_dead_letter_at_once_and_its_user_goes_on),
+        TEST(what_is_put_off_for_long_is_parked_and_counts_no_attempt),
         TEST(retry_after_is_kept_and_counts_as_no_attempt),
         TEST(many_users_go_at_once_and_one_user_one_at_a_time),
         TEST(deliveries_take_turns_over_the_nodes),

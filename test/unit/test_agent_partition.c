@@ -522,7 +522,7 @@ static void any_order_of_events_keeps_every_message_and_every_users_order(void *
         assert_int_equal(undone_in_broker(world), 0);
         assert_int_equal(world->passed, world->length);
         assert_int_equal(world->partition->bytes, 0);
-        assert_int_equal(world->partition->lane_count, 0);
+        assert_int_equal(world->partition->lanes.count, 0);
         assert_null(world->partition->head);
         repeated += world->delivered - world->length;
         world_end(world);
