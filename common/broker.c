@@ -220,27 +220,34 @@ static void on_reply(redisAsyncContext *context, void *raw_reply, void *raw_comm
     leave(broker);
 }
 
-static void put_length(struct buf *wire, char kind, size_t length)
+#define HEAD_MOST 23 /* kind, digits, CR LF */
+
+static char *write_head(char *at, char kind, size_t length)
 {
-    char text[24];
-    size_t len = 1 + str_from_u64(length, text + 1);
-    text[0] = kind;
-    text[len++] = '\r';
-    text[len++] = '\n';
-    buf_append(wire, text, len);
+    *at++ = kind;
+    at += str_from_u64(length, at);
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
 }
 
 void broker_put_count(struct buf *wire, size_t count)
 {
-    put_length(wire, '*', count);
+    char *at = buf_reserve(wire, HEAD_MOST);
+    wire->len += (size_t)(write_head(at, '*', count) - at);
 }
 
+/* A message has some thirty words: each is written in one go. */
 void broker_put_word(struct buf *wire, struct str word)
 {
-    put_length(wire, '$', word.len);
+    char *start = buf_reserve(wire, HEAD_MOST + word.len + 2), *at = write_head(start, '$', word.len);
     if (word.len > 0)
-        buf_append(wire, word.base, word.len);
-    buf_append(wire, "\r\n", 2);
+        memcpy(at, word.base, word.len);
+    at += word.len;
+    *at++ = '\r';
+    *at++ = '\n';
+    *at = '\0';
+    wire->len += (size_t)(at - start);
 }
 
 static void format(struct buf *wire, int argc, const char *const *argv, const size_t *argv_len)

@@ -1,19 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* memmem */
 #include "common/broker_info.h"
 
 #include <stdio.h>
 
+#include "common/invariant.h"
+
+#define NAME_MOST 48
+
+/* What stands behind "NAME:" at the beginning of a line. Asked for every batch of messages, so not line by line. */
+static const char *find(struct str info, struct str name)
+{
+    char wanted[NAME_MOST + 2] = "\n";
+    INVARIANT(name.len < NAME_MOST);
+    memcpy(wanted + 1, name.base, name.len);
+    wanted[name.len + 1] = ':';
+    if (str_starts(info, (struct str){wanted + 1, name.len + 1}))
+        return info.base + name.len + 1;
+    const char *at = info.len > 0 ? memmem(info.base, info.len, wanted, name.len + 2) : NULL;
+    return at != NULL ? at + name.len + 2 : NULL;
+}
+
 struct str broker_info_text(struct str info, const char *name)
 {
-    struct str wanted = str_of(name), rest = info, line;
-    while (str_next(&rest, '\n', &line)) {
-        if (line.len <= wanted.len || line.base[wanted.len] != ':' || !str_starts(line, wanted))
-            continue;
-        struct str value = {line.base + wanted.len + 1, line.len - wanted.len - 1};
-        value.len -= value.len > 0 && value.base[value.len - 1] == '\r';
-        return value;
-    }
-    return (struct str){NULL, 0};
+    const char *at = find(info, str_of(name));
+    if (at == NULL)
+        return (struct str){NULL, 0};
+    struct str value = {at, (size_t)(info.base + info.len - at)};
+    const char *end = memchr(at, '\n', value.len);
+    if (end != NULL)
+        value.len = (size_t)(end - at);
+    value.len -= value.len > 0 && value.base[value.len - 1] == '\r';
+    return value;
 }
 
 bool broker_info_number(struct str info, const char *name, uint64_t *value)

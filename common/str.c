@@ -34,15 +34,15 @@ bool str_to_u64(struct str s, uint64_t *out)
     return true;
 }
 
+/* In place: most numbers are short, and moving the digits would cost more than counting them. */
 size_t str_from_u64(uint64_t number, char *to)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while ((number /= 10) != 0);
-    memcpy(to, digits + at, sizeof(digits) - at);
-    return sizeof(digits) - at;
+    size_t len = 1;
+    for (uint64_t rest = number; rest >= 10; rest /= 10)
+        len++;
+    for (size_t at = len; at-- > 0; number /= 10)
+        to[at] = (char)('0' + number % 10);
+    return len;
 }
 
 struct str str_trim(struct str s)
