@@ -307,6 +307,10 @@ class InSync(harness.StackTest):
     def test_an_empty_primary_is_not_taken_for_the_data(self):
         self.start()
         gateway = self.stack.gateway("gw1")
+        def pay():
+            answer = harness.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "42"}, b"{}")
+            return answer.status, answer.headers.get("ldc-durability")
+        harness.wait_until(lambda: pay() == (202, "replicated"), what="the gateway to store replicated messages")
         self.primary.kill()
         for replica in self.replicas:
             replica.kill()
@@ -327,6 +331,7 @@ class InSync(harness.StackTest):
         harness.wait_until(lambda: info(self.replicas[0].port, "replication")["master_link_status"] == "up", what="the link")
         self.assertEqual(self.record(), before)
         self.assertEqual(len(self.writer.acknowledged), acknowledged, "acknowledged by an empty primary")
+        self.assertEqual(pay(), (503, None))
         self.primary.kill()
         shutil.rmtree(self.primary.folder)
         shutil.move(kept, self.primary.folder)
@@ -335,6 +340,7 @@ class InSync(harness.StackTest):
         harness.wait_until(self.agent.ready, what="the agent to be ready")
         self.wait_acknowledged(20)
         self.check_holds(self.replicas[0])
+        harness.wait_until(lambda: pay() == (202, "replicated"), what="the gateway to store replicated messages again")
 
     def test_a_primary_that_is_flushed_raises_the_alarm(self):
         self.start(write=False)
