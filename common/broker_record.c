@@ -136,6 +136,8 @@ bool broker_record_covers(const struct broker_record *record, struct str info, c
         return refuse(why, size, "the broker is another one, or was restarted, since the record was written");
     if (!broker_info_is(info, "role", "master"))
         return refuse(why, size, "the broker is no primary any more");
+    if (!broker_info_is(info, "aof_enabled", "1"))
+        return refuse(why, size, "the broker keeps no append-only file any more");
     unsigned online = count_online(info);
     if (online != record->wait)
         return refuse(why, size, "%u replicas are online, and the record knows of %u", online, record->wait);

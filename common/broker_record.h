@@ -50,11 +50,11 @@ void broker_record_format(const struct broker_record *record, struct buf *out);
 const struct broker_member *broker_record_member(const struct broker_record *record, const char *url);
 
 /* Whether a WAIT that counted RECORD->wait replicas proves that every member holds what was written before it on the
- * same connection. INFO is the reply to an INFO with the sections replication and stats that was sent right behind the
- * WAIT; CONNECTION_RUN_ID is what the connection's broker said in its greeting. WAIT counts replicas without naming
- * them: the attachments since the keeper looked tell whether they are still the same (a replica that has just copied
- * everything acknowledges before its append-only file is of use). Where not, the outcome is unknown, and WHY (may be
- * NULL) says why in a sentence. */
+ * same connection. INFO is the reply to an INFO with the sections replication, stats and persistence that was sent
+ * right behind the WAIT; CONNECTION_RUN_ID is what the connection's broker said in its greeting. WAIT counts replicas
+ * without naming them: the attachments since the keeper looked tell whether they are still the same (a replica that has
+ * just copied everything acknowledges before its append-only file is of use). Where not, the outcome is unknown, and
+ * WHY (may be NULL) says why in a sentence. */
 bool broker_record_covers(const struct broker_record *record, struct str info, const char *connection_run_id, char *why,
                           size_t size);
 

@@ -281,8 +281,8 @@ static void send_wait(struct lane *lane, int64_t timeout_ms)
 
 static void send_info(struct lane *lane, int64_t timeout_ms)
 {
-    const char *words[] = {"INFO", "replication", "stats"};
-    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_proof, lane, 3, words, NULL));
+    const char *words[] = {"INFO", "replication", "stats", "persistence"};
+    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_proof, lane, 4, words, NULL));
 }
 
 /* What has not left was not stored. */

@@ -40,7 +40,8 @@ static const struct ctl_verb verbs[] = {
      "gateway, or with --rules a file, offline. With `--user -` users come from standard input, one a line, and one "
      "JSON line is printed for each.",
      verb_explain},
-    {"status", "", "Shows each gateway and agent: epoch, store, brokers, nodes, lag; and who is unreachable.",
+    {"status", "",
+     "Shows each gateway and agent: epoch, store, brokers, who is in sync, nodes, lag; and who is unreachable.",
      verb_status},
     {"top", "", "The same with rates, refreshed each second on a terminal; once where there is none.", verb_top},
     {"queue lag", "", "Shows how far each unit's agent is behind, by topic and partition.", verb_queue_lag},

@@ -155,10 +155,10 @@ static bool ask(struct gate *gate, unsigned wait)
     char count[24];
     snprintf(count, sizeof(count), "%u", wait);
     const char *const ping_words[] = {"PING"}, *const wait_words[] = {"WAIT", count, WAIT_MS},
-                      *const info_words[] = {"INFO", "replication", "stats"};
+                      *const info_words[] = {"INFO", "replication", "stats", "persistence"};
     return broker_command(gate->broker, on_ping, gate, 1, ping_words, NULL) &&
            broker_command(gate->broker, on_wait, gate, 3, wait_words, NULL) &&
-           broker_command(gate->broker, on_info, gate, 3, info_words, NULL);
+           broker_command(gate->broker, on_info, gate, 4, info_words, NULL);
 }
 
 static void claim(struct gate *gate, struct partition *partition)

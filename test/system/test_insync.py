@@ -50,7 +50,7 @@ def covers(record, counted, answer, run_id):
     """The rules of common/broker_record.h, written a second time."""
     online = sum("state=online" in value for name, value in answer.items() if name.startswith("slave") and "ip=" in value)
     return (len(record["in_sync"]) > 1 and counted >= record["wait"] == online and run_id == record["run_id"] and
-            answer["role"] == "master" and int(answer["sync_full"]) == record["sync_full"] and
+            answer["role"] == "master" and answer["aof_enabled"] == "1" and int(answer["sync_full"]) == record["sync_full"] and
             int(answer["sync_partial_ok"]) == record["sync_partial"])
 
 
@@ -84,7 +84,7 @@ class Writer(threading.Thread):
         self.count += 1
         name = f"m{self.count}"
         _, counted, answer = link.calls(["XADD", STREAM, "*", "name", name], ["WAIT", record.get("wait", 0), 200],
-                                        ["INFO", "replication", "stats"])
+                                        ["INFO", "replication", "stats", "persistence"])
         if record and covers(record, counted, parse_info(answer), run_id):
             self.acknowledged.append(name)
         else:
@@ -348,6 +348,18 @@ class InSync(harness.StackTest):
         self.primary.call("FLUSHALL")
         harness.wait_until(lambda: not self.agent.ready(), what="the agent to be unready")
         self.assertEqual(self.record(), before)
+
+    def test_a_primary_that_gives_up_its_file_acknowledges_nothing(self):
+        self.start(write=False)
+        gateway = self.stack.gateway("gw1")
+        def pay():
+            return harness.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "42"}, b"{}").status
+        harness.wait_until(lambda: pay() == 202, what="the gateway to store messages")
+        self.primary.call("CONFIG", "SET", "appendonly", "no")
+        self.assertEqual([pay() for _ in range(10)], [503] * 10)
+        self.assertIn("keeps no append-only file", gateway.log_text())
+        self.primary.call("CONFIG", "SET", "appendonly", "yes")
+        harness.wait_until(lambda: pay() == 202, what="the gateway to store messages again")
 
     def test_with_everysec_a_restarted_primary_shrinks_nothing(self):
         self.start(write=False, fsync="everysec")

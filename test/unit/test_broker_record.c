@@ -79,7 +79,8 @@ static const char *verdict(const char *run_id, const char *info)
 
 #define INFO(role, replicas, full, partial)                                                                            \
     "# Replication\r\nrole:" role "\r\nconnected_slaves:1\r\n" replicas                                                \
-    "master_replid:x\r\n\r\n# Stats\r\nsync_full:" full "\r\nsync_partial_ok:" partial "\r\nsync_partial_err:0\r\n"
+    "master_replid:x\r\n\r\n# Stats\r\nsync_full:" full "\r\nsync_partial_ok:" partial                                 \
+    "\r\nsync_partial_err:0\r\naof_enabled:1\r\n"
 
 static void a_wait_proves_something_only_while_nothing_has_changed(void **state)
 {
@@ -104,6 +105,7 @@ static void a_wait_proves_something_only_while_nothing_has_changed(void **state)
         {RUN_ID, "run_id:other\r\n" INFO("master", "slave0:" ONLINE, "2", "1"),
          "the broker is another one, or was restarted, since the record was written"},
         {RUN_ID, "", "the broker is no primary any more"},
+        {RUN_ID, "role:master\r\naof_enabled:0\r\n", "the broker keeps no append-only file any more"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_string_equal(verdict(cases[i].run_id, cases[i].info), cases[i].verdict);
