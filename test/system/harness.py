@@ -71,6 +71,41 @@ def wait_until(condition, timeout=20.0, what="the condition", every=0.01):
         threading.Event().wait(every)
 
 
+class Span:
+    """How long something takes, and how long the machine kept us waiting meanwhile for no fault of the programs.
+
+        with Span() as span:
+            ...
+        self.assertLess(span.seconds, span.allowed(1.5))
+    """
+
+    STEP_S = 0.005
+    HOPS = 3  # processes that wait for the machine one after another, as this one did
+
+    def __enter__(self):
+        self.stalled, self._over = 0.0, threading.Event()
+        self._began = time.monotonic()
+        self._watch = threading.Thread(target=self._measure)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_):
+        self.seconds = time.monotonic() - self._began
+        self._over.set()
+        self._watch.join()
+
+    def _measure(self):
+        before = time.monotonic()
+        while not self._over.wait(self.STEP_S):
+            now = time.monotonic()
+            self.stalled += max(now - before - 2 * self.STEP_S, 0.0)
+            before = now
+
+    def allowed(self, seconds):
+        """SECONDS of a machine that has time for us."""
+        return seconds * SLOW + self.HOPS * self.stalled
+
+
 def _child_setup():
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives the test
 

@@ -313,31 +313,31 @@ class Speaking(unittest.TestCase):
 
 class Slow(unittest.TestCase):
     def drip(self, first, every, step=b"x"):
-        """Sends FIRST and then STEP again and again; what came back, and after how many seconds."""
+        """Sends FIRST and then STEP again and again; what came back, and the span."""
         began = time.monotonic()
-        with socket.create_connection(("127.0.0.1", ingress.gateway.port), timeout=20 * SLOW) as sock:
+        with harness.Span() as span, socket.create_connection(("127.0.0.1", ingress.gateway.port), timeout=20 * SLOW) as sock:
             sock.sendall(first)
             sock.settimeout(every)
             while time.monotonic() - began < 20 * SLOW:
                 try:
                     answer = sock.recv(65536)
                     sock.settimeout(5 * SLOW)
-                    return answer + sock.makefile("rb").read(), time.monotonic() - began
+                    return answer + sock.makefile("rb").read(), span
                 except TimeoutError:
                     sock.sendall(step)
         self.fail("the connection was not cut")
 
     def test_slow_heads_are_cut_at_the_head_timeout(self):
         for first, step in ((b"G", b"E"), (b"GET / HTTP/1.1\r\nX: ", b"x"), (b"\r", b"")):
-            answer, seconds = self.drip(first, 0.1, step)
+            answer, span = self.drip(first, 0.1, step)
             self.assertEqual(statuses(answer), [408])
-            self.assertTrue(0.4 < seconds < 2 * SLOW, seconds)
+            self.assertTrue(0.4 < span.seconds < span.allowed(2), span.seconds)
 
     def test_slow_bodies_are_cut_at_the_body_timeout(self):
         for coding, first in ((b"Content-Length: 9999", b"x"), (b"Transfer-Encoding: chunked", b"FFF\r\nx")):
-            answer, seconds = self.drip(b"POST /echo/x HTTP/1.1\r\n" + HOST + coding + b"\r\n\r\n" + first, 0.1)
+            answer, span = self.drip(b"POST /echo/x HTTP/1.1\r\n" + HOST + coding + b"\r\n\r\n" + first, 0.1)
             self.assertEqual(statuses(answer), [408])
-            self.assertTrue(0.6 < seconds < 2.5 * SLOW, seconds)
+            self.assertTrue(0.6 < span.seconds < span.allowed(2.5), span.seconds)
         self.assertEqual(metric(ingress.gateway, "request_body_bytes"), 0)
 
     def test_idle_connections_are_closed_without_a_word(self):

@@ -607,11 +607,11 @@ class Time(ProxyTest):
         def script(node, conn, nth):
             node.read(conn)
             for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 4\r\n\r\n", b"a", b"b", b"c", b"d"):
-                pass_time(0.15)
+                pass_time(0.25)
                 conn.sendall(piece)
             node.read(conn)
 
-        self.gateway(self.node(script), timeout="400ms")
+        self.gateway(self.node(script), timeout="800ms")
         self.assertEqual(self.get().body, b"abcd")
 
     def test_a_node_that_does_not_take_connections_is_left(self):
@@ -641,7 +641,7 @@ class Time(ProxyTest):
                 pass_time(0.05)
             conn.sendall(OK)
 
-        self.gateway(self.node(script), timeout="300ms")
+        self.gateway(self.node(script), timeout="600ms")
         self.assertEqual(self.get(method="PUT", body=b"x" * (1 << 20)).status, 200)
 
     def test_an_answer_may_come_before_the_body_was_taken(self):
@@ -879,11 +879,11 @@ class Tunnels(ProxyTest):
 
     def test_a_silent_tunnel_is_closed(self):
         node = self.node(self.echo)
-        self.gateway(node, proxy__tunnel_timeout="300ms")
+        self.gateway(node, proxy__tunnel_timeout="600ms")
         conn, _, rest = self.upgrade()
         self.read_to(conn, 5, rest)
         for _ in range(4):  # what carries bytes stays
-            pass_time(0.15)
+            pass_time(0.2)
             conn.sendall(b"ping")
             self.assertEqual(self.read_to(conn, 4), b"ping")
         self.assertEqual(conn.recv(1), b"")
