@@ -155,5 +155,18 @@ class Writers(ExamplesTest):
                              "0" * 32, *["1"] * 10, "")
 
 
+class DeadLetters(ExamplesTest):
+    def test_dead_letters_can_be_read(self):
+        self.assertLess(harness.request(self.app.port, "POST", "/-/sample/fail?status=422&times=1&user=3").status, 300)
+        identity = self.post(3, "odd")
+        stream = "ldc:{RZ01/payments/3}:dead:default"
+        wait_until(lambda: self.broker.call("XLEN", stream) == 1, what="the dead letter")
+        for language in LANGUAGES:
+            letter, = self.example(language, "dead")
+            self.assertEqual({name: letter[name] for name in ("id", "user", "body", "status", "attempts")},
+                             {"id": identity, "user": "3", "body": "odd", "status": "422", "attempts": "1"})
+            self.assertTrue(letter["reason"])
+
+
 if __name__ == "__main__":
     unittest.main()
