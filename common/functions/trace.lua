@@ -2,8 +2,9 @@
 -- agent's name, the subscription's, and a line for each thing that happened, which begins with its kind, a space, and the
 -- last part of the message's id.
 
--- keys: trace stream; args: the most entries to keep, agent, subscription, lines
--- Without allow-oom: where memory is short, traces are what can be missed.
+-- keys: trace stream
+-- args: the most entries to keep, agent, subscription, lines
+-- Adds an entry. Without allow-oom: where memory is short, traces are what can be missed.
 register('note', function(keys, args)
     redis.call('XADD', keys[1], 'MAXLEN', '~', args[1], '*', 'agent', args[2], 'sub', args[3], 'lines', args[4])
     return redis.status_reply('OK')
@@ -20,9 +21,8 @@ local function add_lines(found, values, unique)
 end
 
 -- keys: trace stream
--- args: the last part of a message id, where to begin, where to end, the most entries to look at, and `newest` to go from
--- the end (which comes first then) to the beginning
--- Returns where to go on ('': there is no more), and {agent, subscription, line} of each line about the message.
+-- args: the last part of a message id, where to begin, where to end, the most entries to look at, `newest` or nothing
+-- With `newest` the search goes from the end, which comes first then, to the beginning. Returns where to go on ('': there is no more), and {agent, subscription, line} of each line about the message.
 register('traced', function(keys, args)
     local verb = args[5] == 'newest' and 'XREVRANGE' or 'XRANGE'
     local entries, found = redis.call(verb, keys[1], args[2], args[3], 'COUNT', args[4]), {}
