@@ -10,7 +10,7 @@
 #include "common/log.h"
 
 #define HELD_MOST     (8u << 20) /* bytes that wait, or are under way */
-#define PAGE_MOST     65536      /* bytes of one entry */
+#define PAGE_MOST     16384      /* bytes of one entry */
 #define COVERS        64
 #define UNIQUE_DIGITS 24
 

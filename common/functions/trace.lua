@@ -2,11 +2,29 @@
 -- agent's name, the subscription's, and a line for each thing that happened, which begins with its kind, a space, and the
 -- last part of the message's id.
 
+local SHARE = 0.5 -- of the broker's memory: beyond it the traces are cut to a tenth, for they are what can be missed
+local memory = {looked = 0, short = false}
+
+-- Looks once a second.
+local function is_memory_short()
+    local now = tonumber(redis.call('TIME')[1])
+    if now ~= memory.looked then
+        local info = redis.call('INFO', 'memory')
+        local used, most = string.match(info, 'used_memory:(%d+)'), tonumber(string.match(info, 'maxmemory:(%d+)'))
+        memory = {looked = now, short = most > 0 and tonumber(used) > most * SHARE}
+    end
+    return memory.short
+end
+
 -- keys: trace stream
 -- args: the most entries to keep, agent, subscription, lines
--- Adds an entry. Without allow-oom: where memory is short, traces are what can be missed.
+-- Adds an entry; keeps a tenth where more than half of the broker's memory is used. Without allow-oom.
 register('note', function(keys, args)
-    redis.call('XADD', keys[1], 'MAXLEN', '~', args[1], '*', 'agent', args[2], 'sub', args[3], 'lines', args[4])
+    local most = tonumber(args[1])
+    if is_memory_short() then
+        most = math.ceil(most / 10)
+    end
+    redis.call('XADD', keys[1], 'MAXLEN', '~', most, '*', 'agent', args[2], 'sub', args[3], 'lines', args[4])
     return redis.status_reply('OK')
 end)
 

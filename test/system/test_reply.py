@@ -192,10 +192,13 @@ class Many(ReplyTest):
         wrong = [(i, answer.status, answer.body) for i, answer in answers if answer.body != b"echo %d" % i]
         self.assertEqual(wrong, [])
         times = []
+        client = harness.Client(self.gateway.port)
+        self.addCleanup(client.close)
         for i in range(200):
             began = time.monotonic()
-            self.assertEqual(self.post(user=str(i)).status, 200)
+            answer = client.request("POST", "/pay/1", {"X-User-Id": str(i), "Prefer": "wait=5"}, b"x")
             times.append(time.monotonic() - began)
+            self.assertEqual(answer.status, 200)
         times.sort()
         print(f"request-reply, one client: p50 {times[100] * 1e3:.2f} ms, p99 {times[198] * 1e3:.2f} ms")
 

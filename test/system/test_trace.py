@@ -192,6 +192,20 @@ class Bounds(TraceTest):
         wait_until(lambda: self.counter("agent_acknowledged_total") == 2, what="the delivery")
         wait_until(lambda: self.counter("agent_traces_dropped_total") == 2, what="the drops")
 
+    def test_traces_give_way_where_memory_is_short(self):
+        self.start(agent={"trace__max_entries": "1000"})
+        key = "ldc:{RZ01/payments/0}:trace"
+
+        def note(count):
+            for _ in range(count):
+                self.primary.call("FCALL", "ldc1_note", "1", key, "1000", "agent", "default", "k 0 1\n")
+            return self.primary.call("XLEN", key)
+        self.assertGreater(note(1500), 900)
+        used = int(self.primary.call("INFO", "memory").decode().split("used_memory:")[1].split()[0])
+        self.primary.call("CONFIG", "SET", "maxmemory", str(used * 3 // 2))
+        wait_until(lambda: note(1) < 300, what="the traces to be cut")
+        self.primary.call("CONFIG", "SET", "maxmemory", "0")
+
     def test_ldcctl_shows_the_hops(self):
         self.start()
         identity = self.post()
