@@ -24,10 +24,8 @@ struct lease;
 
 /* Who keeps account of what happens; each may be NULL. */
 struct partition_observer {
-    /* Entries up to ID are covered: replicas hold them. */
-    void (*covered)(void *arg, struct partition *partition, struct stream_id id);
-    /* The broker's cursor says that MESSAGE is done, which is borrowed for the call. */
-    void (*recorded)(void *arg, const struct message *message);
+    void (*covered)(void *arg, struct partition *partition, struct stream_id id); /* up to ID: replicas hold them */
+    void (*recorded)(void *arg, const struct message *message); /* the broker knows that it is done; borrowed */
     void *arg;
 };
 
