@@ -186,12 +186,20 @@ class Transactions:
             self.senders.say[identity] = ["unknown", plan.split()[1]]
         elif plan == "race":
             self.senders.say[identity] = ["rollback"]
-            other = threading.Thread(target=self._end, args=({}, identity, "rollback"), daemon=True)
+            other = threading.Thread(target=self._end_alone, args=(identity, "rollback"), daemon=True)
             other.start()
             self._end(state, identity, "commit")
             other.join()
         else:
             self._end(state, identity, plan.split()[-1])
+
+    def _end_alone(self, identity, verb):
+        state = {}
+        try:
+            self._end(state, identity, verb)
+        finally:
+            if state.get("client") is not None:
+                state["client"].close()
 
     def _end(self, state, identity, verb):
         answer = insist(state, self.port, "POST", f"/-/messages/{identity}/{verb}", {}, {200, 409}, body=b"")
