@@ -191,7 +191,7 @@ class Refusals(BatchTest):
         self.assertEqual(self.verdicts(answer), [(413, "body-too-large"), (202, None), (202, None)])
 
     def test_a_huge_item_is_stored_beside_small_ones(self):
-        self.start(limits__body="32MiB", batch__bytes="32MiB")
+        self.start(limits__body="32MiB", batch__bytes="32MiB", broker__timeout="20s")
         answer = self.post([event(1, 1, data="s"), event(2, 1, data="x" * (20 << 20)), event(3, 1, data="t")])
         self.assertEqual(self.verdicts(answer), [(202, None)] * 3)
         self.assertEqual([len(message["body"]) for message in stored(self.brokers[0])], [3, (20 << 20) + 2, 3])

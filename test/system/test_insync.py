@@ -378,6 +378,7 @@ class InSync(harness.StackTest):
     def test_agent_and_gateway_show_the_record(self):
         self.start()
         gateway = self.stack.gateway("gw1")
+        harness.wait_until(lambda: self.agent.status()["broker_record"]["why"] == "", what="the agent to look again")
         record = self.record()
         shown = self.agent.status()["broker_record"]
         self.assertEqual(shown["version"], record["version"])

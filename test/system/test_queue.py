@@ -113,7 +113,7 @@ class Envelopes(QueueTest):
         self.assertNotIn(b"secret", b"".join(message.values()))
 
     def test_an_empty_body_and_a_large_one_are_stored_as_they_are(self):
-        self.start(limits__body="32MiB")
+        self.start(limits__body="32MiB", broker__timeout="20s")
         large = bytes(range(251)) * (20 * 1024 * 1024 // 251)
         self.accepted(user="1", body=b"")
         self.accepted(user="2", body=large)
