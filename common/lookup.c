@@ -474,7 +474,8 @@ static void ask_agents(struct lookup *lookup)
     ASK(lookup, on_agents, "HKEYS", key);
 }
 
-/* {state, ms, checks}, or nil. Committed ones are in the stream like all others. */
+/* {state, ms, checks}, or nil. Those that were stored are in the stream like all others, but from another time on than
+ * their ids say. */
 static void on_waiting(void *arg, const redisReply *reply)
 {
     static const char *const states[] = {"scheduled", "prepared", "parked", "rolled-back", "cancelled"};
@@ -492,6 +493,8 @@ static void on_waiting(void *arg, const redisReply *reply)
             finish(lookup, LOOKUP_FOUND);
             return;
         }
+    if (is_list(reply, 3))
+        (void)!str_to_u64(text_of(reply->element[1]), &lookup->made_ms);
     ask_agents(lookup);
 }
 

@@ -53,8 +53,10 @@ static void on_done(void *arg, const struct publish_result *result)
     struct end_request *request = arg;
     struct exchange *exchange = request->exchange;
     bool cancels = str_equal(request->ending->verb, STR_LIT("cancel"));
+    bool gone = result->verdict == VERDICT_NOT_FOUND ||
+                (result->verdict == VERDICT_OK && str_equal(result->entry, STR_LIT("stored")));
     exchange->detach = NULL;
-    if (result->verdict == VERDICT_NOT_FOUND && cancels) {
+    if (gone && cancels) {
         queue_message_conflict(exchange, exchange->message_id);
     } else if (result->verdict == VERDICT_OUTCOME_UNKNOWN) {
         exchange_fail(exchange, result->verdict, "Ask again: the answer tells what became of it");

@@ -136,6 +136,7 @@ static void fill_schedule(struct queue_call *call, h2o_mem_pool_t *pool, const s
     fill_aside(call, pool, options);
     add_behind(call, due(pool, options));
     add_behind(call, number(pool, (uint64_t)options->config->timers.near));
+    add_behind(call, number(pool, (uint64_t)options->config->transactions.remember));
 }
 
 static void fill_prepare(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options)

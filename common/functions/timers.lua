@@ -8,7 +8,8 @@
 local HOUR_MS = 3600000
 local DUE_DIGITS = 13 -- of milliseconds, before the values in `later`
 local MOST_AT_ONCE = 32 -- moved by one call: a hundred would hold up everybody else for 2 ms
-local VALUES = 11 -- of a message: the ten fields of the envelope, and the reply stream
+local VALUES = 11 -- of a message: the ten fields of the envelope, and the reply stream. Behind them, for how many ms its end
+                  -- is remembered
 
 local function now_ms()
     return math.floor(tonumber(now_us()) / 1000)
@@ -29,15 +30,23 @@ local function check_id(stream, id)
     return nil
 end
 
-local function pack_message(args, at)
-    return cmsgpack.pack({unpack(args, at, at + VALUES - 1)})
+local function pack_message(args, at, remember_ms)
+    local values = {unpack(args, at, at + VALUES - 1)}
+    values[VALUES + 1] = remember_ms
+    return cmsgpack.pack(values)
+end
+
+-- How a message that was put aside ended, for those who ask; where it is in its stream, with the entry's id.
+local function remember_end(unit, id, state, remember_ms)
+    redis.call('SET', unit .. 'ended:' .. id, state, 'PX', remember_ms)
 end
 
 -- Brings what pack_message has put aside into its partition.
-local function publish(packed)
+local function publish(unit, packed, state)
     local values = cmsgpack.unpack(packed)
-    local stream, state = partition_of(values[1])
-    add_message(stream, state, values, 1)
+    local stream, partition_state = partition_of(values[1])
+    local entry = add_message(stream, partition_state, values, 1)
+    remember_end(unit, values[1], state .. ' ' .. entry, values[VALUES + 1])
 end
 
 local function add_near(unit, id, due_ms, packed)
@@ -63,7 +72,7 @@ local function due_of(text, now)
 end
 
 -- keys: stream, state, the unit's epoch, the unit [, idempotency]
--- args: as for enqueue, then when it is due, and how far ahead the sorted set looks, in ms
+-- args: as for enqueue, then when it is due, how far ahead the sorted set looks, for how long its end is remembered, in ms
 -- Keeps a message until it is due. Returns the due millisecond; what is due already is stored at once, and returns its entry's id.
 register('schedule', function(keys, args)
     local answer = find_replay(keys[5], args[4]) or check_entry(keys[2], keys[3], args[1], args[2]) or
@@ -80,7 +89,7 @@ register('schedule', function(keys, args)
     local due_ms = math.ceil(due_us / 1000)
     local near = math.floor(due_ms / HOUR_MS) * HOUR_MS <= now / 1000 + tonumber(args[17])
     local add = near and add_near or add_later
-    add(keys[4], args[5], due_ms, pack_message(args, 5))
+    add(keys[4], args[5], due_ms, pack_message(args, 5, args[18]))
     return string.format('%.0f', due_ms)
 end)
 
@@ -113,7 +122,7 @@ local function store_due(unit, now)
         redis.call('ZREM', unit .. 'timers', id)
         redis.call('HDEL', unit .. 'timed', id)
         if packed then
-            publish(packed)
+            publish(unit, packed, 'stored')
         end
     end
     return #ids

@@ -1,6 +1,5 @@
 -- Messages that wait for their sender's word. `tx` holds their values and `tx_checks` what there is to know of them:
--- the URL to ask, ms of the first check and of the preparation, for how long the end is remembered, and how often it
--- was asked. `tx_due` says when each is asked next; `tx_parked` holds those that nobody answered for.
+-- the URL to ask, ms until the first check, ms of the preparation, and how often it was asked. `tx_due` says when each is asked next; `tx_parked` holds those that nobody answered for.
 -- How one ended stands in `ended:ID` for a while. Every end goes through end_transaction, so there is only one.
 
 local ENDS = {commit = 'committed', rollback = 'rolled-back'}
@@ -16,22 +15,22 @@ register('prepare', function(keys, args)
     end
     local unit, id, now = keys[4], args[5], now_ms()
     remember(keys[5], args[4], id, args[3])
-    redis.call('HSET', unit .. 'tx', id, pack_message(args, 5))
-    redis.call('HSET', unit .. 'tx_checks', id, cmsgpack.pack({args[16], tonumber(args[17]), now, args[18], 0}))
+    redis.call('HSET', unit .. 'tx', id, pack_message(args, 5, args[18]))
+    redis.call('HSET', unit .. 'tx_checks', id, cmsgpack.pack({args[16], tonumber(args[17]), now, 0}))
     redis.call('ZADD', unit .. 'tx_due', now + tonumber(args[17]), id)
     return 'prepared'
 end)
 
 local function end_transaction(unit, id, verb)
     local packed = redis.call('HGET', unit .. 'tx', id)
-    local check = cmsgpack.unpack(redis.call('HGET', unit .. 'tx_checks', id))
     redis.call('HDEL', unit .. 'tx', id)
     redis.call('HDEL', unit .. 'tx_checks', id)
     redis.call('ZREM', unit .. 'tx_due', id)
     redis.call('ZREM', unit .. 'tx_parked', id)
-    redis.call('SET', unit .. 'ended:' .. id, ENDS[verb], 'PX', check[4])
     if verb == 'commit' then
-        publish(packed)
+        publish(unit, packed, ENDS[verb])
+    else
+        remember_end(unit, id, ENDS[verb], cmsgpack.unpack(packed)[VALUES + 1])
     end
     return ENDS[verb]
 end
@@ -44,15 +43,15 @@ end
 -- One that is due: asked once more, or parked where it was asked often enough. Returns what to ask, or nil.
 local function check_one(unit, id, now, most_checks, most_ms)
     local check = cmsgpack.unpack(redis.call('HGET', unit .. 'tx_checks', id))
-    if check[5] >= most_checks then
+    if check[4] >= most_checks then
         redis.call('ZREM', unit .. 'tx_due', id)
         redis.call('ZADD', unit .. 'tx_parked', now, id)
         return nil
     end
-    check[5] = check[5] + 1
+    check[4] = check[4] + 1
     redis.call('HSET', unit .. 'tx_checks', id, cmsgpack.pack(check))
-    redis.call('ZADD', unit .. 'tx_due', now + pause_after(check[2], check[5], most_ms), id)
-    return {id, check[1], check[5]}
+    redis.call('ZADD', unit .. 'tx_due', now + pause_after(check[2], check[4], most_ms), id)
+    return {id, check[1], check[4]}
 end
 
 -- keys: the unit; args: how many checks there are, ms between two of them at most, how many are wanted now

@@ -33,7 +33,13 @@ local function find_transaction(unit, id)
         return nil
     end
     local due, parked = redis.call('ZSCORE', unit .. 'tx_due', id), redis.call('ZSCORE', unit .. 'tx_parked', id)
-    return {parked and 'parked' or 'prepared', parked or due, cmsgpack.unpack(packed)[5]}
+    return {parked and 'parked' or 'prepared', parked or due, cmsgpack.unpack(packed)[4]}
+end
+
+local function find_end(unit, id)
+    local ended = redis.call('GET', unit .. 'ended:' .. id)
+    local state, ms = string.match(ended or '', '^(%S+) (%d+)')
+    return ended and {state or ended, ms or '0', 0}
 end
 
 local function find(unit, id)
@@ -41,13 +47,13 @@ local function find(unit, id)
     if due then
         return {'scheduled', due, 0}
     end
-    local ended = redis.call('GET', unit .. 'ended:' .. id)
-    return ended and {ended, '0', 0} or find_transaction(unit, id)
+    return find_end(unit, id) or find_transaction(unit, id)
 end
 
 -- keys: the unit; args: message id
 -- {state, ms, checks}: `scheduled` and when it is due; `prepared` and when its sender is asked next; `parked` and since
--- when; `committed`, `rolled-back` or `cancelled`. Nil where nothing is known of it.
+-- when; `stored` (it was due) or `committed` and when it came into its stream; `rolled-back` or `cancelled`. Nil where
+-- nothing is known of it.
 register('find', function(keys, args)
     return find(keys[1], args[1]) or false
 end, {'no-writes'})
@@ -67,7 +73,7 @@ register('cancel', function(keys, args)
         return state_of(unit, id)
     end
     remove_timer(unit, id, hour)
-    redis.call('SET', unit .. 'ended:' .. id, 'cancelled', 'PX', args[2])
+    remember_end(unit, id, 'cancelled', args[2])
     return 'cancelled'
 end, {'allow-oom'})
 
@@ -103,7 +109,7 @@ register('tx_list', function(keys, args)
     local found = redis.call('ZRANGE', set, 0, tonumber(args[2]) - 1, 'WITHSCORES')
     for i = 1, #found, 2 do
         local check = cmsgpack.unpack(redis.call('HGET', unit .. 'tx_checks', found[i]))
-        list[#list + 1] = {found[i], check[3], tonumber(found[i + 1]), check[5], check[1]}
+        list[#list + 1] = {found[i], check[3], tonumber(found[i + 1]), check[4], check[1]}
     end
     return list
 end, {'no-writes'})

@@ -30,7 +30,7 @@ class Timers(functions_fixture.Functions):
         keys = [self.key("stream"), self.key("state"), self.unit + "epoch", self.unit]
         keys += [self.key("idem:" + idempotency)] if idempotency else []
         return self.function("schedule", keys, broker_epoch, 0, 300000, "0" * 32,
-                             *self.envelope(id=self.id(number), **fields), due, near_ms)
+                             *self.envelope(id=self.id(number), **fields), due, near_ms, 60000)
 
     def due(self, near_ms=HOUR_MS):
         return self.function("due", [self.unit], near_ms)
@@ -76,7 +76,7 @@ class Timers(functions_fixture.Functions):
         self.assertEqual((message[b"user"], message[b"body"], message[b"n"]), (b"7", b"\0\xff", b"1"))
         self.assertEqual(message[b"in_us"], b"1795243875155000")
         self.assertEqual(self.due(), [0, -1])
-        self.assertEqual(self.call("KEYS", self.unit + "*"), [])
+        self.assertEqual(self.call("KEYS", self.unit + "*"), [(self.unit + "ended:" + self.id(1)).encode()])
 
     def test_a_delay_counts_by_the_brokers_clock(self):
         before = self.now_us()
@@ -157,11 +157,13 @@ class Timers(functions_fixture.Functions):
     def test_a_timer_that_left_cannot_be_cancelled(self):
         self.schedule(1, self.now_us() + 2000)
         self.wait_stored()
-        with self.refused("LDC_UNKNOWN"):
-            self.cancel(1)
+        self.assertEqual(self.cancel(1), b"stored")
+        entry_ms = int(self.call("XRANGE", self.key("stream"), "-", "+")[0][0].split(b"-")[0])
+        self.assertEqual(self.find(1), ["stored", entry_ms, 0])
+        self.assertTrue(0 < self.call("PTTL", self.unit + "ended:" + self.id(1)) <= 60000)
         with self.refused("LDC_UNKNOWN"):
             self.cancel(2)
-        self.assertIsNone(self.find(1))
+        self.assertIsNone(self.find(2))
 
     def test_a_repeat_is_answered_with_the_first_id(self):
         due_us = self.now_us() + 60000000
@@ -174,7 +176,7 @@ class Timers(functions_fixture.Functions):
             self.schedule(1, "+1000000", broker_epoch=7, idempotency="k")
         with self.refused("LDC_ID"):
             self.function("schedule", [self.key("stream", 4), self.key("state", 4), self.unit + "epoch", self.unit], 0, 0,
-                          300000, "0" * 32, *self.envelope(id=self.id(1)), "+1000000", HOUR_MS)
+                          300000, "0" * 32, *self.envelope(id=self.id(1)), "+1000000", HOUR_MS, 60000)
         self.assertEqual(self.call("DBSIZE"), 0)
 
     def test_a_full_broker_still_lets_timers_leave_and_be_cancelled(self):

@@ -121,7 +121,7 @@ class Transactions(functions_fixture.Functions):
         self.prepare(1)
         self.assertEqual(self.function("cancel", [self.unit], self.id(1), 60000), b"prepared")
         self.function("schedule", [self.key("stream"), self.key("state"), self.unit + "epoch", self.unit], 0, 0, 300000,
-                      "0" * 32, *self.envelope(id=self.id(2)), "+60000000", 3600000)
+                      "0" * 32, *self.envelope(id=self.id(2)), "+60000000", 3600000, 60000)
         self.assertEqual(self.end(2, "commit"), "scheduled")
         with self.refused("LDC_VERB"):
             self.end(1, "explode")

@@ -76,6 +76,15 @@ class Cancelling(waiting_fixture.Waiting):
         problem = self.expect_problem(self.end(identity, "DELETE"), 409, "message-state")
         self.assertEqual(problem["state"], "pending")
 
+    def test_too_late_is_told_long_after_the_id_was_made(self):
+        self.stack.agent()
+        identity = self.post(headers={"LDC-Delay": "300ms"}).json()["id"]
+        self.assertEqual(self.look_up(identity).json()["state"], "scheduled")
+        harness.wait_until(lambda: self.find(identity)[0] == "stored", what="the timer")
+        self.assertIn(self.look_up(identity).json()["state"], ("pending", "delivered"))
+        problem = self.expect_problem(self.end(identity, "cancel"), 409, "message-state")
+        self.assertIn(problem["state"], ("pending", "delivered"))
+
     def test_what_never_was_is_unknown(self):
         identity = self.post().json()["id"]
         unknown = identity[:-12] + "000000000000"

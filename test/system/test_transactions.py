@@ -3,8 +3,10 @@
 """Messages that wait for their sender's word, through a real gateway, broker and agent."""
 import json
 import os
+import signal
 import unittest
 
+import durable_fixture
 import harness
 import waiting_fixture
 import waiting_load
@@ -37,6 +39,13 @@ class Ends(waiting_fixture.Waiting):
         problem = self.expect_problem(self.end(identity, "commit"), 409, "message-state")
         self.assertEqual((problem["state"], problem["message"]), ("rolled-back", identity))
         self.assertEqual(self.stored(), {})
+
+    def test_a_look_up_says_where_each_is(self):
+        identities = [self.prepare() for _ in range(3)]
+        self.end(identities[1], "commit")
+        self.end(identities[2], "rollback")
+        self.assertEqual([self.look_up(identity).json()["state"] for identity in identities],
+                         ["prepared", "pending", "rolled-back"])
 
     def test_cancelling_is_for_timers(self):
         identity = self.prepare()
@@ -168,6 +177,28 @@ class Checks(waiting_fixture.Waiting):
                            what="all that is committed to be delivered")
         self.assertEqual(set(self.stored()), {record["id"] for record in self.delivered()})
         print(dict(kills), dict(load.judge(self, self.find, set(self.stored()))))
+
+
+class Replicated(durable_fixture.DurableTest):
+    def end(self, identity, verb):
+        return harness.request(self.gateway.port, "POST", f"/-/messages/{identity}/{verb}", timeout=30)
+
+    def find(self, broker, identity):
+        return broker.call("EVAL_RO", "return redis.call('GET', KEYS[1])", 1, "ldc:{RZ01}:ended:" + identity)
+
+    def test_an_end_is_told_only_when_the_replicas_have_it(self):
+        self.start(broker__timeout="1s")
+        committed, rolled = [self.accepted(headers=PREPARE).json()["id"] for _ in range(2)]
+        answer = self.end(committed, "commit")
+        self.assertEqual((answer.status, answer.headers["ldc-durability"]), (200, "replicated"))
+        self.assertEqual(self.ids(self.replicas[0]), [committed])
+        self.replicas[0].signal(signal.SIGSTOP)
+        self.expect_problem(self.end(rolled, "rollback"), 503, "outcome-unknown")
+        self.replicas[0].signal(signal.SIGCONT)
+        answer = harness.wait_until(lambda: (answer := self.end(rolled, "commit")).status != 503 and answer,
+                                    what="the replica")
+        self.assertEqual((answer.status, answer.json()["state"]), (409, "rolled-back"))
+        self.assertEqual(self.find(self.replicas[0], rolled), b"rolled-back")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ class Waiting(harness.StackTest):
     def post(self, user="1", body=b"{}", path="/pay/1", headers=()):
         return harness.request(self.gateway.port, "POST", path, {"X-User-Id": user, **dict(headers)}, body, timeout=30)
 
+    def look_up(self, identity):
+        return harness.request(self.gateway.port, "GET", "/-/messages/" + identity)
+
     def end(self, identity, verb):
         """DELETE, or POST of another verb."""
         if verb == "DELETE":
