@@ -91,11 +91,14 @@ class Payers:
 
 
 class Chaos:
-    """Kills (or freezes, for a while) a process of the playground at random, again and again. It must run under
-    --supervise, so that the killed come back."""
+    """Kills (or freezes, for a while) a process of the playground at random, again and again; and lets applications
+    refuse a user's message. It must run under --supervise, so that the killed come back."""
 
-    def __init__(self, playground, seed, pause=(0.3, 2.0), roles=("gateway", "agent", "app", "broker"), freeze=0.2):
-        self.playground, self.random, self.pause, self.roles, self.freeze = playground, random.Random(seed), pause, roles, freeze
+    REFUSALS = ("status=500&times=1", "status=422&times=1", "status=503&times=2&retry_after=1")
+
+    def __init__(self, playground, seed, users, pause=(0.3, 2.0), roles=("gateway", "agent", "app", "broker"), freeze=0.2):
+        self.playground, self.random, self.users = playground, random.Random(seed), users
+        self.pause, self.roles, self.freeze = pause, roles, freeze
         self.stopping = threading.Event()
         self.done = collections.Counter()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -114,10 +117,19 @@ class Chaos:
             victims = [one for one in self.playground.topology()["processes"] if one["role"] == role]
             victim = self.random.choice(sorted(victims, key=lambda one: one["name"]))
             frozen = self.random.random() < self.freeze
-            if lives(victim["pid"]):
+            if role == "app" and self.random.random() < 0.5:
+                self._refuse(victim["ports"]["http"], self.random.choice(self.users), self.random.choice(self.REFUSALS))
+            elif lives(victim["pid"]):
                 kind = "replica" if role == "broker" and not victim["primary"] else role
                 self.done[f"{kind} {'frozen' if frozen else 'killed'}"] += 1
                 self._harm(victim["pid"], frozen)
+
+    def _refuse(self, port, user, how):
+        try:
+            harness.request(port, "POST", f"/-/sample/fail?user={user}&{how}", timeout=1)
+            self.done["user refused"] += 1
+        except (OSError, http.client.HTTPException):
+            pass  # it is dead or frozen just now
 
     def _harm(self, pid, frozen):
         try:
@@ -204,9 +216,10 @@ def run(test, stack, playground, seed, seconds, users=200, threads=4, **chaos):
     seed = seed or random.SystemRandom().randrange(1, 1 << 31)
     ports = [playground.ingress(i) for i in range(len(playground.topology()["ingress"]))]
     print(f"seed {seed}", flush=True)
-    with Payers(ports, [str(1000 + i) for i in range(users)], threads) as payers:
+    names = [str(1000 + i) for i in range(users)]
+    with Payers(ports, names, threads) as payers:
         harness.wait_until(lambda: payers.accepted() > users, 60, "the first payments")
-        with Chaos(playground, seed, **chaos) as harm:
+        with Chaos(playground, seed, names, **chaos) as harm:
             harm.stopping.wait(seconds)
         before = payers.accepted()
         harness.wait_until(lambda: payers.accepted() > before + users, 60, "payments after the last kill", 0.1)
