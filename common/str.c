@@ -34,9 +34,13 @@ bool str_to_u64(struct str s, uint64_t *out)
     return true;
 }
 
-/* In place: most numbers are short, and moving the digits would cost more than counting them. */
+/* In place, and the short ones at once: most numbers are lengths of words. */
 size_t str_from_u64(uint64_t number, char *to)
 {
+    if (number < 10) {
+        to[0] = (char)('0' + number);
+        return 1;
+    }
     size_t len = 1;
     for (uint64_t rest = number; rest >= 10; rest /= 10)
         len++;

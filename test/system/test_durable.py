@@ -17,7 +17,7 @@ from harness import wait_until
 
 class Replicated(durable_fixture.DurableTest):
     def test_an_accepted_message_is_on_every_broker(self):
-        self.start(replicas=2)
+        self.start(replicas=2, threads=2)
         answers = [self.accepted(user=str(user)) for user in range(20)]
         self.assertEqual({answer.headers["ldc-durability"] for answer in answers}, {"replicated"})
         ids = sorted(answer.json()["id"] for answer in answers)
@@ -129,6 +129,17 @@ class Holes(durable_fixture.DurableTest):
         self.expect_problem(self.post(), 503, "broker-unavailable")
         self.assertEqual(len(self.ids()), stored)
         self.write_record()
+        self.accepted()
+
+    def test_a_broker_of_another_epoch_takes_nothing_until_the_record_says_so(self):
+        self.start()
+        self.accepted()
+        stored = len(self.ids())
+        self.primary.call("SET", "ldc:{RZ01}:epoch", 3)
+        problem = self.expect_problem(self.post(), 503, "broker-unavailable")
+        self.assertIn("is changing its broker", problem["detail"])
+        self.assertEqual(len(self.ids()), stored)
+        self.write_record(epoch=3)
         self.accepted()
 
     def test_a_broker_that_is_no_primary_by_the_record_is_closed(self):
