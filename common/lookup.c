@@ -11,7 +11,8 @@
 
 #define UNIQUE_DIGITS  24
 #define CLOCK_SLACK_MS 10000 /* the broker's clock may be that far behind the gateway's */
-#define MOST_PLACES    64    /* subscriptions, each agent's of a broadcast on its own */
+#define DEAD_SLACK_MS  1000
+#define MOST_PLACES    64 /* subscriptions, each agent's of a broadcast on its own */
 
 /* Of the stream: pages grow while their entries are small. */
 #define PAGE_LEAST   16
@@ -188,7 +189,7 @@ static void on_place(void *arg, const redisReply *reply)
 }
 
 /* The parks of users have keys as long as the users. */
-static bool ask_place(struct place *place, const char *entry, const char *dead_from)
+static bool ask_place(struct place *place, const char *entry, const char *dead_until)
 {
     static const char *const kinds[] = {"cursor", "parked", "tries", "dead"};
     struct lookup *lookup = place->lookup;
@@ -204,7 +205,7 @@ static bool ask_place(struct place *place, const char *entry, const char *dead_f
     buf_append_str(&park_key, user);
     const char *words[] = {"FCALL", "ldc1_where", "5",           keys[0],    keys[1],
                            keys[2], keys[3],      park_key.base, lookup->id, user.len > 0 ? user.base : "",
-                           entry,   dead_from};
+                           entry,   dead_until};
     size_t lengths[12];
     for (size_t i = 0; i < 12; i++)
         lengths[i] = strlen(words[i]);
@@ -217,7 +218,7 @@ static bool ask_place(struct place *place, const char *entry, const char *dead_f
 
 static void ask_places(struct lookup *lookup)
 {
-    char entry[STREAM_ID_TEXT] = "", dead_from[24] = "";
+    char entry[STREAM_ID_TEXT] = "", dead_until[24] = "";
     uint64_t us;
     if (lookup->found.entry.ms == 0 && !lookup->found.stored && json_array_size(lookup->found.hops) == 0) {
         finish(lookup, LOOKUP_NOTHING);
@@ -229,7 +230,7 @@ static void ask_places(struct lookup *lookup)
     for (size_t i = 0; i < lookup->place_count; i++) {
         struct place *place = &lookup->places[i];
         bool dead = lookup_found_last(&lookup->found, str_of(place->name), &us) == LOOKUP_DEAD;
-        if (!ask_place(place, entry, dead ? ms_text(dead_from, us / 1000 - 1) : "")) {
+        if (!ask_place(place, entry, dead ? ms_text(dead_until, us / 1000 + DEAD_SLACK_MS) : "")) {
             lookup->away = true;
             lookup->owed--;
         }

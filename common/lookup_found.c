@@ -175,6 +175,16 @@ static json_t *read_begun(struct str agent, struct str rest)
     return hop;
 }
 
+/* "US [MS]" */
+static json_t *read_parked(struct str agent, struct str rest)
+{
+    json_t *hop = hop_at("parked", next_number(&rest), agent);
+    uint64_t wait_ms;
+    if (str_to_u64(next_word(&rest), &wait_ms))
+        set_number(hop, "wait_ms", wait_ms);
+    return hop;
+}
+
 /* "US STATUS" */
 static json_t *read_dead(struct str agent, struct str rest)
 {
@@ -194,6 +204,8 @@ void lookup_found_line(struct lookup_found *found, struct str agent, struct str 
         hop = read_begun(agent, rest);
     else if (str_equal(kind, STR_LIT("k")))
         hop = hop_at("acknowledged", next_number(&rest), agent);
+    else if (str_equal(kind, STR_LIT("p")))
+        hop = read_parked(agent, rest);
     else if (str_equal(kind, STR_LIT("d")))
         hop = read_dead(agent, rest);
     if (hop == NULL)
@@ -207,8 +219,11 @@ enum lookup_trace lookup_found_last(const struct lookup_found *found, struct str
     static const struct {
         const char *hop;
         enum lookup_trace trace;
-    } kinds[] = {
-        {"begun", LOOKUP_BEGUN}, {"attempt", LOOKUP_FAILED}, {"acknowledged", LOOKUP_RECORDED}, {"dead", LOOKUP_DEAD}};
+    } kinds[] = {{"begun", LOOKUP_BEGUN},
+                 {"attempt", LOOKUP_FAILED},
+                 {"parked", LOOKUP_FAILED},
+                 {"acknowledged", LOOKUP_RECORDED},
+                 {"dead", LOOKUP_DEAD}};
     enum lookup_trace last = LOOKUP_UNTRACED;
     for (size_t i = 0; i < json_array_size(found->hops); i++) {
         const json_t *hop = json_array_get(found->hops, i);

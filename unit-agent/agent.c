@@ -93,10 +93,7 @@ static void on_attempted(void *arg, const struct message *message, const struct 
 
 static void on_settled(void *arg, const struct message *message, const struct http_response *response)
 {
-    struct agent *agent = arg;
-    if (response->status < 200 || response->status >= 300)
-        traces_buried(agent->traces, message, response->status);
-    replies_settle(agent->replies, message, response);
+    replies_settle(((struct agent *)arg)->replies, message, response);
 }
 
 static void on_covered(void *arg, struct partition *partition, struct stream_id id)
@@ -357,7 +354,7 @@ static void create_outbox(struct agent *agent)
         replies_create(agent->loop, &(struct replies_config){&agent->config, &agent->stats, agent->outbox});
     agent->traces =
         traces_create(agent->loop, &(struct traces_config){&agent->config, agent->name, &agent->stats, agent->outbox});
-    agent->observer = (struct partition_observer){on_covered, on_recorded, agent};
+    agent->observer = (struct observer){on_covered, on_recorded, agent};
 }
 
 static void create_parts(struct agent *agent)

@@ -39,7 +39,7 @@ struct agent {
     struct outbox *outbox;
     struct replies *replies;
     struct traces *traces;
-    struct partition_observer observer;
+    struct observer observer;
     struct clockwork *clockwork;
     struct inbox *inbox;
     struct keeper *keeper;

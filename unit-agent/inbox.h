@@ -20,7 +20,7 @@ struct inbox_config {
     struct str name;                    /* the agent's; zero-terminated */
     struct agent_stats *stats;
     struct partition_hooks hooks;
-    const struct partition_observer *observer;        /* of all partitions; NULL: none */
+    const struct observer *observer;                  /* of all partitions; NULL: none */
     struct nodes *(*nodes)(void *arg);                /* an empty set, for a subscription that has nodes of its own */
     const struct broker_record *(*record)(void *arg); /* who is in sync; asked where the unit has several brokers */
     void (*changed)(void *arg);                       /* the broker came or went */

@@ -241,6 +241,7 @@ static void end_head(struct parking *parking, struct partition *partition, struc
         next = reply->elements > 1 && reply->element[1]->type == REDIS_REPLY_ARRAY ? reply->element[1] : NULL;
     }
     count_end(parking, partition, fate);
+    observer_recorded(partition->observer, head);
     park_leave(partition, head, fate == FATE_PARKED || next != NULL);
     if (next == NULL || !take_head(partition, next))
         parking_expect(parking, partition, fate == FATE_PARKED ? wait_ms : 0);

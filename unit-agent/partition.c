@@ -314,9 +314,7 @@ void partition_cover(struct partition *partition, struct stream_id id)
     if (stream_id_compare(id, before) <= 0)
         return;
     partition->covered = id;
-    const struct partition_observer *observer = partition->observer;
-    if (observer != NULL && observer->covered != NULL)
-        observer->covered(observer->arg, partition, id);
+    observer_covered(partition->observer, partition, id);
     hand_out_held(partition, before);
 }
 
@@ -486,10 +484,8 @@ void partition_end_write(struct partition *partition, bool confirmed)
         return;
     }
     partition->recorded = partition->proposed;
-    const struct partition_observer *observer = partition->observer;
     for (struct message *message; (message = message_queue_take(&partition->recording)) != NULL;) {
-        if (observer != NULL && observer->recorded != NULL)
-            observer->recorded(observer->arg, message);
+        observer_recorded(partition->observer, message);
         settle(partition, message);
     }
     pass_front(partition);

@@ -16,18 +16,12 @@
 #include "common/cursor.h"
 #include "unit-agent/lane.h"
 #include "unit-agent/message.h"
+#include "unit-agent/observer.h"
 #include "unit-agent/park.h"
 #include "unit-agent/retry.h"
 #include "unit-agent/subscription.h"
 
 struct lease;
-
-/* Who keeps account of what happens; each may be NULL. */
-struct partition_observer {
-    void (*covered)(void *arg, struct partition *partition, struct stream_id id); /* up to ID: replicas hold them */
-    void (*recorded)(void *arg, const struct message *message); /* the broker knows that it is done; borrowed */
-    void *arg;
-};
 
 /* Who delivers: told of each message whose turn it is, and of those that are taken back by a reset. */
 struct partition_hooks {
@@ -50,7 +44,7 @@ struct partition {
     char *stream_key, *state_key, *cursor_key;
     const struct subscription *rules; /* NULL: it takes everything, by the unit's nodes */
     struct partition_hooks hooks;
-    const struct partition_observer *observer; /* NULL: none; may be set by whoever made the partition */
+    const struct observer *observer; /* NULL: none; may be set by whoever made the partition */
     bool restored;
     bool quiesced; /* nothing is handed out */
     bool gated;    /* nothing beyond `covered` is handed out; set once, before anything is added */

@@ -303,20 +303,16 @@ void traces_begun(struct traces *traces, struct message *message)
 
 void traces_recorded(struct traces *traces, const struct message *message)
 {
-    struct trace_page *page = begin(traces, message, STR_LIT("k "));
+    static const struct str kinds[] = {
+        [FATE_TAKEN] = STR_LIT("k "), [FATE_PARKED] = STR_LIT("p "), [FATE_DEAD] = STR_LIT("d ")};
+    struct trace_page *page = begin(traces, message, kinds[message->fate]);
     if (page == NULL)
         return;
     put_number(page, clock_wall_us());
-    end(traces, page);
-}
-
-void traces_buried(struct traces *traces, const struct message *message, long status)
-{
-    struct trace_page *page = begin(traces, message, STR_LIT("d "));
-    if (page == NULL)
-        return;
-    put_number(page, clock_wall_us());
-    put_number(page, (uint64_t)status);
+    if (message->fate == FATE_DEAD)
+        put_number(page, (uint64_t)message->status);
+    else if (message->fate == FATE_PARKED && message->wait_ms >= 0)
+        put_number(page, (uint64_t)message->wait_ms);
     end(traces, page);
 }
 

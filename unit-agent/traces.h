@@ -30,10 +30,8 @@ void traces_attempted(struct traces *traces, const struct message *message, cons
 void traces_begun(struct traces *traces, struct message *message);
 /* Replicas hold the entries of PARTITION up to ID. */
 void traces_covered(struct traces *traces, struct partition *partition, struct stream_id id);
-/* The broker's cursor says that MESSAGE is done. */
+/* The broker knows what became of MESSAGE: its fate. */
 void traces_recorded(struct traces *traces, const struct message *message);
-/* MESSAGE is to be a dead letter, by the answer STATUS (0: none). */
-void traces_buried(struct traces *traces, const struct message *message, long status);
 
 /* Writes what there is without waiting for the interval. */
 void traces_flush(struct traces *traces);

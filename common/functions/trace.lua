@@ -50,11 +50,9 @@ register('traced', function(keys, args)
     return {#entries < tonumber(args[4]) and '' or '(' .. entries[#entries][1], found}
 end, {'no-writes'})
 
--- The dead letter with that id among some that died at `from` ms or later ('': among the last ones), or nil.
-local function dead_letter(dead, id, from)
-    local entries = from ~= '' and redis.call('XRANGE', dead, from, '+', 'COUNT', 64) or
-        redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 64)
-    for _, entry in ipairs(entries) do
+-- The dead letter with that id among the last ones before `until_ms` ('': of all), or nil.
+local function dead_letter(dead, id, until_ms)
+    for _, entry in ipairs(redis.call('XREVRANGE', dead, until_ms ~= '' and until_ms or '+', '-', 'COUNT', 64)) do
         local fields = fields_of(entry)
         if fields.id == id then
             return {fields.status or '', fields.attempts or '', fields.dead_us or '', fields.reason or ''}
@@ -77,7 +75,7 @@ local function parked_entry(parked, tries, park, user, entry)
 end
 
 -- keys: cursor, parked users, attempts of their heads, dead letters, the stream of the user's park
--- args: message id, user, entry id, ms from which on a dead letter may stand ('': not known)
+-- args: message id, user, entry id, ms before which a dead letter stands ('': not known)
 -- Returns the cursor's watermark, done and passed, then {due, attempts} where the message is parked, then
 -- {status, attempts, microseconds, reason} where it is a dead letter; else empty lists.
 register('where', function(keys, args)

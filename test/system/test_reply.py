@@ -24,7 +24,8 @@ class ReplyTest(harness.StackTest):
         self.gateway = self.stack.gateway(wait=False, **options)
         wait_until(lambda: self.gateway.epoch() >= 0, what="the admin listener")
         units = {"RZ01": harness.unit("00-99", brokers=[self.broker], blue=[self.app])}
-        self.stack.put_rules(self.gateway, harness.rules(units, topics={"payments": {"partitions": PARTITIONS}}))
+        topics = {"payments": {"partitions": PARTITIONS, "retry": {"ladder": ["50ms"]}}}
+        self.stack.put_rules(self.gateway, harness.rules(units, topics=topics).replace('"50ms"', "50ms"))
         self.agent = self.stack.agent(**{"delivery__backoff_max": "100ms", **dict(agent)})
         wait_until(lambda: self.post(path="/pay/warm", wait=None).status == 202, what="a 202")
 
@@ -99,6 +100,12 @@ class Answers(ReplyTest):
         self.app.answers["/pay/1"] = third_time_lucky
         answer = self.post()
         self.assertEqual((answer.status, answer.body, len(tries)), (200, b"third", 3))
+
+    def test_the_answer_that_makes_a_dead_letter_comes_back(self):
+        self.start()
+        self.app.answers["/pay/bad"] = (422, {"Content-Type": "text/plain"}, b"no such account")
+        answer = self.post(path="/pay/bad")
+        self.assertEqual((answer.status, answer.body), (422, b"no such account"))
 
     def test_a_replayed_key_does_not_wait(self):
         self.start()

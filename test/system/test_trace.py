@@ -145,6 +145,38 @@ class States(TraceTest):
         self.assertIn("due", found)
         self.assertEqual(self.acknowledged(identity)["state"], "delivered")
 
+    def test_a_parked_message_says_when_it_is_due_and_its_follower_waits_behind_it(self):
+        self.start(topic={"retry": {"ladder": ["#60000ms"]}})
+        self.app.answers["/pay/bad"] = (500, {}, b"no")
+        head, follower = self.post(user="1", path="/pay/bad"), self.post(user="1")
+        wait_until(lambda: [self.look_up(one)["state"] for one in (head, follower)] == ["parked", "parked"], what="the parks")
+        found = self.traced(head, lambda hops: "parked" in hops)
+        place, = found["subscriptions"]
+        self.assertEqual((place["state"], place["attempts"]), ("parked", 1))
+        self.assertTrue(time.time() + 40 < place["due_ms"] / 1000 < time.time() + 80, place)
+        self.assertEqual([hop["hop"] for hop in found["hops"]], ["received", "stored", "attempt", "parked"])
+        self.assertNotIn("due_ms", self.look_up(follower)["subscriptions"][0])
+
+    def test_a_parked_message_that_is_taken_later_tells_all_of_it(self):
+        self.start()
+        self.app.answers["/pay/bad"] = (500, {}, b"no")
+        identity = self.post(path="/pay/bad")
+        self.traced(identity, lambda hops: hops.count("parked") >= 2)
+        del self.app.answers["/pay/bad"]
+        found = self.acknowledged(identity)
+        attempts = [hop for hop in found["hops"] if hop["hop"] == "attempt"]
+        self.assertEqual([hop["attempt"] for hop in attempts], list(range(1, len(attempts) + 1)))
+        self.assertEqual((found["state"], attempts[-1]["status"]), ("delivered", 200))
+
+    def test_a_dead_letter_says_why(self):
+        self.start()
+        self.app.answers["/pay/bad"] = (422, {}, b"never")
+        found = self.traced(self.post(path="/pay/bad"), lambda hops: "dead" in hops)
+        self.assertEqual(([hop["hop"] for hop in found["hops"]], found["state"]), (["received", "stored", "attempt", "dead"], "dead"))
+        place, = found["subscriptions"]
+        self.assertEqual({key: place[key] for key in ("state", "status", "attempts", "reason")},
+                         {"state": "dead", "status": 422, "attempts": 1, "reason": "status"})
+
     def test_what_never_was_is_not_found(self):
         self.start()
         identity = self.post()
