@@ -32,6 +32,8 @@ STAT(agent_leases_lost_total, STAT_COUNTER,
      "Partitions that another agent took from this one, because the broker did not hear from it.")
 STAT(agent_lapses_total, STAT_COUNTER,
      "Times that the broker confirmed no beat for `lease.ttl`: nothing was delivered until it did.")
+STAT(agent_listeners_silent, STAT_GAUGE,
+     "Listeners to the unit's broadcasts that say nothing: what they have not passed is not trimmed.")
 STAT(agent_gate_closed, STAT_GAUGE, "1 while messages wait because not every in-sync broker has what was read of late.")
 STAT(agent_gate_rounds_total, STAT_COUNTER, "Questions whether every in-sync broker has what was read.")
 STAT(agent_gate_refusals_total, STAT_COUNTER, "Those of them that were answered no, or not at all.")

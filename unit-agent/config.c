@@ -67,6 +67,9 @@ const struct option agent_options[] = {
      "lease.beat, and the same for all agents of a unit."},
     {"lease.release_timeout", option_set_duration, AT(lease.release_timeout), 0, 60 * MINUTE_MS, "5s", true,
      "How long deliveries in flight may take when another agent is to have their partition."},
+    {"lease.listener_timeout", option_set_duration, AT(lease.listener_timeout), 1000, 100 * DAY_MS, "1h", true,
+     "How long an agent may say nothing before its cursors in broadcasts are removed; until then nothing is trimmed "
+     "that they have not passed."},
 
     {"reply.max_body", option_set_size, AT(reply.max_body), 0, MIB, "256KiB", true,
      "Longest body of the app's answer that is passed on to a client that waits for it (`Prefer: wait=N`)."},

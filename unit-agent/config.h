@@ -29,7 +29,7 @@ struct agent_config {
         int64_t stop_timeout;
     } delivery;
     struct {
-        int64_t beat, ttl, release_timeout;
+        int64_t beat, ttl, release_timeout, listener_timeout;
     } lease;
     struct {
         int64_t max_body;

@@ -11,6 +11,7 @@
 #include "unit-agent/gate.h"
 #include "unit-agent/lease.h"
 #include "unit-agent/ledger.h"
+#include "unit-agent/listeners.h"
 #include "unit-agent/reader.h"
 
 #define UNNAMED_RETENTION_MS 300000 /* of topics that the rules do not name */
@@ -26,6 +27,7 @@ struct inbox {
     char owner[160], incarnation[17]; /* "AGENT/INCARNATION", of this process */
     struct leases *leases;
     struct roster *roster;
+    struct listeners listeners;
     struct gate *gate;
     bool replicated;       /* the unit has more than one broker */
     struct ledger *ledger; /* NULL: no broker is known yet */
@@ -142,6 +144,7 @@ static void on_fenced(void *arg, struct partition *partition)
 static void disconnect(struct inbox *inbox)
 {
     leases_attach(inbox->leases, NULL);
+    inbox->listeners.roster = NULL;
     roster_destroy(&inbox->roster);
     reader_destroy(&inbox->reader);
     gate_destroy(&inbox->gate);
@@ -174,6 +177,7 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                        .lapsed = on_lapsed,
                                                                        .arg = inbox});
     leases_attach(inbox->leases, inbox->roster);
+    inbox->listeners.roster = inbox->roster;
     inbox->gate = gate_create(inbox->loop, &(struct gate_config){.broker_loop = &inbox->broker_loop,
                                                                  .broker = &inbox->broker,
                                                                  .stats = inbox->config.stats,
@@ -284,6 +288,7 @@ void inbox_tick(struct inbox *inbox)
 {
     if (inbox->ledger != NULL)
         ledger_tick(inbox->ledger);
+    listeners_tick(&inbox->listeners);
 }
 
 void inbox_stop(struct inbox *inbox)
@@ -374,6 +379,12 @@ struct inbox *inbox_create(sd_event *loop, const struct inbox_config *config)
                                                                 .taken = on_taken,
                                                                 .confirmed = on_confirmed,
                                                                 .arg = inbox});
+    inbox->listeners = (struct listeners){.options = config->options,
+                                          .stats = config->stats,
+                                          .unit = str_of(config->options->unit),
+                                          .name = config->name,
+                                          .subscriptions = (const struct subscription *const *)&inbox->subscriptions,
+                                          .partitions = &inbox->partitions};
     return inbox;
 }
 

@@ -443,7 +443,7 @@ static void on_trimmed(void *arg, const redisReply *reply)
 
 static void trim(struct ledger *ledger, const struct partition *partition, const struct survey *survey)
 {
-    if (trim_compose(&ledger->command, partition, survey, clock_wall_us() / 1000))
+    if (trim_compose(&ledger->command, ledger->config.unit, partition, survey, clock_wall_us() / 1000))
         (void)!command_send(&ledger->command, ledger->broker, on_trimmed, ledger);
 }
 

@@ -10,7 +10,7 @@
 #include "unit-agent/survey.h"
 
 /* Composes the call of the broker's function `trim`. False where there is nothing to remove. */
-bool trim_compose(struct command *command, const struct partition *partition, const struct survey *survey,
-                  uint64_t now_ms);
+bool trim_compose(struct command *command, struct str unit, const struct partition *partition,
+                  const struct survey *survey, uint64_t now_ms);
 
 #endif

@@ -68,11 +68,8 @@ register('survey', function(keys)
             info['last-generated-id'] or '0-0', tonumber(state[1] or info['entries-added'] or 0), state[2] or ''}
     end
     return answer
-end)
+end, {'no-writes'})
 
--- keys: stream, the cursors of all shared subscriptions and of broadcasts; args: how many are shared, an entry id, the most
--- Removes entries before that id that every cursor has passed. A shared subscription that has no cursor yet has passed
--- nothing; a broadcast without one begins at the end.
 local function id_parts(id)
     local ms, seq = string.match(id, '^(%d+)-(%d+)$')
     return tonumber(ms), tonumber(seq)
@@ -84,13 +81,29 @@ local function id_min(a, b)
     return (a_ms < b_ms or (a_ms == b_ms and a_seq <= b_seq)) and a or b
 end
 
-register('trim', function(keys, args)
-    local least = args[2]
-    for i = 2, #keys do
-        local watermark = redis.call('HGET', keys[i], 'watermark')
-        if watermark or i - 1 <= tonumber(args[1]) then
-            least = id_min(least, watermark or '0-0')
+-- The cursors of those who listen to broadcasts of the stream's topic.
+local function listening_cursors(stream, listeners)
+    local prefix, topic = string.match(stream, '^(ldc:{[^/]*/([^/]*)/[^}]*}:)stream$')
+    local cursors = {}
+    for _, name in ipairs(topic and redis.call('HKEYS', listeners) or {}) do
+        local of, listener = string.match(name, '^([^/]*)/(.*)$')
+        if of == topic then
+            cursors[#cursors + 1] = prefix .. 'cursor:' .. listener
         end
     end
-    return redis.call('XTRIM', keys[1], 'MINID', '~', least, 'LIMIT', args[3])
+    return cursors
+end
+
+-- keys: stream, the unit's listeners, the cursors of all shared subscriptions; args: an entry id, the most
+-- Removes entries before that id that every cursor has passed. A shared subscription without a cursor has passed nothing;
+-- a broadcast without one begins at the end. Returns how many.
+register('trim', function(keys, args)
+    local least = args[1]
+    for i = 3, #keys do
+        least = id_min(least, redis.call('HGET', keys[i], 'watermark') or '0-0')
+    end
+    for _, cursor in ipairs(listening_cursors(keys[1], keys[2])) do
+        least = id_min(least, redis.call('HGET', cursor, 'watermark') or least)
+    end
+    return redis.call('XTRIM', keys[1], 'MINID', '~', least, 'LIMIT', args[2])
 end, {'allow-oom'})

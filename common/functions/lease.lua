@@ -91,3 +91,17 @@ register('release', function(keys, args)
     end
     return redis.status_reply('OK')
 end, {'allow-oom'})
+
+-- keys: the unit's listeners; args: those that are there, as "TOPIC/SUBSCRIPTION@AGENT"
+-- Returns for each that was ever there: its name, and for how many ms it has said nothing.
+register('listen', function(keys, args)
+    local now, answer = now_ms(), {}
+    for _, name in ipairs(args) do
+        redis.call('HSET', keys[1], name, string.format('%.0f', now))
+    end
+    local all = redis.call('HGETALL', keys[1])
+    for i = 1, #all, 2 do
+        answer[i], answer[i + 1] = all[i], now - tonumber(all[i + 1])
+    end
+    return answer
+end, {'allow-oom'})

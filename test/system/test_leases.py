@@ -167,6 +167,10 @@ class Subscriptions(Crowd):
         self.start(agents=agents, subscriptions={name: {**rules, "nodes": [self.own[name].url]}
                                                  for name, rules in subscriptions.items()})
 
+    def wait_linked(self):
+        parts = lambda: [part for agent in self.agents.values() for part in agent.status()["partitions"]]
+        harness.wait_until(lambda: all(part["linked"] for part in parts() if part["owned"]), what="all to be linked")
+
     def got(self, name):
         return collections.Counter(record["id"] for record in self.own[name].records())
 
@@ -214,6 +218,24 @@ class Subscriptions(Crowd):
         self.agents["a2"].restart()
         harness.wait_until(lambda: [self.got("caches")[one] for one in third] == [2] * 32, what="what a2 missed")
         self.assertTrue(all(self.got("caches")[one] == 1 for one in first))
+
+
+    def test_a_listener_that_is_gone_is_told_and_then_forgotten_and_trimming_goes_on(self):
+        self.start_with({"ledger": {}, "caches": {"mode": "broadcast"}})
+        self.wait_linked()
+        self.producer.send("1")
+        cursor = "ldc:{RZ01/payments/1}:cursor:caches@a2"
+        harness.wait_until(lambda: self.broker.call("EXISTS", cursor), what="its cursor")
+        self.agents["a2"].kill()
+        self.broker.call("HSET", "ldc:{RZ01}:listeners", "payments/caches@a2", int(time.time() * 1000) - 60000)
+        silent = lambda: self.agents["a1"].status()["counters"]["agent_listeners_silent"]
+        harness.wait_until(lambda: silent() == 1, what="the alarm")
+        self.assertEqual(self.broker.call("EXISTS", cursor), 1)
+        self.broker.call("HSET", "ldc:{RZ01}:listeners", "payments/caches@a2", 1)
+        harness.wait_until(lambda: not self.broker.call("EXISTS", cursor), what="its cursor to go")
+        harness.wait_until(lambda: silent() == 0, what="quiet")
+        self.assertIn("listener.forgotten", self.agents["a1"].log_text())
+        self.assertEqual(self.broker.call("EXISTS", cursor.replace("a2", "a1")), 1)
 
 
 class Failing(Crowd):
