@@ -309,16 +309,17 @@ class Many(Crowd):
         self.start(agents=0)
         began = time.monotonic()
         first = self.join("a1")
-        harness.wait_until(lambda: self.owned("a1") == self.partitions, what="all of them", every=0.1)
+        harness.wait_until(lambda: self.owned("a1") == self.partitions, timeout=60, what="all of them", every=0.1)
         took, rss = time.monotonic() - began, first.rss_kib()
         self.join("a2")
         began = time.monotonic()
         share = harness.wait_until(lambda: self.owned("a1") + self.owned("a2") == self.partitions and
-                                   (count := self.owned("a2")) > self.partitions * 0.4 and count, what="sharing", every=0.1)
+                                   (count := self.owned("a2")) > self.partitions * 0.4 and count, timeout=60, what="sharing",
+                                   every=0.1)
         gave = time.monotonic() - began
         self.agents["a2"].kill()
         began = time.monotonic()
-        harness.wait_until(lambda: self.owned("a1") == self.partitions, what="the takeover", every=0.1)
+        harness.wait_until(lambda: self.owned("a1") == self.partitions, timeout=60, what="the takeover", every=0.1)
         print(f"\n  {self.partitions} partitions: all taken {took:.1f} s after the start, {share} given away in {gave:.1f} s, and"
               f" taken over {time.monotonic() - began:.1f} s after kill -9; {rss / 1024:.0f} MB")
         if harness.SLOW == 1:
