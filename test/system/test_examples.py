@@ -103,7 +103,7 @@ class Readers(ExamplesTest):
                                       stdout=subprocess.PIPE)
             try:
                 with self.assertRaises(subprocess.TimeoutExpired):
-                    reader.wait(timeout=2.5)
+                    reader.wait(timeout=1.5)
                 self.assertEqual(self.broker.call("KEYS", "gated:*"), [])
             finally:
                 reader.terminate()
