@@ -131,7 +131,7 @@ class Checks(waiting_fixture.Waiting):
             self.wait_state(identity, "parked")
         self.assertEqual(set(self.senders.asked.values()), {3})
         self.assertEqual(self.waiting(), [0, 0, 0, 5])
-        self.assertIn("transactions.parked", agent.log_text())
+        harness.wait_until(lambda: "transactions.parked" in agent.log_text(), what="the warning")
         self.assertEqual(self.end(identities[0], "commit").json()["state"], "committed")
         self.assertEqual(self.end(identities[1], "rollback").json()["state"], "rolled-back")
         harness.wait_until(lambda: [record["id"] for record in self.delivered()] == identities[:1], what="the delivery")
