@@ -30,15 +30,16 @@ static enum ctl_exit show_lag(const struct ctl *ctl, struct fleet *fleet, struct
     json_t *queues = queues_of(fleet);
     uint64_t total = 0;
     struct grid grid;
-    grid_begin(&grid, "UNIT|TOPIC|>PARTITION|SUBSCRIPTION|>PENDING|>IN FLIGHT|>BACKING OFF|>OLDEST");
+    grid_begin(&grid, "UNIT|TOPIC|>PARTITION|SUBSCRIPTION|>PENDING|>PARKED|>IN FLIGHT|>BACKING OFF|>OLDEST");
     for (size_t i = 0; i < json_array_size(queues); i++) {
         const json_t *queue = json_array_get(queues, i);
-        total += fleet_number(queue, "pending");
+        total += fleet_number(queue, "pending") + fleet_number(queue, "parked");
         grid_add(&grid, "%s", ctl_text(queue, "unit"));
         grid_add(&grid, "%s", ctl_text(queue, "topic"));
         fleet_add_count(&grid, queue, "partition");
         grid_add(&grid, "%s", ctl_text(queue, "subscription"));
         fleet_add_count(&grid, queue, "pending");
+        fleet_add_count(&grid, queue, "parked");
         fleet_add_count(&grid, queue, "in_flight");
         fleet_add_count(&grid, queue, "backing_off");
         grid_add(&grid, "%.1f s", (double)fleet_number(queue, "oldest_ms") / 1000);

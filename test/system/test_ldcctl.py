@@ -329,7 +329,7 @@ class Online(harness.StackTest):
             return told["pending"] == 1 and told
 
         told = harness.wait_until(lag, what="the lag to be told")
-        behind = [one for one in told["queues"] if one["pending"]]
+        behind = [one for one in told["queues"] if one["pending"] + one["parked"]]
         self.assertEqual([(one["unit"], one["topic"]) for one in behind], [("RZ01", "payments")])
         harness.request(app, "POST", "/-/sample/fail?times=0")
 
