@@ -100,6 +100,14 @@ def passes(tree, test):
     return done.returncode == 0
 
 
+def check_whole(tree, tests):
+    """Where they fail without a mutant, they say nothing of one."""
+    build(tree)
+    failing = [test for test in sorted(tests) if not passes(tree, test)]
+    if failing:
+        raise SystemExit("these fail without any mutant: " + ", ".join(failing))
+
+
 def survives(tree, name, old, new, test):
     path = tree / name
     text = path.read_text()
@@ -121,15 +129,14 @@ def main():
     tree, survivors = pathlib.Path(tempfile.mkdtemp(prefix="ldc-mutants-")), 0
     try:
         copy_tree(tree)
-        for rule, name, old, new, test in MUTANTS:
-            if options.k not in f"{rule} {name} {test}":
-                continue
+        chosen = [mutant for mutant in MUTANTS if options.k in " ".join((mutant[0], mutant[1], mutant[4]))]
+        check_whole(tree, {mutant[4] for mutant in chosen})
+        for rule, name, old, new, test in chosen:
             began = time.monotonic()
             alive = survives(tree, name, old, new, test)
             survivors += alive
             print(f"{'LIVES' if alive else 'ended'}  {rule:55} {test.rsplit('.', 1)[1]} {time.monotonic() - began:5.1f} s",
                   flush=True)
-        build(tree)
     finally:
         if not options.keep:
             shutil.rmtree(tree, ignore_errors=True)
