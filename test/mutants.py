@@ -130,6 +130,8 @@ def main():
     try:
         copy_tree(tree)
         chosen = [mutant for mutant in MUTANTS if options.k in " ".join((mutant[0], mutant[1], mutant[4]))]
+        if not chosen:
+            raise SystemExit(f"no mutant has {options.k!r}")
         check_whole(tree, {mutant[4] for mutant in chosen})
         for rule, name, old, new, test in chosen:
             began = time.monotonic()
