@@ -85,6 +85,7 @@ $(GATEWAY_TESTS): $(B)/libgateway.a
 $(B)/test/test_gateway_http1 $(B)/test/test_gateway_http2: $(B)/test/unit/ingress_driver.o
 $(B)/test/test_gateway_http2: $(B)/test/unit/http2_client.o
 $(AGENT_TESTS): $(B)/libagent.a
+$(B)/test/test_agent_partition: $(B)/test/unit/partition_world.o
 $(OPS_TESTS): $(B)/libops.a
 # Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
 $(filter $(B)/test/fuzz_gateway_%,$(FUZZERS)): $(B)/libgateway.a

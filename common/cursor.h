@@ -7,6 +7,9 @@
  *   done       ranges of entries beyond the watermark that are done too, ascending and apart from each other
  *   passed     how many messages the partition ever got up to the watermark
  *   beyond     how many entries `done` holds; with the last message's number n, n - passed - beyond wait
+ *   parked     how many messages are in parks (common/functions/park.lua), and so done here
+ *   call       "OWNER NUMBER" of the last call that changed something
+ *   serial     the same of the last one that moved messages to parks or to the dead letters
  *
  * `done` is "RANGE,RANGE,...", RANGE being "ID" or "ID:ID" (first and last; all entries between them are done), each ID
  * written against the one before it (the first: the watermark) as the difference in milliseconds, and "-SEQ" where

@@ -62,6 +62,11 @@ bool command_send(const struct command *command, struct broker *broker, broker_r
     return broker_command(broker, done, arg, (int)command->count, words, lens);
 }
 
+bool command_fenced(const redisReply *reply)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LDC_LEASE", 9) == 0;
+}
+
 void command_free(struct command *command)
 {
     buf_free(&command->text);

@@ -24,6 +24,9 @@ void command_add_text(struct command *command, const char *word);
 void command_add_number(struct command *command, int64_t number);
 void command_add_id(struct command *command, struct stream_id id);
 
+/* REPLY (may be NULL) says that another agent owns the partition. */
+bool command_fenced(const redisReply *reply);
+
 /* As broker_command. */
 bool command_send(const struct command *command, struct broker *broker, broker_reply_fn done, void *arg) MUST_CHECK;
 void command_free(struct command *command);

@@ -93,8 +93,10 @@ static void set_closed(struct gate *gate, bool closed, const char *why)
 static void admit(struct gate *gate)
 {
     for (size_t i = 0; i < gate->claim_count; i++)
-        if (gate->claims[i].life == gate->claims[i].partition->life)
+        if (gate->claims[i].life == gate->claims[i].partition->life) {
             partition_cover(gate->claims[i].partition, gate->claims[i].id);
+            gate->config.covered(gate->config.arg, gate->claims[i].partition);
+        }
     gate->claim_count = 0;
 }
 

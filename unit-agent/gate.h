@@ -26,6 +26,8 @@ struct gate_config {
     /* In force; without members where there is none, and nothing passes until there is. It returns NULL where the unit
      * has one broker, and everything passes at once. */
     const struct broker_record *(*record)(void *arg);
+    /* PARTITION was covered further: there may be something to record. */
+    void (*covered)(void *arg, struct partition *partition);
     void *arg;
 };
 

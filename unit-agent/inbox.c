@@ -101,6 +101,13 @@ static void on_read(void *arg, struct partition *partition)
         inbox_record(inbox, partition);
 }
 
+/* Who follows a user to its park does so when covered. */
+static void on_covered(void *arg, struct partition *partition)
+{
+    if (partition->dirty)
+        inbox_record(arg, partition);
+}
+
 static const struct broker_record *on_record(void *arg)
 {
     const struct inbox *inbox = arg;
@@ -182,6 +189,7 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                  .broker = &inbox->broker,
                                                                  .stats = inbox->config.stats,
                                                                  .record = on_record,
+                                                                 .covered = on_covered,
                                                                  .arg = inbox});
     inbox->ledger = ledger_create(inbox->loop, &(struct ledger_config){.broker_loop = &inbox->broker_loop,
                                                                        .broker = &inbox->broker,

@@ -8,13 +8,13 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "unit-agent/discovery.h"
 #include "unit-agent/lease.h"
 #include "unit-agent/parking.h"
 #include "unit-agent/survey.h"
 #include "unit-agent/trim.h"
 
 #define RETRY_US        100000 /* after a cursor write that the broker refused */
-#define SCAN_COUNT      "1000"
 #define MOST_KEYS       150
 #define LINKS_AT_ONCE   512
 #define SURVEYS_AT_ONCE 64   /* partitions in one command */
@@ -29,6 +29,7 @@ struct ledger {
     bool refused;                      /* the last cursor write was, and the log has it */
     struct partition_record recording; /* reused from write to write, */
     struct command command;            /* as this is */
+    struct discovery discovery;
     struct parking *parking;
     struct partition *first, **last; /* to be recorded */
     size_t links;                    /* under way */
@@ -96,11 +97,6 @@ static void hold(struct ledger *ledger)
     sd_event_source_set_enabled(ledger->retry, SD_EVENT_ONESHOT);
 }
 
-static bool is_fence(const redisReply *reply)
-{
-    return reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LDC_LEASE", 9) == 0;
-}
-
 static void tell_refusal(struct ledger *ledger, const struct partition *partition, const char *fault)
 {
     stat_add(&ledger->config.stats->agent_cursor_failures_total, 1);
@@ -122,13 +118,13 @@ static void on_recorded(void *arg, const redisReply *reply)
     if (fault == NULL)
         partition->confirmed = errand->call;
     errand_end(errand);
-    if (fault != NULL && !is_fence(reply))
+    if (fault != NULL && !command_fenced(reply))
         tell_refusal(ledger, partition, fault);
     ledger->refused = fault != NULL;
     if (fault == NULL && reply->type == REDIS_REPLY_INTEGER)
         parking_moved(ledger->parking, partition, reply);
     partition_end_write(partition, fault == NULL);
-    if (is_fence(reply))
+    if (command_fenced(reply))
         ledger->config.fenced(ledger->config.arg, partition);
     else if (partition->dirty)
         ledger_note(ledger, partition);
@@ -400,38 +396,6 @@ static void link_some(struct ledger *ledger)
     }
 }
 
-/* --- discovery --------------------------------------------------------------------------------------------------- */
-
-static void discover(struct ledger *ledger, const char *position);
-
-static void on_discovered(void *arg, const redisReply *reply)
-{
-    struct ledger *ledger = arg;
-    bool added = false;
-    if (reply == NULL)
-        return;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING) {
-        log_warning("stream.discovery", "the broker does not list its streams: %s", reply->str ? reply->str : "");
-        return;
-    }
-    const redisReply *keys = reply->element[1];
-    for (size_t i = 0; i < keys->elements; i++)
-        added |= ledger->config.found(ledger->config.arg, reply_text(keys->element[i]));
-    if (added)
-        ledger_link(ledger);
-    if (strcmp(reply->element[0]->str, "0") != 0)
-        discover(ledger, reply->element[0]->str);
-}
-
-/* Topics and partitions that the rules no longer name may still hold messages that were accepted. */
-static void discover(struct ledger *ledger, const char *position)
-{
-    char pattern[PROTOCOL_KEY_MAX];
-    snprintf(pattern, sizeof(pattern), "ldc:{%.*s/*}:stream", STR_ARG(ledger->config.unit));
-    (void)!SEND(ledger, on_discovered, ledger, "SCAN", position, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE",
-                "stream");
-}
-
 /* --- surveys and trimming ---------------------------------------------------------------------------------------- */
 
 static void on_trimmed(void *arg, const redisReply *reply)
@@ -557,7 +521,7 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
     if (state == BROKER_READY) {
         log_info("broker.up", "%s serves", ledger->config.broker->url);
         ledger_tick(ledger);
-        discover(ledger, "0");
+        discovery_begin(&ledger->discovery, broker);
     } else if (state == BROKER_DOWN) {
         if (stat_get(&ledger->config.stats->agent_broker_up))
             log_warning("broker.down", "%s: %s; what is in memory goes on", ledger->config.broker->url,
@@ -571,6 +535,11 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
 const char *ledger_fault(const struct ledger *ledger)
 {
     return broker_state(ledger->broker) == BROKER_READY ? NULL : broker_fault(ledger->broker);
+}
+
+static void on_added(void *arg)
+{
+    ledger_link(arg);
 }
 
 static void on_parking_fenced(void *arg, struct partition *partition)
@@ -597,6 +566,8 @@ struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
     INVARIANT(sd_event_source_set_enabled(ledger->flush, SD_EVENT_OFF) >= 0);
     INVARIANT(sd_event_add_time(loop, &ledger->retry, CLOCK_MONOTONIC, 0, 0, on_retry, ledger) >= 0);
     INVARIANT(sd_event_source_set_enabled(ledger->retry, SD_EVENT_OFF) >= 0);
+    ledger->discovery = (struct discovery){
+        .unit = config->unit, .found = config->found, .arg = config->arg, .added = on_added, .ledger = ledger};
     ledger->parking = parking_create(loop, &(struct parking_config){.broker = &ledger->broker,
                                                                     .partitions = config->partitions,
                                                                     .stats = config->stats,

@@ -131,14 +131,9 @@ void parking_adopt(struct parking *parking, struct partition *partition, struct 
     count_dead(parking, partition);
 }
 
-static bool is_fence(const redisReply *reply)
-{
-    return reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LDC_LEASE", 9) == 0;
-}
-
 static bool is_fault(const redisReply *reply, const char *function)
 {
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR && !is_fence(reply))
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR && !command_fenced(reply))
         log_warning("park.refused", "the broker refuses %s: %s", function, reply->str);
     return reply == NULL || reply->type == REDIS_REPLY_ERROR;
 }
@@ -173,7 +168,7 @@ static void on_due(void *arg, const redisReply *reply)
     if (call.life != partition->life)
         return;
     partition->park.asking = false;
-    if (is_fence(reply))
+    if (command_fenced(reply))
         call.parking->config.fenced(call.parking->config.arg, partition);
     else if (is_fault(reply, "parked") || reply->type != REDIS_REPLY_ARRAY)
         parking_expect(call.parking, partition, PATIENCE_MS);
@@ -254,7 +249,7 @@ static void on_told(void *arg, const redisReply *reply)
     free(arg);
     if (call.life != partition->life)
         return;
-    if (is_fence(reply)) {
+    if (command_fenced(reply)) {
         call.parking->config.fenced(call.parking->config.arg, partition);
         return;
     }

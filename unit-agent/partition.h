@@ -18,24 +18,11 @@
 #include "unit-agent/message.h"
 #include "unit-agent/observer.h"
 #include "unit-agent/park.h"
+#include "unit-agent/partition_hooks.h"
 #include "unit-agent/retry.h"
 #include "unit-agent/subscription.h"
 
 struct lease;
-
-/* Who delivers: told of each message whose turn it is, and of those that are taken back by a reset. */
-struct partition_hooks {
-    void (*ready)(void *arg, struct message *message);
-    void (*withdraw)(void *arg, struct message *message); /* READY, IN_FLIGHT or BACKING_OFF */
-    void *arg;
-};
-
-struct partition_name {
-    struct str unit, topic, subscription;
-    unsigned number;
-    struct str
-        listener; /* of a broadcast, the agent that the cursor belongs to; base NULL: the unit's agents share it */
-};
 
 struct partition {
     char *topic, *subscription;

@@ -291,20 +291,6 @@ static struct node *node_of(const struct app *app)
 
 /* --- cases ------------------------------------------------------------------------------------------------------- */
 
-static void the_backoff_doubles_to_its_bound_give_or_take_a_fifth(void **state)
-{
-    (void)state;
-    static const int64_t expected[] = {10, 20, 40, 80, 160, 320, 640, 1000, 1000};
-    for (uint32_t fails = 1; fails <= 9; fails++)
-        for (uint64_t random = 0; random < 1000; random += 7) {
-            int64_t wait_ms = delivery_backoff_ms(10, 1000, fails, random);
-            int64_t middle = expected[fails - 1];
-            assert_in_range(wait_ms, middle - middle / 5, middle + middle / 5);
-        }
-    assert_int_equal(delivery_backoff_ms(1, 1000, 1, 12345), 1);
-    assert_in_range(delivery_backoff_ms(10, 1000, UINT32_MAX, 5), 800, 1200);
-}
-
 static void a_message_is_acknowledged_by_a_2xx(void **state)
 {
     (void)state;
@@ -589,7 +575,6 @@ static void after_stop_nothing_begins(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_backoff_doubles_to_its_bound_give_or_take_a_fifth),
         TEST(a_message_is_acknowledged_by_a_2xx),
         TEST(a_failed_message_is_parked_and_its_attempts_count_up_until_it_works),
         TEST(after_the_last_attempt_it_is_a_dead_letter),
