@@ -279,6 +279,22 @@ class Parking(harness.StackTest):
         self.check_all()
         self.nothing_is_left()
 
+    def test_a_broker_that_forgot_what_it_confirmed_is_believed_and_not_memory(self):
+        """As after a failover to a replica that had the message, but not the park and the cursor."""
+        self.start(ladder=["1h"])
+        self.order(user=8, status=500, times=1)
+        self.producer.send("8")
+        self.wait_for(1, "parked")
+        self.mend()
+        partition = 8 % PARTITIONS
+        for suffix in ("park:default:8", "parked:default", "tries:default", "cursor:default"):
+            self.assertEqual(self.broker.call("DEL", key(partition, suffix)), 1)
+        self.broker.call("CLIENT", "KILL", "TYPE", "normal")
+        self.wait_all()
+        self.assertEqual(self.counter("agent_stream_regressions_total"), 1)
+        self.check_all()
+        self.nothing_is_left()
+
     def test_a_full_broker_parks_and_acknowledges(self):
         self.start(ladder=["100ms"])
         self.order(user=7, status=500, times=3)
