@@ -52,7 +52,7 @@ struct lane *lanes_get(struct lanes *lanes, struct str user)
     if (++lanes->count > lanes->mask)
         resize(lanes, (lanes->mask + 1) * 2);
     struct lane **slot = &lanes->slots[hash & lanes->mask];
-    lane = mem_calloc(1, sizeof(*lane) + user.len);
+    lane = mem_calloc(1, sizeof(*lane) + user.len + 1);
     lane->chain = *slot;
     lane->hash = hash;
     lane->user_len = user.len;

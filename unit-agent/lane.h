@@ -15,7 +15,7 @@ struct lane {
     struct message *fetched;     /* read from the user's park; NULL: none */
     bool parked;                 /* the user's messages go to its park, or are on their way there */
     size_t user_len;
-    char user[];
+    char user[]; /* zero-terminated */
 };
 
 /* A hash of lanes. Zero-initialise it. */
