@@ -7,6 +7,8 @@ void retry_adopt(struct retry *retry, const struct table_retry *rules)
 {
     size_t ladder = rules->ladder_count * sizeof(*rules->ladder_ms);
     size_t statuses = rules->dead_status_count * sizeof(*rules->dead_statuses);
+    if (rules->ladder_count == 0) /* no rules that were compiled, see struct table_retry */
+        return;
     retry->ladder_ms = mem_realloc(retry->ladder_ms, ladder);
     memcpy(retry->ladder_ms, rules->ladder_ms, ladder);
     retry->dead_statuses = mem_realloc(retry->dead_statuses, statuses + 1);
