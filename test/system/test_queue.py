@@ -157,7 +157,7 @@ class Refusals(QueueTest):
     def test_a_full_broker_is_told_and_forgotten(self):
         self.start()
         self.accepted()
-        before = set(stored(self.broker))
+        before, refused = set(stored(self.broker)), self.counter("queue_refused_total")
         self.broker.call("CONFIG", "SET", "maxmemory", "1")
         for _ in range(50):
             answer = self.post()
@@ -165,7 +165,7 @@ class Refusals(QueueTest):
             self.assertEqual(answer.headers["retry-after"], "1")
             self.assertNotIn("message", problem)
         self.assertEqual(set(stored(self.broker)), before)
-        self.assertEqual(self.counter("queue_refused_total"), 50)
+        self.assertEqual(self.counter("queue_refused_total") - refused, 50)
         told = self.gateway.log_text().count("broker.refuses")
         self.assertTrue(1 <= told < 25, f"{told} lines in the log")
         self.broker.call("CONFIG", "SET", "maxmemory", "0")
