@@ -27,9 +27,10 @@ struct gate {
     size_t waiting;
     struct claim *claims;
     size_t claim_count, claim_room;
-    bool asking, closed; /* CLOSED: the last round proved nothing, and the log has it */
-    uint64_t version;    /* of the record that the round goes by */
-    long long counted;   /* what WAIT said */
+    bool asking, holding; /* HOLDING: `retry` runs, and begins the next round */
+    bool closed;          /* the last round proved nothing, and the log has it */
+    uint64_t version;     /* of the record that the round goes by */
+    long long counted;    /* what WAIT said */
 };
 
 static const struct broker_record *record_of(const struct gate *gate)
@@ -76,6 +77,7 @@ static void wake(struct gate *gate)
 
 static void hold(struct gate *gate)
 {
+    gate->holding = true;
     sd_event_source_set_time_relative(gate->retry, RETRY_US);
     sd_event_source_set_enabled(gate->retry, SD_EVENT_ONESHOT);
 }
@@ -206,7 +208,9 @@ static int on_turn(sd_event_source *source, void *arg)
 static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)source, (void)at_us;
-    wake(arg);
+    struct gate *gate = arg;
+    gate->holding = false;
+    wake(gate);
     return 0;
 }
 
@@ -217,7 +221,7 @@ void gate_pass(struct gate *gate, struct partition *partition)
         return;
     }
     enqueue(gate, partition);
-    if (!gate->closed)
+    if (!gate->holding) /* a gate that closed over partitions that are gone since has nobody else to open it */
         wake(gate);
 }
 
