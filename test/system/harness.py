@@ -411,13 +411,15 @@ class StackTest(unittest.TestCase):
 
     maxDiff = None
 
+    def run(self, result=None):
+        self._result = result
+        return super().run(result)
+
     def setUp(self):
         self.stack = Stack()
 
     def tearDown(self):
-        outcome = getattr(self, "_outcome", None)
-        failed = outcome is not None and any(error for _, error in getattr(outcome, "errors", []) or []) or \
-            outcome is not None and getattr(outcome, "success", True) is False
+        failed = any(getattr(test, "test_case", test) is self for test, _ in self._result.failures + self._result.errors)
         reports = self.stack.stop()
         if failed:
             print(self.stack.logs())
