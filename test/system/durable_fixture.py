@@ -76,12 +76,6 @@ class DurableTest(harness.StackTest):
     def accepted(self, **options):
         return wait_until(lambda: (answer := self.post(**options)).status == 202 and answer, what="a 202")
 
-    def expect_problem(self, answer, status, name):
-        self.assertEqual((answer.json()["type"], answer.status), (f"urn:ldcgate:problem:{name}", status))
-        if status == 503:
-            self.assertGreaterEqual(int(answer.headers["retry-after"]), 1)
-        return answer.json()
-
     def stored(self, broker=None):
         """All messages: fields by (partition, entry id)."""
         found = {}
@@ -95,7 +89,4 @@ class DurableTest(harness.StackTest):
         return sorted(message[b"id"].decode() for message in self.stored(broker).values())
 
     def counter(self, name):
-        for line in self.gateway.get("/metrics").body.decode().splitlines():
-            if line.startswith(f"ldcgate_{name} "):
-                return float(line.split()[1])
-        raise AssertionError(f"no metric {name}")
+        return self.gateway.metric(name)

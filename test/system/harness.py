@@ -259,6 +259,13 @@ class Daemon(Process):
     def status(self):
         return json.loads(self.get("/v1/status").body)
 
+    def metric(self, name):
+        """The value of `ldcgate_NAME`, of its first line where it has several."""
+        for line in self.get("/metrics").body.decode().splitlines():
+            if line.split(" ")[0].split("{")[0] == "ldcgate_" + name:
+                return float(line.rsplit(" ", 1)[1])
+        raise AssertionError(f"no metric {name}")
+
     def epoch(self):
         try:
             return self.status().get("epoch", 0)
@@ -414,6 +421,15 @@ class StackTest(unittest.TestCase):
     def run(self, result=None):
         self._result = result
         return super().run(result)
+
+    def expect_problem(self, answer, status, name):
+        """The problem document of ANSWER, which must be of this STATUS and NAME; who is to come again hears when."""
+        self.assertEqual((answer.status, answer.headers["content-type"]), (status, "application/problem+json"),
+                         answer.body[:300])
+        self.assertEqual(answer.json()["type"], f"urn:ldcgate:problem:{name}")
+        if status == 503:
+            self.assertGreaterEqual(int(answer.headers["retry-after"]), 1)
+        return answer.json()
 
     def setUp(self):
         self.stack = Stack()

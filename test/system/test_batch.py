@@ -70,15 +70,7 @@ class BatchTest(harness.StackTest):
         return [(item["status"], item.get("problem", "").rpartition(":")[2] or None) for item in items]
 
     def counter(self, name):
-        for line in self.gateway.get("/metrics").body.decode().splitlines():
-            if line.startswith(f"ldcgate_{name} "):
-                return float(line.split()[1])
-        raise AssertionError(f"no metric {name}")
-
-    def expect_problem(self, answer, status, name):
-        self.assertEqual((answer.status, answer.headers["content-type"]), (status, "application/problem+json"))
-        self.assertEqual(answer.json()["type"], f"urn:ldcgate:problem:{name}")
-        return answer.json()
+        return self.gateway.metric(name)
 
 
 class Routing(BatchTest):

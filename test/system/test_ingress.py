@@ -82,13 +82,6 @@ def tearDownModule():
         raise AssertionError("a sanitizer reports:\n" + reports[:20000])
 
 
-def metric(gateway, name):
-    for line in gateway.get("/metrics").body.decode().splitlines():
-        if line.split(" ")[0].split("{")[0] == "ldcgate_" + name:
-            return float(line.rsplit(" ", 1)[1])
-    raise AssertionError(f"no metric {name}")
-
-
 def raw(data, port=None, shut=False):
     return harness.raw(port or ingress.gateway.port, data, timeout=5.0, shut=shut)
 
@@ -170,13 +163,13 @@ class Table(Refusing):
             self.assertEqual(client.ask("GET", "/echo/known")[0], 200)
 
     def test_http2_open_and_reset_in_a_loop(self):
-        before, closes = len(ingress.app.records()), metric(ingress.clear, "http2_guard_closes_total")
+        before, closes = len(ingress.app.records()), ingress.clear.metric("http2_guard_closes_total")
         with Http2(ingress.clear.port) as client:
             for _ in range(20000):
                 client.put_reset(client.put_request("GET", "/echo/rapid"))
             client.flush_until_closed()
             self.assertEqual(client.goaway, CALM)
-        self.assertEqual(metric(ingress.clear, "http2_guard_closes_total"), closes + 1)
+        self.assertEqual(ingress.clear.metric("http2_guard_closes_total"), closes + 1)
         self.assertLessEqual(len(ingress.app.records()) - before, 60)
         with Http2(ingress.clear.port) as client:
             self.assertEqual(client.ask("GET", "/echo/after")[0], 200)
@@ -338,7 +331,7 @@ class Slow(unittest.TestCase):
             answer, span = self.drip(b"POST /echo/x HTTP/1.1\r\n" + HOST + coding + b"\r\n\r\n" + first, 0.1)
             self.assertEqual(statuses(answer), [408])
             self.assertTrue(0.6 < span.seconds < span.allowed(2.5), span.seconds)
-        self.assertEqual(metric(ingress.gateway, "request_body_bytes"), 0)
+        self.assertEqual(ingress.gateway.metric("request_body_bytes"), 0)
 
     def test_idle_connections_are_closed_without_a_word(self):
         with socket.create_connection(("127.0.0.1", ingress.gateway.port), timeout=20 * SLOW) as sock:
@@ -347,10 +340,10 @@ class Slow(unittest.TestCase):
             self.assertTrue(2 < time.monotonic() - began < 6 * SLOW)
 
     def test_a_tls_handshake_that_does_not_come_is_cut(self):
-        failures = metric(ingress.gateway, "tls_handshake_failures_total")
+        failures = ingress.gateway.metric("tls_handshake_failures_total")
         with socket.create_connection(("127.0.0.1", ingress.tls_port), timeout=20 * SLOW) as sock:
             self.assertEqual(sock.recv(1), b"")
-        self.assertEqual(metric(ingress.gateway, "tls_handshake_failures_total"), failures + 1)
+        self.assertEqual(ingress.gateway.metric("tls_handshake_failures_total"), failures + 1)
 
     def test_a_thousand_slow_heads_do_not_keep_others_out(self):
         slow = []
@@ -365,14 +358,14 @@ class Slow(unittest.TestCase):
         finally:
             for sock in slow:
                 sock.close()
-        wait_until(lambda: metric(ingress.gateway, "connections_open") == 0, what="the connections to go")
+        wait_until(lambda: ingress.gateway.metric("connections_open") == 0, what="the connections to go")
 
 
 class Crowds(unittest.TestCase):
     def test_connections_beyond_the_limit_wait(self):
         gateway = ingress.stack.gateway("gw-crowd", limits__connections=20)
         crowd = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(20)]
-        wait_until(lambda: metric(gateway, "connections_open") == 20, what="the crowd to be let in")
+        wait_until(lambda: gateway.metric("connections_open") == 20, what="the crowd to be let in")
         late = socket.create_connection(("127.0.0.1", gateway.port))
         late.sendall(b"GET /echo/late HTTP/1.0\r\nX-User-Id: 7\r\n\r\n")
         late.settimeout(0.3)
@@ -388,9 +381,9 @@ class Crowds(unittest.TestCase):
         gateway = ingress.stack.gateway("gw-peer", limits__connections_each_peer=5, threads=2,
                                         ingress__trusted_peers="10.0.0.0/8")
         crowd = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(5)]
-        wait_until(lambda: metric(gateway, "connections_open") == 5, what="the crowd to be let in")
+        wait_until(lambda: gateway.metric("connections_open") == 5, what="the crowd to be let in")
         self.assertEqual(raw(b"GET /echo/x HTTP/1.0\r\n\r\n", gateway.port), b"")
-        self.assertEqual(metric(gateway, "connections_refused_total"), 1)
+        self.assertEqual(gateway.metric("connections_refused_total"), 1)
         other = socket.create_connection(("127.0.0.1", gateway.port), source_address=("127.0.0.2", 0))
         other.sendall(b"GET /echo/x HTTP/1.0\r\nX-User-Id: 7\r\n\r\n")
         self.assertEqual(other.recv(13), b"HTTP/1.1 200 ")
@@ -413,7 +406,7 @@ class Crowds(unittest.TestCase):
         self.assertTrue(set(answers) <= {b"HTTP/1.1 503 ", b"HTTP/1.1 408 "})
         for sock in crowd:
             sock.close()
-        wait_until(lambda: metric(ingress.gateway, "request_body_bytes") == 0, what="the bodies to be let go")
+        wait_until(lambda: ingress.gateway.metric("request_body_bytes") == 0, what="the bodies to be let go")
 
     def test_running_out_of_descriptors_sheds_and_recovers(self):
         gateway = ingress.stack.gateway("gw-fd")
@@ -436,12 +429,12 @@ class Crowds(unittest.TestCase):
         gateway.restart()
         wait_until(gateway.ready, what="the gateway")
         crowd = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10 * SLOW) for _ in range(200)]
-        wait_until(lambda: metric(gateway, "connections_open") == 80, what="as many as there is room for")
+        wait_until(lambda: gateway.metric("connections_open") == 80, what="as many as there is room for")
         for sock in crowd[:40]:
             sock.sendall(b"GET /echo/half HTTP/1.0\r\nX-User-Id: 7\r\n\r\n")
         for sock in crowd[:40]:
             self.assertEqual(sock.recv(13), b"HTTP/1.1 200 ")
-        self.assertEqual(metric(gateway, "connections_refused_total"), 0)
+        self.assertEqual(gateway.metric("connections_refused_total"), 0)
         for sock in crowd:
             sock.close()
         self.assertIn("raise LimitNOFILE, now 160", gateway.log_text())
@@ -468,7 +461,7 @@ class Draining(unittest.TestCase):
             busy.sendall(b"GET /echo/busy HTTP/1.1\r\n" + HOST + b"\r\n")
             stream = streams.put_request("GET", "/echo/busy")
             streams.flush()
-            wait_until(lambda: metric(gateway, "requests_in_flight") == 2, what="the requests to be under way")
+            wait_until(lambda: gateway.metric("requests_in_flight") == 2, what="the requests to be under way")
             gateway.signal(signal.SIGTERM)
             while idle.recv(65536):
                 pass
@@ -524,13 +517,13 @@ class Tls(unittest.TestCase):
     def test_tls_1_2_is_spoken_and_older_ones_are_not(self):
         with self.connect(maximum_version=ssl.TLSVersion.TLSv1_2) as sock:
             self.assertEqual((sock.version(), self.ask(sock)), ("TLSv1.2", b"HTTP/1.1 200 "))
-        failures = metric(ingress.gateway, "tls_handshake_failures_total")
+        failures = ingress.gateway.metric("tls_handshake_failures_total")
         with self.assertRaises((ssl.SSLError, OSError)), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # to name the old ones is deprecated too
             self.connect(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
         answer = raw(b"GET / HTTP/1.1\r\n\r\n", ingress.tls_port)
         self.assertNotIn(b"HTTP/1.1", answer)
-        wait_until(lambda: metric(ingress.gateway, "tls_handshake_failures_total") >= failures + 1, what="the failures")
+        wait_until(lambda: ingress.gateway.metric("tls_handshake_failures_total") >= failures + 1, what="the failures")
 
     def test_large_messages_go_both_ways(self):
         with self.connect() as sock:
@@ -697,14 +690,14 @@ class Floods(unittest.TestCase):
     """HTTP/2 clients that keep the server busy with nothing."""
 
     def flooded(self, prepare, count=3000):
-        closes = metric(ingress.clear, "http2_guard_closes_total")
+        closes = ingress.clear.metric("http2_guard_closes_total")
         with Http2(ingress.clear.port) as client:
             stream = client.put_request("POST", "/echo/flood", b"")
             for _ in range(count):
                 prepare(client, stream)
             client.flush_until_closed()
             self.assertEqual(client.goaway, CALM)
-        self.assertEqual(metric(ingress.clear, "http2_guard_closes_total"), closes + 1)
+        self.assertEqual(ingress.clear.metric("http2_guard_closes_total"), closes + 1)
 
     def test_pings(self):
         self.flooded(lambda client, _: client.put(PING, 0, 0, b"01234567"))
@@ -725,7 +718,7 @@ class Floods(unittest.TestCase):
         self.flooded(lambda client, _: client.put(0xfe, 0, 0, b"x"))
 
     def test_empty_data(self):
-        closes = metric(ingress.clear, "http2_guard_closes_total")
+        closes = ingress.clear.metric("http2_guard_closes_total")
         with Http2(ingress.clear.port) as client:
             client.put(HEADERS, END_HEADERS, 1, field(b":method", b"POST") + field(b":scheme", b"http") +
                        field(b":path", b"/echo/flood") + field(b":authority", b"a"))
@@ -733,7 +726,7 @@ class Floods(unittest.TestCase):
                 client.put(DATA, 0, 1, b"")
             client.flush_until_closed()
             self.assertEqual(client.goaway, CALM)
-        self.assertEqual(metric(ingress.clear, "http2_guard_closes_total"), closes + 1)
+        self.assertEqual(ingress.clear.metric("http2_guard_closes_total"), closes + 1)
 
     def test_continuations(self):
         for piece in (b"", field(b"x", b"y" * 100) * 10):

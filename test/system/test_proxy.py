@@ -148,10 +148,7 @@ class ProxyTest(harness.StackTest):
         wait_until(self.gw.ready, what="the gateway")
 
     def metric(self, name):
-        for line in self.gw.get("/metrics").body.decode().splitlines():
-            if line.startswith("ldcgate_" + name + " "):
-                return float(line.split()[1])
-        raise AssertionError(f"no metric {name}")
+        return self.gw.metric(name)
 
     def node(self, script, **options):
         node = Node(script, **options)

@@ -58,15 +58,8 @@ class QueueTest(harness.StackTest):
         return next(row["broker"] for row in self.gateway.status()["units"] if row["name"] == unit)
 
     def counter(self, name):
-        for line in self.gateway.get("/metrics").body.decode().splitlines():
-            if line.startswith(f"ldcgate_{name} "):
-                return float(line.split()[1])
-        raise AssertionError(f"no metric {name}")
+        return self.gateway.metric(name)
 
-    def expect_problem(self, answer, status, name):
-        self.assertEqual((answer.status, answer.headers["content-type"]), (status, "application/problem+json"))
-        self.assertEqual(answer.json()["type"], f"urn:ldcgate:problem:{name}")
-        return answer.json()
 
 
 class Envelopes(QueueTest):

@@ -42,10 +42,7 @@ class ReplyTest(harness.StackTest):
         return pool.submit(self.post, **options)
 
     def counter(self, name):
-        for line in self.gateway.get("/metrics").body.decode().splitlines():
-            if line.startswith(f"ldcgate_{name} "):
-                return float(line.split()[1])
-        raise AssertionError(f"no metric {name}")
+        return self.gateway.metric(name)
 
 
 class Answers(ReplyTest):

@@ -67,9 +67,3 @@ class Waiting(harness.StackTest):
                 assert identity not in found, f"{identity} stands twice in its stream"
                 found[identity] = message
         return found
-
-    def expect_problem(self, answer, status, name):
-        self.assertEqual((answer.status, answer.headers["content-type"]), (status, "application/problem+json"),
-                         answer.body)
-        self.assertEqual(answer.json()["type"], f"urn:ldcgate:problem:{name}")
-        return answer.json()
