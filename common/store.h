@@ -32,7 +32,9 @@ struct store_member {
     char role[16]; /* "gateway" or "agent" */
     char unit[64]; /* agents */
     char datacenter[64];
-    char admin[128]; /* base URL of its admin listener */
+    char admin[128];      /* base URL of its admin listener */
+    char pulse[64];       /* "address:port" where it hears pulses (common/pulse.h); "" where it hears none */
+    uint64_t incarnation; /* of its pulses */
     long pid;
     bool alive; /* true in what store_members gives: who is gone is not listed */
 };

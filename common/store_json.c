@@ -41,8 +41,9 @@ bool store_record_from_json(const json_t *json, struct store_record *record)
 
 json_t *store_member_to_json(const struct store_member *member)
 {
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I}", "name", member->name, "role", member->role, "unit", member->unit,
-                     "datacenter", member->datacenter, "admin", member->admin, "pid", (json_int_t)member->pid);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I}", "name", member->name, "role", member->role, "unit",
+                     member->unit, "datacenter", member->datacenter, "admin", member->admin, "pulse", member->pulse,
+                     "incarnation", (json_int_t)member->incarnation, "pid", (json_int_t)member->pid);
 }
 
 bool store_member_from_json(const json_t *json, struct store_member *member)
@@ -53,7 +54,10 @@ bool store_member_from_json(const json_t *json, struct store_member *member)
                     take_text(json, "role", member->role, sizeof(member->role)) &&
                     take_text(json, "unit", member->unit, sizeof(member->unit)) &&
                     take_text(json, "datacenter", member->datacenter, sizeof(member->datacenter)) &&
-                    take_text(json, "admin", member->admin, sizeof(member->admin)) && take_number(json, "pid", &pid);
+                    take_text(json, "admin", member->admin, sizeof(member->admin)) && take_number(json, "pid", &pid) &&
+                    (json_object_get(json, "pulse") == NULL || /* processes of a former version write none */
+                     (take_text(json, "pulse", member->pulse, sizeof(member->pulse)) &&
+                      take_number(json, "incarnation", &member->incarnation)));
     member->pid = (long)pid;
     return complete;
 }
