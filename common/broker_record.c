@@ -39,6 +39,19 @@ static bool take_text(const json_t *json, const char *key, char *out, size_t siz
     return true;
 }
 
+/* The same for what older records lack. */
+static bool take_words(const json_t *json, const char *key, char *out, size_t size)
+{
+    return json_object_get(json, key) == NULL || take_text(json, key, out, size);
+}
+
+static bool take_hold(const json_t *json, struct broker_record *record)
+{
+    const json_t *hold = json_object_get(json, "hold");
+    record->hold = json_is_true(hold);
+    return hold == NULL || json_is_boolean(hold);
+}
+
 static bool take_members(const json_t *list, struct broker_record *record)
 {
     size_t count = json_array_size(list);
@@ -60,13 +73,14 @@ static bool take_members(const json_t *list, struct broker_record *record)
 static bool take_record(const json_t *json, struct broker_record *record)
 {
     uint64_t wait = 0;
-    bool whole = take_number(json, "epoch", &record->epoch) &&
-                 take_text(json, "dataset", record->dataset, sizeof(record->dataset)) &&
+    bool whole = take_text(json, "dataset", record->dataset, sizeof(record->dataset)) &&
                  take_text(json, "primary", record->primary, sizeof(record->primary)) &&
                  take_text(json, "run_id", record->run_id, sizeof(record->run_id)) &&
                  take_number(json, "sync_full", &record->sync_full) &&
                  take_number(json, "sync_partial", &record->sync_partial) && take_number(json, "wait", &wait) &&
                  take_number(json, "at_us", &record->at_us) && take_text(json, "by", record->by, sizeof(record->by)) &&
+                 take_words(json, "consumer", record->consumer, sizeof(record->consumer)) &&
+                 take_words(json, "why", record->why, sizeof(record->why)) && take_hold(json, record) &&
                  take_members(json_object_get(json, "in_sync"), record);
     record->wait = (unsigned)wait;
     return whole && wait + 1 >= record->member_count && wait < UINT16_MAX;
@@ -90,11 +104,11 @@ void broker_record_format(const struct broker_record *record, struct buf *out)
     for (unsigned i = 0; i < record->member_count; i++)
         json_array_append_new(
             members, json_pack("{s:s,s:s}", "broker", record->members[i].url, "run_id", record->members[i].run_id));
-    json_t *json =
-        json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:I,s:s}", "epoch", (json_int_t)record->epoch, "dataset",
-                  record->dataset, "primary", record->primary, "run_id", record->run_id, "sync_full",
-                  (json_int_t)record->sync_full, "sync_partial", (json_int_t)record->sync_partial, "wait",
-                  (json_int_t)record->wait, "in_sync", members, "at_us", (json_int_t)record->at_us, "by", record->by);
+    json_t *json = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:s,s:b,s:s,s:I,s:s}", "dataset", record->dataset, "primary",
+                             record->primary, "run_id", record->run_id, "sync_full", (json_int_t)record->sync_full,
+                             "sync_partial", (json_int_t)record->sync_partial, "wait", (json_int_t)record->wait,
+                             "in_sync", members, "consumer", record->consumer, "hold", record->hold, "why", record->why,
+                             "at_us", (json_int_t)record->at_us, "by", record->by);
     char *text = json_dumps(json, JSON_COMPACT);
     buf_append_str(out, str_of(text));
     free(text);

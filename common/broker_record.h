@@ -2,8 +2,10 @@
  *
  * Which brokers of a unit may hold its data: the in-sync set, as the unit's keeper wrote it last. It stands in the
  * control store as the document "brokers/UNIT", in JSON:
- *   {"epoch": 0, "dataset": HEX, "primary": URL, "run_id": HEX, "sync_full": 1, "sync_partial": 0, "wait": 1,
- *    "in_sync": [{"broker": URL, "run_id": HEX}...], "at_us": 1795243875155000, "by": AGENT}
+ *   {"dataset": HEX, "primary": URL, "run_id": HEX, "sync_full": 1, "sync_partial": 0, "wait": 1,
+ *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "at_us":
+ *    1795243875155000, "by": AGENT}
+ * Its epoch is the document's version: the primary is stamped with it, and takes writes only of who knows it.
  * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
  * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
  */
@@ -19,6 +21,8 @@
 #define BROKER_RUN_ID_SIZE  41 /* 40 hex digits that a broker draws at each start */
 #define BROKER_DATASET_SIZE 33 /* 32 hex digits that the data carry, drawn when they began */
 #define BROKER_MEMBERS_MOST 8
+#define BROKER_UNIT_SIZE    65
+#define BROKER_WHY_SIZE     240
 
 struct broker_member {
     char url[BROKER_URL_SIZE];
@@ -26,8 +30,8 @@ struct broker_member {
 };
 
 struct broker_record {
-    uint64_t version; /* of the document; 0: there is none. Not in the JSON */
-    uint64_t epoch;   /* rises with each change of the primary */
+    uint64_t version; /* of the document, which is the unit's epoch; 0: there is none. Not in the JSON */
+    uint64_t epoch;   /* 0 */
     char dataset[BROKER_DATASET_SIZE];
     char primary[BROKER_URL_SIZE];
     char run_id[BROKER_RUN_ID_SIZE];
@@ -35,7 +39,11 @@ struct broker_record {
     unsigned wait;                    /* what WAIT must count: every replica that is online, members first of all */
     struct broker_member members[BROKER_MEMBERS_MOST]; /* the primary first */
     unsigned member_count;                             /* 0 only where there is no record */
-    uint64_t at_us;                                    /* wall */
+    char consumer[BROKER_UNIT_SIZE]; /* the unit whose agents deliver the queue, and whose nodes take requests; "": its
+                                        own */
+    bool hold;                       /* a planned switch is under way: new requests wait for the next record */
+    char why[BROKER_WHY_SIZE];       /* of this change, in a sentence */
+    uint64_t at_us;                  /* wall */
     char by[64];
 };
 

@@ -95,6 +95,7 @@ static void write_record(struct keeper *keeper, struct keeper_action *action)
     uint64_t version;
     record->at_us = clock_wall_us();
     snprintf(record->by, sizeof(record->by), "%s", keeper->config.name);
+    snprintf(record->why, sizeof(record->why), "%s", action->why);
     broker_record_format(record, &text);
     if (store_document_put(keeper->store, keeper->document, before->version, buf_str(&text), &version, &err) == 0) {
         if (record->member_count < before->member_count)

@@ -226,7 +226,9 @@ static void begin_record(const struct keeper_state *state, struct broker_record 
     *record = (struct broker_record){.epoch = primary->epoch,
                                      .sync_full = primary->sync_full,
                                      .sync_partial = primary->sync_partial,
-                                     .wait = primary->online};
+                                     .wait = primary->online,
+                                     .hold = state->record.hold};
+    memcpy(record->consumer, state->record.consumer, sizeof(record->consumer));
     memcpy(record->dataset, primary->dataset, sizeof(record->dataset));
     memcpy(record->primary, state->url, sizeof(record->primary));
     memcpy(record->run_id, primary->run_id, sizeof(record->run_id));

@@ -10,9 +10,10 @@
 
 #define RUN_ID "0123456789abcdef0123456789abcdef01234567"
 #define JSON                                                                                                           \
-    "{\"epoch\":3,\"dataset\":\"00112233445566778899aabbccddeeff\",\"primary\":\"redis://a:1\",\"run_id\":\"" RUN_ID   \
+    "{\"dataset\":\"00112233445566778899aabbccddeeff\",\"primary\":\"redis://a:1\",\"run_id\":\"" RUN_ID               \
     "\",\"sync_full\":2,\"sync_partial\":1,\"wait\":1,\"in_sync\":[{\"broker\":\"redis://a:1\",\"run_id\":\"" RUN_ID   \
-    "\"},{\"broker\":\"redis://b:2\",\"run_id\":\"b\"}],\"at_us\":17,\"by\":\"agent-1\"}"
+    "\"},{\"broker\":\"redis://"                                                                                       \
+    "b:2\",\"run_id\":\"b\"}],\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",\"at_us\":17,\"by\":\"agent-1\"}"
 #define ONLINE "ip=127.0.0.1,port=2,state=online,offset=900,lag=1\r\n"
 
 static struct broker_record sound(void)
@@ -29,7 +30,9 @@ static void a_record_is_read_and_written_without_loss(void **state)
     (void)state;
     struct broker_record record = sound();
     struct buf out = {NULL, 0, 0};
-    assert_int_equal(record.epoch, 3);
+    assert_string_equal(record.consumer, "RZ02");
+    assert_true(record.hold);
+    assert_string_equal(record.why, "drill");
     assert_int_equal(record.member_count, 2);
     assert_string_equal(record.members[1].url, "redis://b:2");
     assert_int_equal(record.wait, 1);
@@ -57,9 +60,11 @@ static bool parses_with(const char *from, const char *to)
 static void garbled_records_are_refused_whole(void **state)
 {
     (void)state;
-    assert_true(parses_with("\"epoch\":3", "\"epoch\":4,\"later\":[]"));
-    assert_false(parses_with("\"epoch\":3,", ""));
-    assert_false(parses_with("\"epoch\":3", "\"epoch\":-1"));
+    assert_true(parses_with("\"wait\":1", "\"epoch\":4,\"wait\":1,\"later\":[]"));
+    assert_true(parses_with("\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",", ""));
+    assert_false(parses_with("\"hold\":true", "\"hold\":1"));
+    assert_false(parses_with("\"consumer\":\"RZ02\"", "\"consumer\":null"));
+    assert_false(parses_with("\"at_us\":17", "\"at_us\":-1"));
     assert_false(parses_with("\"wait\":1", "\"wait\":0"));
     assert_false(parses_with("\"wait\":1", "\"wait\":99999"));
     assert_false(parses_with("\"primary\":\"redis://a:1\"", "\"primary\":\"redis://b:2\""));
