@@ -39,19 +39,24 @@ static uint64_t sum_buckets(const struct stat_histogram *const *histograms, size
     return total;
 }
 
+/* As if the times of a bucket were spread evenly over it. */
+static uint64_t within(unsigned bucket, double share)
+{
+    uint64_t begin = bucket > 0 ? bound_of(bucket - 1) : 0;
+    return begin + (uint64_t)ceil(share * (double)(bound_of(bucket) - begin));
+}
+
 uint64_t stat_quantile_us(const struct stat_histogram *const *histograms, size_t count, double q)
 {
     uint64_t sums[STAT_BUCKETS];
     uint64_t total = sum_buckets(histograms, count, sums);
     if (total == 0)
         return 0;
-    uint64_t rank = (uint64_t)ceil(q * (double)total), seen = 0;
-    for (unsigned bucket = 0; bucket < STAT_BUCKETS; bucket++) {
-        seen += sums[bucket];
-        if (seen >= rank && seen > 0)
-            return bound_of(bucket);
-    }
-    return bound_of(STAT_BUCKETS - 1);
+    uint64_t rank = q > 0 ? (uint64_t)ceil(q * (double)total) : 1;
+    unsigned bucket = 0;
+    for (; bucket < STAT_BUCKETS - 1 && (sums[bucket] < rank); bucket++)
+        rank -= sums[bucket];
+    return within(bucket, sums[bucket] > 0 ? (double)rank / (double)sums[bucket] : 1);
 }
 
 void stats_print_head(const char *name, const char *type, const char *help, struct buf *out)

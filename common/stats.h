@@ -50,7 +50,8 @@ struct stat_histogram {
 };
 
 void stat_observe(struct stat_histogram *histogram, uint64_t us);
-/* The upper bound of the bucket that holds quantile Q (0..1) of the sum of COUNT histograms; 0 when empty. */
+/* Quantile Q (0..1) of the sum of COUNT histograms, to the microsecond above; between the bounds of its bucket it is
+ * interpolated, as PromQL's histogram_quantile does. 0 when empty. */
 uint64_t stat_quantile_us(const struct stat_histogram *const *histograms, size_t count, double q);
 
 /* A metric's HELP and TYPE lines: "counter", "gauge", "histogram". For series that no struct holds. */
