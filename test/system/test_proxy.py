@@ -1,192 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The proxy against nodes that behave, and against nodes that misbehave on purpose."""
-import contextlib
 import hashlib
-import http.client
 import os
-import select
-import signal
 import socket
-import ssl
-import struct
 import subprocess
 import threading
 import unittest
 
-import harness
 from harness import wait_until
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-PATIENCE_S = 10 * harness.SLOW
-
-
-class Node:
-    """A node whose conversation a test writes: SCRIPT(node, conn, nth) runs for each connection."""
-
-    def __init__(self, script, port=0):
-        self.script = script
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", port))
-        self.listener.listen(128)
-        self.port = self.listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.connections = 0
-        self.requests = []
-        self.open = set()
-        self.faults = []
-        self.lock = threading.Lock()
-        self.thread = threading.Thread(target=self.accept, daemon=True)
-        self.thread.start()
-
-    def accept(self):
-        while True:
-            try:
-                conn, _ = self.listener.accept()
-            except OSError:
-                return
-            with self.lock:
-                nth = self.connections
-                self.connections += 1
-                self.open.add(conn)
-            threading.Thread(target=self.serve, args=(conn, nth), daemon=True).start()
-
-    def serve(self, conn, nth):
-        try:
-            self.script(self, conn, nth)
-        except OSError:
-            pass
-        except Exception as fault:
-            self.faults.append(fault)
-        finally:
-            with self.lock:
-                self.open.discard(conn)
-            conn.close()
-
-    def read(self, conn):
-        """One request, or None at the end: bytes of the head, bytes of the body."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = conn.recv(65536)
-            if not more:
-                return None
-            data += more
-        head, body = data.split(b"\r\n\r\n", 1)
-        length = 0
-        for line in head.split(b"\r\n")[1:]:
-            name, value = line.split(b":", 1)
-            if name.lower() == b"content-length":
-                length = int(value)
-        while len(body) < length:
-            more = conn.recv(65536)
-            if not more:
-                return None
-            body += more
-        with self.lock:
-            self.requests.append((head, body))
-        return head, body
-
-    def close(self):
-        # shutdown() wakes the thread in accept(), which close() alone would not
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.thread.join()
-        with self.lock:
-            for conn in self.open:
-                with contextlib.suppress(OSError):
-                    conn.shutdown(socket.SHUT_RDWR)
-
-
-def pass_time(seconds):
-    """For nodes and clients that are slow on purpose, and for spans that are measured."""
-    threading.Event().wait(seconds)
-
-
-def reset(conn):
-    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    conn.close()
-
-
-def answering(answer):
-    """A script that answers every request with ANSWER(head, body)."""
-
-    def script(node, conn, nth):
-        while True:
-            request = node.read(conn)
-            if request is None:
-                return
-            conn.sendall(answer(*request) if callable(answer) else answer)
-
-    return script
-
-
-def header(head, name):
-    for line in head.split(b"\r\n")[1:]:
-        key, value = line.split(b":", 1)
-        if key.lower() == name.lower().encode():
-            return value.strip().decode()
-    return None
-
-
-class Answer:
-    def __init__(self, response, body):
-        self.status, self.headers, self.body = response.status, response.headers, body
-
-
-class ProxyTest(harness.StackTest):
-    def gateway(self, *nodes, retries=0, timeout="5s", **options):
-        """A gateway with one unit whose nodes are NODES (Node or URL); called again, the same gateway gets new nodes."""
-        if not hasattr(self, "gw"):
-            self.gw = self.stack.gateway(wait=False, ingress__http2_clear="true", **options)
-            wait_until(lambda: self.gw.epoch() >= 0, what="the admin listener")
-        route = {"match": {"path": "/echo/*"}, "zone": "A", "action": "proxy", "timeout": timeout, "retries": retries}
-        units = {"RZ01": harness.unit("00-99", blue=nodes)}
-        text = harness.rules(units, routes=[route]).replace(f'"{timeout}"', timeout)  # YAML wants durations bare
-        self.stack.put_rules(self.gw, text)
-        wait_until(self.gw.ready, what="the gateway")
-
-    def metric(self, name):
-        return self.gw.metric(name)
-
-    def node(self, script, **options):
-        node = Node(script, **options)
-        self.addCleanup(self.check_node, node)
-        return node
-
-    def check_node(self, node):
-        node.close()
-        self.assertEqual(node.faults, [])
-
-    def client(self):
-        conn = http.client.HTTPConnection("127.0.0.1", self.gw.port, timeout=PATIENCE_S)
-        self.addCleanup(conn.close)
-        return conn
-
-    def get(self, path="/echo/x", method="GET", body=None, headers=(), conn=None):
-        conn = conn or self.client()
-        conn.request(method, path, body, {"X-User-Id": "1001", **dict(headers)})
-        response = conn.getresponse()
-        return Answer(response, response.read())
-
-    def raw(self):
-        conn = socket.create_connection(("127.0.0.1", self.gw.port), timeout=PATIENCE_S)
-        self.addCleanup(conn.close)
-        return conn
-
-    def raw_get(self, conn, extra=b""):
-        conn.sendall(b"GET /echo/x HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\n" + extra + b"\r\n")
-
-    def assert_problem(self, answer, status, name):
-        self.assertEqual((answer.status, answer.headers["Content-Type"]), (status, "application/problem+json"))
-        self.assertIn(f'"urn:ldcgate:problem:{name}"', answer.body.decode())
-
-    def assert_unfinished(self, method="GET"):
-        """The client must see that the answer is a part only."""
-        with self.assertRaises((http.client.IncompleteRead, ConnectionError)) as caught:
-            self.get(method=method)
-        return caught.exception
+from proxy_fixture import OK, PATIENCE_S, Node, ProxyTest, answering, header, pass_time, reset
 
 
 class Relay(ProxyTest):
@@ -356,7 +179,7 @@ class Malformed(ProxyTest):
         self.gateway(node)
         for answer in answers:
             with self.subTest(answer=answer[:60]):
-                self.assert_problem(self.get(), 502, "node-protocol")
+                self.expect_problem(self.get(), 502, "node-protocol")
         self.assertEqual(node.connections, len(answers))
 
     def test_an_answer_that_ends_early_never_looks_whole(self):
@@ -461,7 +284,7 @@ class Malformed(ProxyTest):
             conn.sendall(b"HTTP/1.1 200 OK\r\nContent-")
 
         self.gateway(self.node(script))
-        self.assert_problem(self.get(), 502, "node-reset")
+        self.expect_problem(self.get(), 502, "node-reset")
 
 
 class Retries(ProxyTest):
@@ -489,7 +312,7 @@ class Retries(ProxyTest):
             self.gateway(node, retries=3)
             with self.subTest(method=method):
                 self.assertEqual(self.get().status, 200)
-                self.assert_problem(self.get(method=method, body=b"pay"), 502, "node-reset")
+                self.expect_problem(self.get(method=method, body=b"pay"), 502, "node-reset")
                 self.assertEqual([body for _, body in node.requests].count(b"pay"), 1)
 
     def test_a_closed_idle_connection_is_noticed_before_the_next_request(self):
@@ -539,7 +362,7 @@ class Retries(ProxyTest):
         self.gateway(dead.url)
         for _ in range(3):
             answer = self.get()
-            self.assert_problem(answer, 503, "node-unavailable")
+            self.expect_problem(answer, 503, "node-unavailable")
             self.assertEqual(answer.headers["Retry-After"], "1")
 
     def test_nodes_that_come_back_are_used_again(self):
@@ -557,7 +380,7 @@ class Retries(ProxyTest):
 
         bad = [self.node(script) for _ in range(3)]
         self.gateway(*bad, retries=1)
-        self.assert_problem(self.get(), 502, "node-reset")
+        self.expect_problem(self.get(), 502, "node-reset")
         self.assertEqual(sorted(len(node.requests) for node in bad), [0, 1, 1])
         good = self.node(answering(OK))
         self.gateway(bad[0], good, retries=1)
@@ -577,372 +400,6 @@ class Retries(ProxyTest):
             self.get()
         for node in nodes:
             self.assertGreater(len(node.requests), 20)
-
-
-class Time(ProxyTest):
-    def test_a_node_that_does_not_answer_is_a_timeout(self):
-        def script(node, conn, nth):
-            node.read(conn)
-            node.read(conn)
-
-        node = self.node(script)
-        self.gateway(node, timeout="200ms", retries=2)
-        self.assert_problem(self.get(), 504, "node-timeout")
-        self.assertEqual(len(node.requests), 1)
-        wait_until(lambda: not node.open, what="the connection is closed")
-
-    def test_a_node_that_stops_within_its_answer_ends_it_unfinished(self):
-        def script(node, conn, nth):
-            node.read(conn)
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
-            node.read(conn)
-
-        self.gateway(self.node(script), timeout="200ms")
-        self.assert_unfinished()
-
-    def test_a_slow_node_is_not_a_dead_one(self):
-        def script(node, conn, nth):
-            node.read(conn)
-            for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 4\r\n\r\n", b"a", b"b", b"c", b"d"):
-                pass_time(0.25)
-                conn.sendall(piece)
-            node.read(conn)
-
-        self.gateway(self.node(script), timeout="800ms")
-        self.assertEqual(self.get().body, b"abcd")
-
-    def test_a_node_that_does_not_take_connections_is_left(self):
-        full = socket.socket()
-        self.addCleanup(full.close)
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        clogs = []
-        for _ in range(4):  # the backlog is full now: further connects get no answer
-            clog = socket.socket()
-            clog.setblocking(False)
-            clog.connect_ex(full.getsockname())
-            clogs.append(clog)
-            self.addCleanup(clog.close)
-        good = self.node(answering(OK))
-        self.gateway(f"http://127.0.0.1:{full.getsockname()[1]}", good, proxy__connect_timeout="200ms")
-        for _ in range(10):
-            self.assertEqual(self.get(method="POST", body=b"x").status, 200)
-        self.assertEqual(len(good.requests), 10)
-
-    def test_a_large_body_may_take_its_time_while_the_node_takes_it(self):
-        def script(node, conn, nth):
-            conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            taken = 0
-            while taken < 1 << 20:
-                taken += len(conn.recv(65536))
-                pass_time(0.05)
-            conn.sendall(OK)
-
-        self.gateway(self.node(script), timeout="600ms")
-        self.assertEqual(self.get(method="PUT", body=b"x" * (1 << 20)).status, 200)
-
-    def test_an_answer_may_come_before_the_body_was_taken(self):
-        def script(node, conn, nth):
-            conn.recv(1000)  # and closes with the rest unread
-            conn.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-
-        node = self.node(script)
-        self.gateway(node)
-        for _ in range(3):
-            answer = self.get(method="POST", body=b"x" * (1 << 20))
-            self.assertEqual((answer.status, answer.body), (413, b"big"))
-
-    def test_a_connection_that_still_owes_a_body_takes_no_other_request(self):
-        over = threading.Event()
-        self.addCleanup(over.set)
-
-        def script(node, conn, nth):
-            conn.recv(1000)
-            conn.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-            over.wait(PATIENCE_S)
-
-        node = self.node(script)
-        self.gateway(node)
-        for _ in range(3):
-            self.assertEqual(self.get(method="POST", body=b"x" * (1 << 20)).status, 413)
-        self.assertEqual(node.connections, 3)
-
-
-class Pressure(ProxyTest):
-    def test_a_client_that_does_not_read_holds_its_node_back(self):
-        sent = []
-
-        def script(node, conn, nth):
-            node.read(conn)
-            conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            while True:
-                sent.append(conn.send(b"x" * 65536))
-
-        self.gateway(self.node(script))
-        rss = self.gw.rss_kib()
-        conn = self.raw()
-        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        self.raw_get(conn)
-        seen = -1
-        while seen != len(sent):  # until the node is held back
-            seen = len(sent)
-            pass_time(0.3)
-        self.assertLess(sum(sent), 64 << 20)
-        self.assertLess(self.gw.rss_kib() - rss, 4 << 10)
-        cpu = self.gw.cpu_seconds()
-        pass_time(0.5)
-        self.assertLess(self.gw.cpu_seconds() - cpu, 0.2)
-        while len(sent) == seen:
-            self.assertTrue(conn.recv(1 << 20))
-
-    def test_a_slow_client_gets_all_of_a_large_answer(self):
-        payload = os.urandom(24 << 20)
-
-        def script(node, conn, nth):
-            node.read(conn)
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(payload) + payload)
-            node.read(conn)
-
-        self.gateway(self.node(script), timeout="500ms")
-        conn = self.raw()
-        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        self.raw_get(conn)
-        pass_time(1)  # longer than the node's timeout, which does not run while the client holds things up
-        data = b""
-        while len(data) < len(payload):
-            more = conn.recv(1 << 20)
-            self.assertTrue(more)
-            data += more
-        while b"\r\n\r\n" not in data or len(data.split(b"\r\n\r\n", 1)[1]) < len(payload):
-            data += conn.recv(1 << 20)
-        self.assertEqual(data.split(b"\r\n\r\n", 1)[1], payload)
-
-    def test_a_node_that_resets_while_its_client_is_slow_costs_no_cpu(self):
-        cut = threading.Event()
-
-        def script(node, conn, nth):
-            node.read(conn)
-            conn.settimeout(1)
-            conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            try:
-                while True:
-                    conn.sendall(b"x" * 65536)
-            except TimeoutError:
-                reset(conn)
-                cut.set()
-
-        self.gateway(self.node(script))
-        conn = self.raw()
-        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        self.raw_get(conn)
-        self.assertTrue(cut.wait(PATIENCE_S))
-        cpu = self.gw.cpu_seconds()
-        pass_time(0.5)
-        self.assertLess(self.gw.cpu_seconds() - cpu, 0.2)
-        data = b""
-        with contextlib.suppress(ConnectionResetError):
-            while more := conn.recv(1 << 20):
-                data = data[-10:] + more
-        self.assertFalse(data.endswith(b"0\r\n\r\n"))
-
-    def test_clients_that_go_away_release_their_nodes(self):
-        def script(node, conn, nth):
-            node.read(conn)
-            if nth % 2:
-                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-                while True:
-                    conn.sendall(b"x" * 65536)
-            node.read(conn)
-
-        node = self.node(script)
-        self.gateway(node)
-        for nth in range(10):
-            conn = self.raw()
-            self.raw_get(conn)
-            wait_until(lambda: len(node.requests) == nth + 1, what="the node has the request")
-            if nth % 2:
-                conn.recv(1000)
-            conn.close()
-        wait_until(lambda: not node.open, what="all connections are closed")
-
-
-class Tunnels(ProxyTest):
-    UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" \
-              b"Sec-WebSocket-Version: 13\r\n"
-    SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" \
-             b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-
-    def upgrade(self, early=b"", conn=None):
-        conn = conn or self.raw()
-        conn.sendall(b"GET /echo/ws HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\n" + self.UPGRADE + b"\r\n" + early)
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = conn.recv(65536)
-            self.assertTrue(more, data)
-            data += more
-        head, rest = data.split(b"\r\n\r\n", 1)
-        return conn, head, rest
-
-    def echo(self, node, conn, nth):
-        node.read(conn)
-        conn.sendall(self.SWITCH + b"first")
-        while data := conn.recv(65536):
-            conn.sendall(data)
-        conn.sendall(b"last")
-
-    def read_to(self, conn, length, data=b""):
-        while len(data) < length:
-            more = conn.recv(1 << 20)
-            self.assertTrue(more)
-            data += more
-        return data
-
-    def send_and_read(self, conn, payload):
-        """Both ways at once from one thread: an SSL object does not stand two."""
-        conn.setblocking(False)
-        received, rest = bytearray(), memoryview(payload)
-        while len(received) < len(payload):
-            select.select([conn], [conn] if rest else [], [], PATIENCE_S)
-            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                rest = rest[conn.send(rest[:65536]):] if rest else rest
-            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                more = conn.recv(1 << 20)
-                self.assertTrue(more)
-                received += more
-        return bytes(received)
-
-    def test_bytes_flow_both_ways_and_ends_are_passed_on(self):
-        node = self.node(self.echo)
-        self.gateway(node)
-        conn, head, rest = self.upgrade()
-        self.assertTrue(head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n"))
-        self.assertEqual(header(head, "Upgrade"), "websocket")
-        self.assertEqual(header(head, "Connection").lower(), "upgrade")
-        self.assertEqual(header(head, "Sec-WebSocket-Accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-        self.assertEqual(header(head, "LDC-Unit"), "RZ01")
-        self.assertEqual(header(node.requests[0][0], "Sec-WebSocket-Key"), "dGhlIHNhbXBsZSBub25jZQ==")
-        self.assertEqual(header(node.requests[0][0], "Upgrade"), "websocket")
-        self.assertEqual(self.read_to(conn, 5, rest), b"first")
-        conn.sendall(b"hello")
-        self.assertEqual(self.read_to(conn, 5), b"hello")
-        conn.shutdown(socket.SHUT_WR)
-        self.assertEqual(self.read_to(conn, 4), b"last")
-        self.assertEqual(conn.recv(1), b"")
-        wait_until(lambda: not node.open, what="the node's side is closed")
-        wait_until(lambda: self.metric("proxy_tunnels_open") == 0, what="0 open tunnels")
-
-    def test_bytes_sent_before_the_answer_are_not_lost(self):
-        self.gateway(self.node(self.echo))
-        conn, _, rest = self.upgrade(early=b"early")
-        self.assertEqual(self.read_to(conn, 10, rest), b"firstearly")
-
-    def test_megabytes_survive_the_tunnel(self):
-        self.gateway(self.node(self.echo))
-        conn, _, rest = self.upgrade()
-        payload = os.urandom(16 << 20)
-        sender = threading.Thread(target=conn.sendall, args=(payload,))
-        sender.start()
-        data = self.read_to(conn, 5 + len(payload), rest)
-        sender.join()
-        self.assertEqual(data, b"first" + payload)
-
-    def test_a_side_that_does_not_read_holds_the_other_back(self):
-        sent = []
-
-        def script(node, conn, nth):
-            node.read(conn)
-            conn.sendall(self.SWITCH)
-            while True:
-                sent.append(conn.send(b"x" * 65536))
-
-        self.gateway(self.node(script))
-        rss = self.gw.rss_kib()
-        conn, _, _ = self.upgrade()
-        seen = -1
-        while seen != len(sent):
-            seen = len(sent)
-            pass_time(0.3)
-        self.assertLess(self.gw.rss_kib() - rss, 16 << 10)
-        conn.close()
-
-    def test_a_node_may_refuse_to_switch(self):
-        node = self.node(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"))
-        self.gateway(node)
-        conn, head, rest = self.upgrade()
-        self.assertTrue(head.startswith(b"HTTP/1.1 403 Forbidden\r\n"))
-        self.raw_get(conn)
-        self.read_to(conn, 30)
-        self.assertEqual(node.connections, 1)
-
-    def test_a_silent_tunnel_is_closed(self):
-        node = self.node(self.echo)
-        self.gateway(node, proxy__tunnel_timeout="600ms")
-        conn, _, rest = self.upgrade()
-        self.read_to(conn, 5, rest)
-        for _ in range(4):  # what carries bytes stays
-            pass_time(0.2)
-            conn.sendall(b"ping")
-            self.assertEqual(self.read_to(conn, 4), b"ping")
-        self.assertEqual(conn.recv(1), b"")
-        wait_until(lambda: not node.open, what="the node's side is closed")
-
-    def test_a_client_that_resets_ends_the_tunnel(self):
-        node = self.node(self.echo)
-        self.gateway(node)
-        conn, _, _ = self.upgrade()
-        wait_until(lambda: self.metric("proxy_tunnels_open") == 1, what="1 open tunnels")
-        reset(conn)
-        wait_until(lambda: not node.open, what="the node's side is closed")
-        wait_until(lambda: self.metric("proxy_tunnels_open") == 0, what="0 open tunnels")
-
-    def test_a_tunnel_may_finish_while_the_gateway_drains(self):
-        self.gateway(self.node(self.echo), drain_timeout="30s")
-        conn, _, rest = self.upgrade()
-        self.read_to(conn, 5, rest)
-        self.gw.signal(signal.SIGTERM)
-        wait_until(lambda: "gateway.draining" in self.gw.log_text(), what="the drain to begin")
-        conn.sendall(b"still here")
-        self.assertEqual(self.read_to(conn, 10), b"still here")
-        conn.shutdown(socket.SHUT_WR)
-        self.assertEqual(self.read_to(conn, 4), b"last")
-        self.assertEqual(self.gw.terminate(), 0)
-
-    def test_a_tunnel_does_not_outlive_the_drain(self):
-        node = self.node(self.echo)
-        self.gateway(node, drain_timeout="300ms")
-        conn, _, rest = self.upgrade()
-        self.read_to(conn, 5, rest)
-        self.assertEqual(self.gw.terminate(), 0)
-        self.assertEqual(conn.recv(1), b"")
-        wait_until(lambda: not node.open, what="the node's side is closed")
-
-    def test_a_tunnel_outlives_its_rules(self):
-        node = self.node(self.echo)
-        self.gateway(node)
-        conn, _, rest = self.upgrade()
-        self.read_to(conn, 5, rest)
-        self.gateway(self.node(answering(OK)))
-        self.assertEqual(self.get().body, b"ok")
-        conn.sendall(b"as before")
-        self.assertEqual(self.read_to(conn, 9), b"as before")
-
-    def test_tls_clients_have_tunnels_too(self):
-        folder, port = self.stack.folder, harness.free_port()
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-subj", "/CN=localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-                       check=True, capture_output=True)
-        node = self.node(self.echo)
-        self.gateway(node, ingress__tls_listen=f"127.0.0.1:{port}", ingress__tls_certificate=folder / "cert.pem",
-                     ingress__tls_key=folder / "key.pem")
-        context = ssl.create_default_context(cafile=folder / "cert.pem")
-        plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-        conn, _, rest = self.upgrade(conn=context.wrap_socket(plain, server_hostname="localhost"))
-        self.assertEqual(header(node.requests[0][0], "X-Forwarded-Proto"), "https")
-        self.read_to(conn, 5, rest)
-        payload = os.urandom(4 << 20)
-        self.assertEqual(self.send_and_read(conn, payload), payload)
-        conn.close()
-        wait_until(lambda: not node.open, what="the node's side is closed")
 
 
 if __name__ == "__main__":
