@@ -28,10 +28,8 @@ static void follow(struct unit *unit, void *arg)
     if (failed == 0 && version > 0 && version != before.version)
         failed = broker_record_parse(buf_str(&text), &record, &err);
     record.version = version;
-    if (failed == 0 && version != before.version) {
-        unit_set_record(unit, &record);
+    if (failed == 0 && unit_set_record(unit, &record))
         tell(unit, &record);
-    }
     if (failed != 0 && strcmp(err.text, unit->record_fault) != 0)
         log_warning("record.kept", "%s: %s; the last record stays in force", unit->name, err.text);
     snprintf(unit->record_fault, sizeof(unit->record_fault), "%s", err.text);

@@ -14,13 +14,25 @@ struct registry {
     struct unit **units;
     struct node **nodes;
     uint32_t unit_count, node_count;
+    void (*record_changed)(void *arg, struct unit *unit);
+    void *record_changed_arg;
 };
 
 struct registry *registry_create(void)
 {
     struct registry *registry = mem_calloc(1, sizeof(*registry));
-    pthread_mutex_init(&registry->lock, NULL);
+    pthread_mutexattr_t recursive; /* what runs for each unit may name another one */
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&registry->lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     return registry;
+}
+
+void registry_on_record(struct registry *registry, void (*changed)(void *arg, struct unit *unit), void *arg)
+{
+    registry->record_changed = changed;
+    registry->record_changed_arg = arg;
 }
 
 void registry_destroy(struct registry **registry)
@@ -68,6 +80,7 @@ static struct unit *find_unit(struct registry *registry, struct str name)
     struct unit *unit = mem_calloc(1, sizeof(*unit));
     unit->id = registry->unit_count;
     unit->name = str_dup(name);
+    unit->registry = registry;
     pthread_mutex_init(&unit->record_lock, NULL);
     registry->units = mem_realloc(registry->units, (registry->unit_count + 1) * sizeof(struct unit *));
     registry->units[registry->unit_count++] = unit;
@@ -81,12 +94,33 @@ void unit_record(struct unit *unit, struct broker_record *copy)
     pthread_mutex_unlock(&unit->record_lock);
 }
 
-void unit_set_record(struct unit *unit, const struct broker_record *record)
+static struct unit *consumer_of(struct unit *unit, const struct broker_record *record)
 {
+    struct registry *registry = unit->registry;
+    if (record->consumer[0] == '\0' || strcmp(record->consumer, unit->name) == 0)
+        return NULL;
+    pthread_mutex_lock(&registry->lock);
+    struct unit *consumer = find_unit(registry, str_of(record->consumer));
+    pthread_mutex_unlock(&registry->lock);
+    return consumer;
+}
+
+bool unit_set_record(struct unit *unit, const struct broker_record *record)
+{
+    struct unit *consumer = consumer_of(unit, record);
     pthread_mutex_lock(&unit->record_lock);
-    unit->record = *record;
-    atomic_store_explicit(&unit->record_version, record->version, memory_order_release);
+    uint64_t before = unit->record.version;
+    bool news = record->version > before || (record->version == 0 && before != 0);
+    if (news) {
+        unit->record = *record;
+        atomic_store_explicit(&unit->consumer, consumer, memory_order_relaxed);
+        atomic_store_explicit(&unit->hold, record->hold, memory_order_relaxed);
+        atomic_store_explicit(&unit->record_version, record->version, memory_order_release);
+    }
     pthread_mutex_unlock(&unit->record_lock);
+    if (news && unit->registry->record_changed != NULL)
+        unit->registry->record_changed(unit->registry->record_changed_arg, unit);
+    return news;
 }
 
 static int resolve(const struct url *url, struct node *node, struct error *err)

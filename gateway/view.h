@@ -39,10 +39,13 @@ struct unit {
     _Atomic uint32_t in_flight;           /* requests of this gateway, for the bulkhead */
     stat_value requests, refused, failed; /* written with atomic adds: many threads */
     stat_value memory_percent;            /* of its broker's maxmemory; 0: it has none, or is not known yet */
+    struct registry *registry;
     pthread_mutex_t record_lock;
     struct broker_record record;     /* read by unit_record() alone */
     _Atomic uint64_t record_version; /* of `record`: tells whether it is worth a copy */
     char record_fault[160];          /* the control thread's: why the record may be old; "" */
+    _Atomic(struct unit *) consumer; /* by the record: whose nodes take this unit's requests; NULL: its own */
+    _Atomic bool hold;               /* by the record: new requests wait */
 };
 
 struct view_unit {
@@ -67,8 +70,11 @@ void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit,
 
 /* The broker record that is in force for UNIT, without members where there is none; from any thread. */
 void unit_record(struct unit *unit, struct broker_record *copy);
-/* For the control thread. */
-void unit_set_record(struct unit *unit, const struct broker_record *record);
+/* Puts RECORD in force, and calls registry_on_record()'s function, if it is newer than the one that is; from any
+ * thread. A record of version 0 means that there is none any more. False: it is none that is news. */
+bool unit_set_record(struct unit *unit, const struct broker_record *record);
+/* What runs, on any thread, when a record has come into force. Set before there are any. */
+void registry_on_record(struct registry *registry, void (*changed)(void *arg, struct unit *unit), void *arg);
 
 /* Takes over the reference to TABLE also when it fails: a node's host that does not resolve, a key file that cannot
  * be read. The result has one reference. */
