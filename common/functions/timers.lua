@@ -74,7 +74,7 @@ end
 -- keys: stream, state, the unit's epoch, the unit [, idempotency]
 -- args: as for enqueue, then when it is due, how far ahead the sorted set looks, for how long its end is remembered, in ms
 -- Keeps a message until it is due. Returns the due millisecond; what is due already is stored at once, and returns its entry's id.
-register('schedule', function(keys, args)
+local function schedule(keys, args)
     local answer = find_replay(keys[5], args[4]) or check_entry(keys[2], keys[3], args[1], args[2]) or
         check_id(keys[1], args[5])
     if answer then
@@ -91,7 +91,28 @@ register('schedule', function(keys, args)
     local add = near and add_near or add_later
     add(keys[4], args[5], due_ms, pack_message(args, 5, args[18]))
     return string.format('%.0f', due_ms)
-end)
+end
+
+-- `keys` and `args` of a message that may have been scheduled: what was answered, or nil.
+local function find_scheduled(keys, args)
+    local unit, id, now = keys[4], args[5], tonumber(now_us())
+    local ended, near = redis.call('GET', unit .. 'ended:' .. id), redis.call('ZSCORE', unit .. 'timers', id)
+    if ended or near then
+        return near or string.match(ended, '%d+-%d+$') or string.format('%.0f', now / 1000)
+    end
+    local hour = math.floor(due_of(args[16], now) / 1000 / HOUR_MS)
+    for at = hour - 1, hour do -- what is due some time from now was due a bit earlier when it was scheduled
+        local value = redis.call('HGET', unit .. 'later:' .. string.format('%.0f', at), id)
+        if value then
+            return string.sub(value, 1, DUE_DIGITS)
+        end
+    end
+    return nil
+end
+
+register('schedule', schedule)
+-- keys, args: the same, of a message that may be scheduled already
+register('replay_schedule', replay_of(schedule, find_scheduled))
 
 -- The first hour that there is, or nil.
 local function first_hour(unit)

@@ -7,7 +7,7 @@ local ENDS = {commit = 'committed', rollback = 'rolled-back'}
 -- keys: stream, state, the unit's epoch, the unit [, idempotency]
 -- args: as for enqueue, then the check's URL, ms until the first check, ms for which the end is remembered
 -- Keeps a message until tx_end. Returns `prepared`.
-register('prepare', function(keys, args)
+local function prepare(keys, args)
     local answer = find_replay(keys[5], args[4]) or check_entry(keys[2], keys[3], args[1], args[2]) or
         check_id(keys[1], args[5])
     if answer then
@@ -19,7 +19,16 @@ register('prepare', function(keys, args)
     redis.call('HSET', unit .. 'tx_checks', id, cmsgpack.pack({args[16], tonumber(args[17]), now, 0}))
     redis.call('ZADD', unit .. 'tx_due', now + tonumber(args[17]), id)
     return 'prepared'
-end)
+end
+
+local function find_prepared(keys, args)
+    local there = redis.call('HEXISTS', keys[4] .. 'tx', args[5]) + redis.call('EXISTS', keys[4] .. 'ended:' .. args[5])
+    return there > 0 and 'prepared' or nil
+end
+
+register('prepare', prepare)
+-- keys, args: the same, of a message that may be prepared already
+register('replay_prepare', replay_of(prepare, find_prepared))
 
 local function end_transaction(unit, id, verb)
     local packed = redis.call('HGET', unit .. 'tx', id)
