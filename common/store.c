@@ -104,6 +104,26 @@ static int copy_text(char *out, size_t size, const char *text, const char *what,
     return 0;
 }
 
+bool store_record_follows(const struct store_record *before, const struct store_record *after)
+{
+    if (after->epoch < before->epoch || after->rules_epoch < before->rules_epoch)
+        return false;
+    return after->rules_epoch == before->rules_epoch ? strcmp(after->sha256, before->sha256) == 0
+                                                     : after->rules_epoch > before->epoch;
+}
+
+bool store_rules_stand(const struct store_record *now, uint64_t epoch)
+{
+    return now->rules_epoch <= epoch && epoch <= now->epoch;
+}
+
+int store_stale_rules(const struct store_record *now, uint64_t expected_epoch, struct error *err)
+{
+    return error_set(err, ERROR_CONFLICT, "the store is at epoch %llu with rules of epoch %llu, not at %llu",
+                     (unsigned long long)now->epoch, (unsigned long long)now->rules_epoch,
+                     (unsigned long long)expected_epoch);
+}
+
 int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, uint64_t restores, const char *by,
                     const char *note, struct store_record *now, struct error *err)
 {

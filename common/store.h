@@ -15,12 +15,14 @@
 #include "common/error.h"
 #include "common/str.h"
 
-/* What is in force. `epoch` rises by one with every change of any kind; `version` numbers the rule texts. */
+/* What is in force. `epoch` is the deployment's one counter: every change of rules or of a document raises it. The rest
+ * is about the rules: a change of a document leaves it as it is. */
 struct store_record {
     uint64_t epoch;
-    uint64_t version;
-    uint64_t restores; /* the version whose text this one brought back; 0: its text was new */
-    uint64_t at_us;    /* wall time of the change */
+    uint64_t rules_epoch; /* at which these rules came into force: that of their table */
+    uint64_t version;     /* numbers the rule texts; 0: none was ever put */
+    uint64_t restores;    /* the version whose text this one brought back; 0: its text was new */
+    uint64_t at_us;       /* wall time of the change */
     char sha256[65];
     char by[64];    /* who asked: "ldcctl@host", a gateway's name */
     char note[160]; /* why */
@@ -46,16 +48,23 @@ struct store;
 struct store *store_open(const char *location, struct error *err) MUST_CHECK;
 void store_close(struct store **store);
 
-/* The current record; epoch 0 where no rules were ever put. */
+/* The current record; version 0 where no rules were ever put, epoch 0 where nothing was. */
 int store_current(struct store *store, struct store_record *record, struct error *err) MUST_CHECK;
 
 /* The text of a version, appended to TEXT; ERROR_REFUSED where there is none of that number. Its hash is checked
  * against the record's where it is the current one. */
 int store_rules(struct store *store, uint64_t version, struct buf *text, struct error *err) MUST_CHECK;
 
-/* Puts RULES as a new version, if the current epoch is still EXPECTED_EPOCH: ERROR_CONFLICT otherwise, with *now
- * filled. RESTORES: the version whose text they are, or 0. On success *now is the new record. Durable when it returns.
- */
+/* Whether AFTER may be what became of BEFORE: epochs never fall, and one epoch has one set of rules. Where it may not,
+ * the store was reset or restored from a copy. */
+bool store_record_follows(const struct store_record *before, const struct store_record *after);
+
+/* Whether the rules of NOW are those that somebody saw in force who saw the deployment at EPOCH: documents may have
+ * changed since, rules have not. */
+bool store_rules_stand(const struct store_record *now, uint64_t epoch);
+
+/* Puts RULES as a new version, if store_rules_stand() since EXPECTED_EPOCH: ERROR_CONFLICT otherwise, with *now filled.
+ * RESTORES: the version whose text they are, or 0. On success *now is the new record. Durable when it returns. */
 int store_put_rules(struct store *store, uint64_t expected_epoch, struct str rules, uint64_t restores, const char *by,
                     const char *note, struct store_record *now, struct error *err) MUST_CHECK;
 
@@ -70,7 +79,7 @@ int store_register(struct store *store, const struct store_member *self, struct 
 int store_members(struct store *store, struct store_member *members, size_t most, struct error *err) MUST_CHECK;
 
 /* Documents are what parts of the deployment agree on besides the rules: small texts with names like "brokers/RZ01"
- * (letters, digits, _ - . and /; 120 bytes), each with a version of its own that rises by one with every change. */
+ * (letters, digits, _ - . and /; 120 bytes). The version of each is the epoch of its last change. */
 #define STORE_DOCUMENT_MOST ((size_t)64 << 10)
 
 /* Appends the text of document NAME; *version is 0, and nothing is appended, where it was never put. */
@@ -78,7 +87,8 @@ int store_document_get(struct store *store, const char *name, struct buf *text, 
                        struct error *err) MUST_CHECK;
 
 /* Puts TEXT if the document is still at EXPECTED_VERSION (0: it must not be there): ERROR_CONFLICT otherwise.
- * *now_version is the new version, or on conflict the one that is there. Durable when it returns, and seen by watches.
+ * *now_version is the new version, the epoch that this change made, or on conflict the one that is there. Durable when
+ * it returns, and seen by watches.
  */
 int store_document_put(struct store *store, const char *name, uint64_t expected_version, struct str text,
                        uint64_t *now_version, struct error *err) MUST_CHECK;

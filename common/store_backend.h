@@ -15,7 +15,8 @@ struct store_backend {
     int (*current)(void *state, struct store_record *record, struct error *err);
     /* VERSION is one that was committed. */
     int (*rules)(void *state, uint64_t version, struct buf *text, struct error *err);
-    /* NEXT comes with all but epoch and version; on success it is complete, on ERROR_CONFLICT it is what is in force.
+    /* NEXT comes with all but the epochs and the version; on success it is complete, on ERROR_CONFLICT it is what is in
+     * force.
      */
     int (*put_rules)(void *state, uint64_t expected_epoch, struct str rules, struct store_record *next,
                      struct error *err);
@@ -31,6 +32,9 @@ struct store_backend {
 };
 
 extern const struct store_backend store_dir;
+
+/* Fails as ERROR_CONFLICT: the rules in force are NOW's, and not those of EXPECTED_EPOCH. */
+int store_stale_rules(const struct store_record *now, uint64_t expected_epoch, struct error *err);
 
 #define STORE_RULES_MOST ((size_t)256 << 20) /* bytes of one rule text */
 

@@ -110,7 +110,8 @@ static int read_record(const char *path, struct store_record *record, struct err
     int result = -1;
     if (file_read(path, RECORD_MOST, &text, err) == 0) {
         json = json_loadb(text.base, text.len, JSON_REJECT_DUPLICATES, NULL);
-        if (json != NULL && store_record_from_json(json, record) && record->epoch > 0 && record->version > 0)
+        if (json != NULL && store_record_from_json(json, record) && record->epoch > 0 &&
+            record->rules_epoch <= record->epoch && (record->version > 0) == (record->rules_epoch > 0))
             result = 1;
         else
             error_set(err, ERROR_SYSTEM, "%s holds no store record", path);
@@ -133,9 +134,8 @@ static int write_record(const char *path, const struct store_record *record, str
     return result;
 }
 
-static int current(void *state, struct store_record *record, struct error *err)
+int store_dir_current(struct store_dir *dir, struct store_record *record, struct error *err)
 {
-    struct store_dir *dir = state;
     watch_folder(dir);
     *record = (struct store_record){0};
     if (access(dir->path, R_OK | X_OK) == -1)
@@ -144,6 +144,19 @@ static int current(void *state, struct store_record *record, struct error *err)
     int found = read_record(path, record, err);
     free(path);
     return found == -1 ? -1 : 0;
+}
+
+int store_dir_set_current(const struct store_dir *dir, const struct store_record *record, struct error *err)
+{
+    char *path = store_dir_path(dir, "current");
+    int result = write_record(path, record, err);
+    free(path);
+    return result;
+}
+
+static int current(void *state, struct store_record *record, struct error *err)
+{
+    return store_dir_current(state, record, err);
 }
 
 static int rules(void *state, uint64_t version, struct buf *text, struct error *err)
@@ -161,8 +174,8 @@ static int history(void *state, struct store_record *records, size_t most, struc
     if (current(dir, &newest, err) == -1)
         return -1;
     size_t count = 0;
-    for (uint64_t epoch = newest.epoch; epoch > 0 && count < most; epoch--) {
-        char *path = store_dir_path(dir, "history/%010llu.json", (unsigned long long)epoch);
+    for (uint64_t version = newest.version; version > 0 && count < most; version--) {
+        char *path = store_dir_path(dir, "history/%010llu.json", (unsigned long long)version);
         int found = read_record(path, &records[count], err);
         free(path);
         if (found == -1)
@@ -214,18 +227,16 @@ static int make_folders(const struct store_dir *dir, struct error *err)
 static int commit(const struct store_dir *dir, struct str text, const struct store_record *next, struct error *err)
 {
     char *rules_path = store_dir_path(dir, "rules/%010llu.yaml", (unsigned long long)next->version);
-    char *history_path = store_dir_path(dir, "history/%010llu.json", (unsigned long long)next->epoch);
-    char *current_path = store_dir_path(dir, "current");
+    char *history_path = store_dir_path(dir, "history/%010llu.json", (unsigned long long)next->version);
     int result = file_replace(rules_path, text, FILE_MODE, err);
     if (result == 0)
         result = write_record(history_path, next, err);
     if (result == 0)
-        result = write_record(current_path, next, err);
+        result = store_dir_set_current(dir, next, err);
     else
         unlink(rules_path); /* a full disk needs the room */
     free(rules_path);
     free(history_path);
-    free(current_path);
     return result;
 }
 
@@ -235,12 +246,11 @@ static int compare_and_set(struct store_dir *dir, uint64_t expected_epoch, struc
     struct store_record before;
     if (current(dir, &before, err) == -1)
         return -1;
-    if (before.epoch != expected_epoch) {
+    if (!store_rules_stand(&before, expected_epoch)) {
         *next = before;
-        return error_set(err, ERROR_CONFLICT, "the store is at epoch %llu, not at %llu",
-                         (unsigned long long)before.epoch, (unsigned long long)expected_epoch);
+        return store_stale_rules(&before, expected_epoch, err);
     }
-    next->epoch = before.epoch + 1;
+    next->epoch = next->rules_epoch = before.epoch + 1;
     next->version = before.version + 1;
     return make_folders(dir, err) == 0 ? commit(dir, text, next, err) : -1;
 }

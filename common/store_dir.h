@@ -4,7 +4,7 @@
  *
  *   current                 the record in force, JSON; replaced whole by rename. This is what commits a change.
  *   rules/NNNNNNNNNN.yaml   the texts, by version
- *   history/NNNNNNNNNN.json the records, by epoch; what is above `current` was never committed and does not count
+ *   history/NNNNNNNNNN.json the records, by version; what is above `current` was never committed and does not count
  *   members/ROLE-NAME.json  one a process, which holds it locked for its life: where the lock is free the process is
  *                           gone, and whoever sees that removes the file
  *   document-NAME           the documents, one line with the version before the text; "/" of a name is written %2f
@@ -35,6 +35,11 @@ char *store_dir_path(const struct store_dir *dir, const char *format, ...) __att
 
 /* Takes the folder's lock: a descriptor to close, or -1 with ERROR_TIMEOUT where somebody holds it for seconds. */
 int store_dir_lock(const struct store_dir *dir, struct error *err) MUST_CHECK;
+
+/* The record in force; epoch 0 where there is none yet. */
+int store_dir_current(struct store_dir *dir, struct store_record *record, struct error *err) MUST_CHECK;
+/* Puts RECORD in force, durably. Under the lock. */
+int store_dir_set_current(const struct store_dir *dir, const struct store_record *record, struct error *err) MUST_CHECK;
 
 int store_dir_enroll(void *state, const struct store_member *self, struct error *err);
 int store_dir_members(void *state, struct store_member *members, size_t most, struct error *err);

@@ -62,6 +62,19 @@ static int replace(const struct store_dir *dir, const char *name, uint64_t versi
     return result;
 }
 
+/* The epoch is raised first: a crash in between leaves one that changed nothing, and never two changes of one epoch. */
+static int commit(struct store_dir *dir, const char *name, struct str text, uint64_t *version, struct error *err)
+{
+    struct store_record record;
+    if (store_dir_current(dir, &record, err) == -1)
+        return -1;
+    record.epoch = (record.epoch > *version ? record.epoch : *version) + 1;
+    if (store_dir_set_current(dir, &record, err) == -1 || replace(dir, name, record.epoch, text, err) == -1)
+        return -1;
+    *version = record.epoch;
+    return 0;
+}
+
 int store_dir_document_put(void *state, const char *name, uint64_t expected_version, struct str text,
                            uint64_t *now_version, struct error *err)
 {
@@ -74,8 +87,8 @@ int store_dir_document_put(void *state, const char *name, uint64_t expected_vers
     if (result == 0 && *now_version != expected_version)
         result = error_set(err, ERROR_CONFLICT, "%s is at version %llu, not at %llu", name,
                            (unsigned long long)*now_version, (unsigned long long)expected_version);
-    else if (result == 0 && (result = replace(dir, name, expected_version + 1, text, err)) == 0)
-        *now_version = expected_version + 1;
+    else if (result == 0)
+        result = commit(dir, name, text, now_version, err);
     buf_free(&before);
     close(lock);
     return result;

@@ -7,9 +7,10 @@ json_t *store_record_to_json(const struct store_record *record)
 {
     char at[CLOCK_UTC_SIZE];
     clock_format_utc(record->at_us, at);
-    return json_pack("{s:I,s:I,s:I,s:s,s:I,s:s,s:s,s:s}", "epoch", (json_int_t)record->epoch, "version",
-                     (json_int_t)record->version, "restores", (json_int_t)record->restores, "at", at, "at_us",
-                     (json_int_t)record->at_us, "by", record->by, "note", record->note, "sha256", record->sha256);
+    return json_pack("{s:I,s:I,s:I,s:I,s:s,s:I,s:s,s:s,s:s}", "epoch", (json_int_t)record->epoch, "rules_epoch",
+                     (json_int_t)record->rules_epoch, "version", (json_int_t)record->version, "restores",
+                     (json_int_t)record->restores, "at", at, "at_us", (json_int_t)record->at_us, "by", record->by,
+                     "note", record->note, "sha256", record->sha256);
 }
 
 static bool take_number(const json_t *json, const char *key, uint64_t *out)
@@ -32,7 +33,10 @@ static bool take_text(const json_t *json, const char *key, char *out, size_t siz
 bool store_record_from_json(const json_t *json, struct store_record *record)
 {
     *record = (struct store_record){0};
-    return take_number(json, "epoch", &record->epoch) && take_number(json, "version", &record->version) &&
+    bool together = json_object_get(json, "rules_epoch") == NULL; /* written before documents raised the epoch */
+    return take_number(json, "epoch", &record->epoch) &&
+           take_number(json, together ? "epoch" : "rules_epoch", &record->rules_epoch) &&
+           take_number(json, "version", &record->version) &&
            (json_object_get(json, "restores") == NULL || take_number(json, "restores", &record->restores)) &&
            take_number(json, "at_us", &record->at_us) && take_text(json, "by", record->by, sizeof(record->by)) &&
            take_text(json, "note", record->note, sizeof(record->note)) &&

@@ -159,7 +159,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/status", admin_get_status, false,
      "`{name, datacenter, pid, version, ready, epoch, rules, store, refused, workers, requests, units, agents}`: "
      "`epoch` is "
-     "the one that every thread serves; `refused` is the newest version of the store that was not taken, with its "
+     "that of the rules which every thread serves; `refused` is the newest version of the store that was not taken, "
+     "with its "
      "diagnostics, or null."},
     {"GET", "/stats", admin_get_stats, false, "The figures of /v1/status as lines `STAT name value`, and END."},
     {"GET", "/v1/rules", admin_get_rules, false,
@@ -169,8 +170,8 @@ static const struct httpd_route routes[] = {
      "`{history: [record...]}`, the newest first; `?most=N`, 100 by default."},
     {"POST", "/v1/rules", admin_put_rules, false,
      "Puts the body (YAML) as a new version: `?expected_epoch=N&by=WHO&note=WHY`. The new record with `diagnostics` "
-     "(warnings), 409 with the current `epoch` where it is another, 422 with `diagnostics` where the rules are "
-     "faulty."},
+     "(warnings), 409 with the current `epoch` where other rules came into force since epoch N, 422 with "
+     "`diagnostics` where the rules are faulty."},
     {"POST", "/v1/rules/rollback", admin_roll_back, false,
      "Puts the text of the version before the current one, or of `?version=N`, as a new version; else as above."},
     {"GET", "/v1/members", get_members, false, "`{members: [...]}`: the living processes that follow the store."},

@@ -185,8 +185,9 @@ static int find_text(struct control *control, const struct change *change, struc
 {
     if (store_current(control->rollout.store, now, err) != 0)
         return -1;
-    if (now->epoch != change->expected_epoch)
-        return error_set(err, ERROR_CONFLICT, "the epoch is %llu by now", (unsigned long long)now->epoch);
+    if (!store_rules_stand(now, change->expected_epoch))
+        return error_set(err, ERROR_CONFLICT, "the rules are those of epoch %llu by now",
+                         (unsigned long long)now->rules_epoch);
     if (*version == UINT64_MAX && version_before(now, version, err) != 0)
         return -1;
     return store_rules(control->rollout.store, *version, text, err);

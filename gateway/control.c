@@ -275,9 +275,9 @@ static int serve(struct control *control)
         log_error("gateway.start", "%s", err.text);
         return EXIT_FAILURE;
     }
-    if (control->rollout.record.epoch > 0)
+    if (control->rollout.record.rules_epoch > 0)
         log_info("gateway.ready", "%s serves epoch %llu with %u threads", control->gateway->name,
-                 (unsigned long long)control->rollout.record.epoch, control->gateway->worker_count);
+                 (unsigned long long)control->rollout.record.rules_epoch, control->gateway->worker_count);
     else
         log_warning("gateway.ready", "%s listens, and answers 503 until rules are applied (`ldcctl rules apply FILE`)",
                     control->gateway->name);

@@ -74,7 +74,7 @@ static void put_in_force(struct rollout *rollout, struct view *view, const struc
     workers_adopt(rollout->gateway, view);
     stat_add(&rollout->stats->rules_adopted_total, 1);
     stat_set(&rollout->stats->rules_version, record->version);
-    log_info("rules.adopted", "epoch %llu, version %llu, by %s: %s", (unsigned long long)record->epoch,
+    log_info("rules.adopted", "epoch %llu, version %llu, by %s: %s", (unsigned long long)record->rules_epoch,
              (unsigned long long)record->version, record->by, record->note);
 }
 
@@ -87,13 +87,13 @@ static void forget_refusal(struct rollout *rollout)
 /* Takes over DIAGS. A retry of the same version is neither counted nor told again, unless its fault is another. */
 static void refuse(struct rollout *rollout, const struct store_record *record, struct diag_list *diags, bool may_pass)
 {
-    bool again = rollout->refusal.record.epoch == record->epoch;
+    bool again = rollout->refusal.record.rules_epoch == record->rules_epoch;
     uint64_t at_us = again ? rollout->refusal.at_us : clock_wall_us();
     struct buf before = {NULL, 0, 0}, now = {NULL, 0, 0};
     diag_print(&rollout->refusal.diags, &before);
     diag_print(diags, &now);
     if (!again || !str_equal(buf_str(&before), buf_str(&now)))
-        log_error("rules.refused", "epoch %llu, version %llu: %s", (unsigned long long)record->epoch,
+        log_error("rules.refused", "epoch %llu, version %llu: %s", (unsigned long long)record->rules_epoch,
                   (unsigned long long)record->version, now.base ? now.base : "");
     stat_add(&rollout->stats->rules_refused_total, !again);
     buf_free(&before);
@@ -129,7 +129,7 @@ static void load_cache(struct rollout *rollout)
     if (rules_cache_read(path, &record, &text, &err) == -1)
         diag_add(&diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
     else
-        view = make_view(rollout, buf_str(&text), record.epoch, &diags, &may_pass);
+        view = make_view(rollout, buf_str(&text), record.rules_epoch, &diags, &may_pass);
     if (view != NULL) {
         put_in_force(rollout, view, &record);
         stat_set(&rollout->stats->rules_from_cache, 1);
@@ -155,7 +155,7 @@ static void adopt(struct rollout *rollout, const struct store_record *record)
     if (store_rules(rollout->store, record->version, &text, &err) == -1)
         diag_add(&diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
     else
-        view = make_view(rollout, buf_str(&text), record->epoch, &diags, &may_pass);
+        view = make_view(rollout, buf_str(&text), record->rules_epoch, &diags, &may_pass);
     if (view != NULL) {
         put_in_force(rollout, view, record);
         write_cache(rollout, buf_str(&text));
@@ -171,7 +171,7 @@ static void adopt(struct rollout *rollout, const struct store_record *record)
 static bool was_refused(const struct rollout *rollout, const struct store_record *record)
 {
     const struct rollout_refusal *refusal = &rollout->refusal;
-    return refusal->record.epoch == record->epoch && strcmp(refusal->record.sha256, record->sha256) == 0 &&
+    return refusal->record.rules_epoch == record->rules_epoch && strcmp(refusal->record.sha256, record->sha256) == 0 &&
            (!refusal->may_pass || clock_monotonic_us() < refusal->mono_us + RETRY_US);
 }
 
@@ -196,16 +196,17 @@ void rollout_sync(struct rollout *rollout)
         return;
     }
     stat_set(&rollout->stats->store_epoch, record.epoch);
-    bool same = record.epoch == rollout->record.epoch && strcmp(record.sha256, rollout->record.sha256) == 0;
-    if (record.epoch <= rollout->record.epoch && !same) {
+    if (!store_record_follows(&rollout->record, &record)) {
         tell_behind(rollout, &record);
         return;
     }
     set_state(rollout, ROLLOUT_STORE_UP, "");
-    if (same)
+    if (record.rules_epoch == rollout->record.rules_epoch) {
+        rollout->record.epoch = record.epoch;
         stat_set(&rollout->stats->rules_from_cache, 0);
-    else if (!was_refused(rollout, &record))
+    } else if (!was_refused(rollout, &record)) {
         adopt(rollout, &record);
+    }
 }
 
 int rollout_renew_key(struct rollout *rollout, struct error *err)
@@ -252,14 +253,14 @@ int rollout_text(const struct rollout *rollout, struct buf *text, struct error *
 {
     struct store_record cached;
     const char *cache = rollout->gateway->config.store.cache;
-    if (rollout->record.epoch == 0)
+    if (rollout->record.version == 0)
         return error_set(err, ERROR_REFUSED, "no rules are in force");
     if (rollout->state == ROLLOUT_STORE_UP || cache == NULL)
         return store_rules(rollout->store, rollout->record.version, text, err);
     size_t before = text->len;
     if (rules_cache_read(cache, &cached, text, err) == -1)
         return -1;
-    if (cached.epoch == rollout->record.epoch)
+    if (cached.rules_epoch == rollout->record.rules_epoch)
         return 0;
     text->len = before;
     return error_set(err, ERROR_SYSTEM, "the store is away, and %s holds other rules than those in force", cache);

@@ -36,7 +36,7 @@ struct rollout {
     struct control_stats *stats;
     struct store *store;
     struct view *view;          /* in force; NULL: none yet. The same as the gateway's */
-    struct store_record record; /* of the view; epoch 0: none */
+    struct store_record record; /* of the view, with the newest epoch; version 0: none */
     enum rollout_store state;
     char fault[480];   /* why the store is not up */
     uint64_t since_us; /* wall; when `state` came about */

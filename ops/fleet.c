@@ -132,7 +132,7 @@ uint64_t fleet_refusal(const json_t *status, struct buf *why)
     if (refused == NULL) /* agents tell it as text */
         refused = json_object_get(json_object_get(status, "rules"), "refused");
     const json_t *diags = json_object_get(refused, "diagnostics");
-    uint64_t epoch = fleet_number(json_object_get(refused, "record"), "epoch");
+    uint64_t epoch = fleet_number(json_object_get(refused, "record"), "rules_epoch");
     for (size_t i = 0; i < json_array_size(diags); i++) {
         const json_t *diag = json_array_get(diags, i);
         if (strcmp(ctl_text(diag, "severity"), "error") == 0)

@@ -40,7 +40,7 @@ static int ask_before(struct rules_change *change, struct error *err)
         result = 0;
     else if (result == 0) {
         const json_t *record = json_object_get(answer, "record"), *rules = json_object_get(answer, "rules");
-        change->epoch = number_at(record, "epoch");
+        change->epoch = number_at(record, "rules_epoch");
         change->version = number_at(record, "version");
         rulefile_compile(&change->before, "the rules in force",
                          (struct str){json_string_value(rules), json_string_length(rules)}, change->epoch);

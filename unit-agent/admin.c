@@ -16,7 +16,7 @@ static void get_ready(struct httpd_request *request, void *context)
         httpd_respond_problem(request, 503, "not-ready", unready);
     else
         httpd_admin_respond(request, 200,
-                            json_pack("{s:b,s:I}", "ready", 1, "epoch", (json_int_t)agent->rules.record.epoch));
+                            json_pack("{s:b,s:I}", "ready", 1, "epoch", (json_int_t)agent->rules.record.rules_epoch));
 }
 
 static void get_status(struct httpd_request *request, void *context)

@@ -53,12 +53,12 @@ static void enroll(struct agent *agent)
 
 static void follow_store(struct agent *agent)
 {
-    uint64_t epoch = agent->rules.record.epoch;
+    uint64_t epoch = agent->rules.record.rules_epoch;
     rules_follow_sync(&agent->rules);
     if (agent->rules.up)
         enroll(agent);
     keeper_sync(agent->keeper, agent->rules.store);
-    if (agent->rules.record.epoch != epoch)
+    if (agent->rules.record.rules_epoch != epoch)
         health_changed(agent->health);
 }
 
@@ -469,9 +469,9 @@ static int serve(struct agent *agent)
         log_error("agent.start", "%s", err.text);
         return EXIT_FAILURE;
     }
-    if (agent->rules.record.epoch > 0)
+    if (agent->rules.record.rules_epoch > 0)
         log_info("agent.ready", "%s delivers what is in the streams of %s, by epoch %lu", agent->name,
-                 agent->config.unit, (unsigned long)agent->rules.record.epoch);
+                 agent->config.unit, (unsigned long)agent->rules.record.rules_epoch);
     else
         log_warning("agent.ready", "%s waits for the first rules (`ldcctl rules apply FILE`)", agent->name);
     sd_notify(0, "READY=1");

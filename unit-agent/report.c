@@ -53,7 +53,7 @@ json_t *report_health(const struct agent *agent, uint64_t seq)
 {
     return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:I}", "unit", agent->config.unit, "agent", agent->name, "seq",
                      (json_int_t)seq, "broker", report_broker(agent), "nodes", report_nodes(agent), "lag",
-                     report_lag(agent), "epoch", (json_int_t)agent->rules.record.epoch);
+                     report_lag(agent), "epoch", (json_int_t)agent->rules.record.rules_epoch);
 }
 
 /* --- status ------------------------------------------------------------------------------------------------------ */
@@ -97,7 +97,7 @@ static json_t *report_partitions(const struct agent *agent)
 
 static json_t *report_rules(const struct rules_follow *rules)
 {
-    json_t *record = rules->record.epoch > 0 ? store_record_to_json(&rules->record) : json_null();
+    json_t *record = rules->record.version > 0 ? store_record_to_json(&rules->record) : json_null();
     json_t *refused = rules->refused.epoch > 0 ? json_pack("{s:o,s:s}", "record", store_record_to_json(&rules->refused),
                                                            "faults", rules->refusal)
                                                : json_null();
@@ -133,7 +133,7 @@ json_t *report_status(const struct agent *agent)
         "{s:s,s:s,s:s,s:I,s:s,s:b,s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "name", agent->name, "unit", agent->config.unit,
         "datacenter", agent->config.datacenter ? agent->config.datacenter : "", "pid", (json_int_t)getpid(), "version",
         LDCGATE_VERSION, "ready", unready == NULL, "unready", unready ? unready : "", "epoch",
-        (json_int_t)agent->rules.record.epoch, "rules", report_rules(&agent->rules), "store", report_store(agent),
+        (json_int_t)agent->rules.record.rules_epoch, "rules", report_rules(&agent->rules), "store", report_store(agent),
         "broker", report_broker(agent), "nodes", report_nodes(agent), "partitions", report_partitions(agent));
     json_object_set_new(status, "broker_record", keeper_report(agent->keeper));
     json_object_set_new(status, "counters", report_counters(&agent->stats));

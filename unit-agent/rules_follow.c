@@ -33,9 +33,9 @@ static void put_in_force(struct rules_follow *follow, struct table *table, const
     follow->table = table;
     follow->record = *record;
     stat_add(&follow->stats->rules_adopted_total, 1);
-    stat_set(&follow->stats->rules_epoch, record->epoch);
+    stat_set(&follow->stats->rules_epoch, record->rules_epoch);
     stat_set(&follow->stats->rules_version, record->version);
-    log_info("rules.adopted", "epoch %lu, version %lu, by %s: %s", (unsigned long)record->epoch,
+    log_info("rules.adopted", "epoch %lu, version %lu, by %s: %s", (unsigned long)record->rules_epoch,
              (unsigned long)record->version, record->by, record->note);
     follow->adopted(follow->arg, table);
 }
@@ -62,7 +62,7 @@ static void load_cache(struct rules_follow *follow)
     if (rules_cache_read(follow->cache, &record, &text, &err) != 0)
         buf_printf(&faults, "%s", err.text);
     else
-        table = load(buf_str(&text), record.epoch, follow->cache, &faults);
+        table = load(buf_str(&text), record.rules_epoch, follow->cache, &faults);
     if (table != NULL) {
         put_in_force(follow, table, &record);
         stat_set(&follow->stats->rules_from_cache, 1);
@@ -83,7 +83,7 @@ static void write_cache(struct rules_follow *follow, struct str text)
 
 static void refuse(struct rules_follow *follow, const struct store_record *record, const char *faults)
 {
-    log_error("rules.refused", "epoch %lu, version %lu: %s", (unsigned long)record->epoch,
+    log_error("rules.refused", "epoch %lu, version %lu: %s", (unsigned long)record->rules_epoch,
               (unsigned long)record->version, faults);
     stat_add(&follow->stats->rules_refused_total, 1);
     follow->refused = *record;
@@ -99,7 +99,7 @@ static void adopt(struct rules_follow *follow, const struct store_record *record
         buf_free(&text);
         return;
     }
-    struct table *table = load(buf_str(&text), record->epoch, "rules", &faults);
+    struct table *table = load(buf_str(&text), record->rules_epoch, "rules", &faults);
     if (table != NULL) {
         follow->refused.epoch = 0;
         put_in_force(follow, table, record);
@@ -120,8 +120,7 @@ void rules_follow_sync(struct rules_follow *follow)
         return;
     }
     stat_set(&follow->stats->store_epoch, record.epoch);
-    bool same = record.epoch == follow->record.epoch && strcmp(record.sha256, follow->record.sha256) == 0;
-    if (record.epoch <= follow->record.epoch && !same) {
+    if (!store_record_follows(&follow->record, &record)) {
         snprintf(err.text, sizeof(err.text),
                  "the store is at epoch %lu, which does not follow epoch %lu in force here: it was reset or restored",
                  (unsigned long)record.epoch, (unsigned long)follow->record.epoch);
@@ -129,9 +128,10 @@ void rules_follow_sync(struct rules_follow *follow)
         return;
     }
     set_state(follow, true, "");
-    if (same)
+    if (record.rules_epoch == follow->record.rules_epoch) {
+        follow->record.epoch = record.epoch;
         stat_set(&follow->stats->rules_from_cache, 0);
-    else if (follow->refused.epoch != record.epoch || strcmp(follow->refused.sha256, record.sha256) != 0)
+    } else if (follow->refused.rules_epoch != record.rules_epoch || strcmp(follow->refused.sha256, record.sha256) != 0)
         adopt(follow, &record);
 }
 

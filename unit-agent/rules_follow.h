@@ -18,7 +18,7 @@ struct rules_follow {
     void *arg;
     struct store *store;
     struct table *table;        /* in force, one reference; NULL: none yet */
-    struct store_record record; /* of it; epoch 0: none */
+    struct store_record record; /* of it, with the newest epoch; version 0: none */
     bool up;
     char fault[480];             /* why the store is not up: away, or behind the rules in force */
     uint64_t since_us;           /* wall; when `up` changed */

@@ -220,6 +220,36 @@ routes:
 
     # --- the store ---
 
+    def raise_epoch(self):
+        """As a change of a document does."""
+        path = os.path.join(self.store, "current")
+        with open(path) as current:
+            record = json.load(current)
+        record["epoch"] += 1
+        with open(path + ".new", "w") as out:
+            json.dump(record, out)
+        os.rename(path + ".new", path)
+        return record["epoch"]
+
+    def test_a_change_of_a_document_neither_loads_rules_again_nor_stands_in_their_way(self):
+        gateway = Gateway(self.stack, "gw")
+        self.assert_put(gateway, 0, self.rules())
+        for epoch in (2, 3):
+            self.assertEqual(self.raise_epoch(), epoch)
+        store = wait_until(lambda: gateway.status()["store"]["epoch"] == 3 and gateway.status()["store"], what="epoch 3")
+        self.assertEqual(store["state"], "up")
+        rules = gateway.get("/v1/rules")["record"]
+        self.assertEqual((rules["epoch"], rules["rules_epoch"], gateway.epoch()), (3, 1, 1))
+        self.assertEqual(gateway.metric("rules_adopted_total"), 1)
+        self.assertEqual(gateway.put(0, self.rules(border=40))[0], 409)
+        status, record = gateway.put(1, self.rules(border=40))  # the rules are still those of epoch 1
+        self.assertEqual((status, record["epoch"], record["rules_epoch"], record["version"]), (200, 4, 4, 2))
+        wait_until(lambda: gateway.epoch() == 4, what="the new rules")
+        self.assertEqual(self.raise_epoch(), 5)
+        status, record = gateway.call("POST", "/v1/rules/rollback?expected_epoch=4")
+        self.assertEqual((status, record["epoch"], record["version"]), (200, 6, 3))
+        self.assertEqual([one["epoch"] for one in gateway.get("/v1/rules/history")["history"]], [6, 4, 1])
+
     def test_a_store_that_is_away_does_not_stop_routing(self):
         gateway = Gateway(self.stack, "gw")
         self.assert_put(gateway, 0, self.rules())

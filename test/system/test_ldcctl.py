@@ -3,6 +3,7 @@
 import http.server
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -241,21 +242,25 @@ class Online(harness.StackTest):
         done, change = self.play.ctl_json("rules", "apply", self.move(5), "--note", "five slots")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(set(change), {"applied", "refused", "epoch", "version", "diff", "members", "undone_by_epoch"})
-        self.assertEqual((change["applied"], change["epoch"], change["version"]), (True, 2, 2))
+        self.assertEqual((change["applied"], change["version"]), (True, 2))
+        epoch = change["epoch"]  # the agents' records raised it too
+        self.assertGreater(epoch, 1)
         self.assertEqual(len(change["members"]), 6)
         self.assertTrue(all(one["followed"] and one["ms"] >= 0 for one in change["members"]))
-        self.assertEqual(set(self.epochs().values()), {2})
+        self.assertEqual(set(self.epochs().values()), {epoch})
         again = self.play.ctl_json("rules", "apply", self.move(5))[1]
-        self.assertEqual((again["applied"], again["epoch"]), (True, 2), "the same again changes nothing")
+        self.assertEqual((again["applied"], again["epoch"]), (True, epoch), "the same again changes nothing")
         self.assertEqual(harness.request(self.play.ingress(1), "GET", "/echo/x", {"X-User-Id": "52"}).headers["ldc-unit"],
                          "RZ01")
         self.assertEqual(self.play.ctl("rules", "show", "--version", "1").stdout, self.rules)
         done = self.play.ctl("rules", "rollback")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stdout.count("epoch 3 after"), 6)
+        back = self.play.ctl_json("status")[1]["epoch"]
+        self.assertGreater(back, epoch)
+        self.assertEqual(done.stdout.count(f"epoch {back} after"), 6)
         self.assertEqual(self.play.ctl("rules", "show").stdout, self.rules)
         history = self.play.ctl_json("rules", "history")[1]["history"]
-        self.assertEqual([(one["epoch"], one["version"]) for one in history], [(3, 3), (2, 2), (1, 1)])
+        self.assertEqual([(one["epoch"], one["version"]) for one in history], [(back, 3), (epoch, 2), (1, 1)])
         self.assertEqual(history[1]["note"], "five slots")
         self.assertEqual(self.play.ctl("rules", "rollback", "--to", "99").returncode, 1)
 
@@ -290,18 +295,19 @@ class Online(harness.StackTest):
         done, change = self.play.ctl_json("rules", "apply", self.move(5), "--timeout", "2")
         self.play.signal("RZ02-agent", signal.SIGCONT)
         self.assertEqual(done.returncode, 4, done.stderr)
-        self.assertEqual((change["applied"], change["epoch"], change["undone_by_epoch"]), (False, 2, 3))
+        self.assertFalse(change["applied"])
+        self.assertGreater(change["undone_by_epoch"], change["epoch"])
         self.assertEqual([one["name"] for one in change["members"] if not one["followed"]], ["RZ02-agent"])
         self.assertIn("RZ02-agent (agent of RZ02) did not follow", done.stderr)
         self.assertEqual(self.play.ctl("rules", "show").stdout, self.rules)
-        harness.wait_until(lambda: set(self.epochs().values()) == {3}, what="everybody to be back on the old rules")
+        harness.wait_until(lambda: set(self.epochs().values()) == {change["undone_by_epoch"]}, what="everybody to be back on the old rules")
 
     def test_a_member_that_ends_meanwhile_is_passed_over(self):
         self.play.signal("RZ02-agent", signal.SIGSTOP)
         words = ("rules", "apply", str(self.move(5)), "--timeout", "20", "--dir", str(self.play.dir))
         change = self.stack.keep(harness.Process("apply", [harness.BUILD / "ldcctl", *words], self.stack.log("apply"),
                                                  env=harness._sanitizer_env(self.stack.log("apply"))))
-        harness.wait_until(lambda: change.log_text().count("epoch 2 after") == 5, what="all others to follow")
+        harness.wait_until(lambda: len(re.findall(r"epoch \d+ after", change.log_text())) == 5, what="all others to follow")
         self.play.kill("RZ02-agent")
         self.assertEqual(change.popen.wait(20 * harness.SLOW), 0, change.log_text())
         self.assertIn("RZ02-agent (agent of RZ02) ended meanwhile and is passed over", change.log_text())

@@ -182,7 +182,8 @@ static void a_garbled_record_is_an_error_that_names_it(void **state)
         "{\"epoch\":1}",
         "\xff\xfe",
         "{\"epoch\":-1,\"version\":1,\"at_us\":1,\"by\":\"\",\"note\":\"\",\"sha256\":\"\"}",
-        "{\"epoch\":1,\"epoch\":2}"};
+        "{\"epoch\":1,\"epoch\":2}",
+        "{\"epoch\":1,\"rules_epoch\":2,\"version\":1,\"at_us\":1,\"by\":\"\",\"note\":\"\",\"sha256\":\"\"}"};
     struct store_record record;
     struct error err;
     put(*state, 0, "one");
@@ -199,6 +200,41 @@ static void a_garbled_record_is_an_error_that_names_it(void **state)
     assert_int_equal(file_replace(path_of("current"), buf_str(&whole), 0600, &err), 0);
     assert_int_equal(put(*state, 1, "two").epoch, 2);
     buf_free(&whole);
+}
+
+static void a_record_from_before_documents_had_epochs_is_understood(void **state)
+{
+    struct store_record record;
+    struct error err;
+    put(*state, 0, "one");
+    put(*state, 1, "two");
+    struct str old = STR_LIT("{\"epoch\":2,\"version\":2,\"at_us\":1,\"by\":\"\",\"note\":\"\",\"sha256\":\"\"}");
+    assert_int_equal(file_replace(path_of("current"), old, 0600, &err), 0);
+    assert_int_equal(store_current(*state, &record, &err), 0);
+    assert_int_equal(record.rules_epoch, 2);
+    assert_int_equal(put(*state, 2, "three").rules_epoch, 3);
+}
+
+static void a_record_follows_where_no_epoch_falls_and_no_rules_change_under_one(void **state)
+{
+    (void)state;
+    const struct store_record before = {.epoch = 5, .rules_epoch = 3, .version = 2, .sha256 = "aa"};
+    struct store_record after = before;
+    assert_true(store_record_follows(&before, &after));
+    after.epoch = 6;
+    assert_true(store_record_follows(&before, &after));
+    strcpy(after.sha256, "bb");
+    assert_false(store_record_follows(&before, &after));
+    after.rules_epoch = 6;
+    assert_true(store_record_follows(&before, &after));
+    after.rules_epoch = 5; /* the rules of epoch 5 were known, and others */
+    assert_false(store_record_follows(&before, &after));
+    after = before;
+    after.epoch = 4;
+    assert_false(store_record_follows(&before, &after));
+    after = (struct store_record){0};
+    assert_false(store_record_follows(&before, &after));
+    assert_true(store_record_follows(&after, &before));
 }
 
 static void damaged_rules_are_told_from_sound_ones(void **state)
@@ -432,9 +468,11 @@ static void registering_again_replaces_what_was_said(void **state)
     assert_int_equal(store_register(*state, &self, &err), 0);
     assert_int_equal(store_members(*state, members, 4, &err), 1);
     strcpy(self.datacenter, "sh1");
+    strcpy(self.pulse, "127.0.0.1:7100");
     assert_int_equal(store_register(*state, &self, &err), 0);
     assert_int_equal(store_members(*state, members, 4, &err), 1);
     assert_string_equal(members[0].datacenter, "sh1");
+    assert_string_equal(members[0].pulse, "127.0.0.1:7100");
     strcpy(self.name, "b");
     assert_int_equal(store_register(*state, &self, &err), 0);
     assert_int_equal(store_members(*state, members, 4, &err), 1);
@@ -482,6 +520,8 @@ int main(void)
         TEST(long_texts_are_cut_between_characters),
         TEST(a_change_by_another_process_makes_the_watch_readable),
         TEST(a_garbled_record_is_an_error_that_names_it),
+        TEST(a_record_from_before_documents_had_epochs_is_understood),
+        TEST(a_record_follows_where_no_epoch_falls_and_no_rules_change_under_one),
         TEST(damaged_rules_are_told_from_sound_ones),
         TEST(a_folder_that_goes_and_comes_back_is_followed_again),
         TEST(another_folder_in_its_place_is_watched),

@@ -25,14 +25,25 @@ static int enter(void **state)
 /* The store's files stand side by side. */
 static void remove_folder(void)
 {
-    static const char *const names[] = {"a", "count", "brokers%2fRZ01", "brokers%2fRZ02"};
+    static const char *const names[] = {"document-a",
+                                        "document-count",
+                                        "document-brokers%2fRZ01",
+                                        "document-brokers%2fRZ02",
+                                        "current",
+                                        "rules/0000000002.yaml",
+                                        "rules/0000000001.yaml",
+                                        "history/0000000001.json",
+                                        "history/0000000002.json",
+                                        "lock"};
     char path[160];
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        snprintf(path, sizeof(path), "%s/document-%s", folder, names[i]);
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
         unlink(path);
     }
-    snprintf(path, sizeof(path), "%s/lock", folder);
-    unlink(path);
+    snprintf(path, sizeof(path), "%s/rules", folder);
+    rmdir(path);
+    snprintf(path, sizeof(path), "%s/history", folder);
+    rmdir(path);
     rmdir(folder);
 }
 
@@ -65,15 +76,80 @@ static void assert_document(struct store *store, const char *name, uint64_t vers
     buf_free(&found);
 }
 
-static void documents_have_versions_of_their_own(void **state)
+static struct store_record current(struct store *store)
+{
+    struct store_record record;
+    struct error err = {ERROR_NONE, ""};
+    if (store_current(store, &record, &err) == -1)
+        fail_msg("%s", err.text);
+    return record;
+}
+
+static struct store_record put_rules(struct store *store, uint64_t expected, const char *text)
+{
+    struct store_record now;
+    struct error err = {ERROR_NONE, ""};
+    if (store_put_rules(store, expected, str_of(text), 0, "test", "", &now, &err) == -1)
+        fail_msg("%s", err.text);
+    return now;
+}
+
+static void a_documents_version_is_the_epoch_of_its_last_change(void **state)
 {
     assert_document(*state, "brokers/RZ01", 0, "");
     assert_int_equal(put_document(*state, "brokers/RZ01", 0, "{\"a\": 1}\n\nthree lines"), 1);
-    assert_int_equal(put_document(*state, "brokers/RZ02", 0, ""), 1);
-    assert_int_equal(put_document(*state, "brokers/RZ01", 1, "second"), 2);
-    assert_document(*state, "brokers/RZ01", 2, "second");
-    assert_document(*state, "brokers/RZ02", 1, "");
+    assert_int_equal(put_document(*state, "brokers/RZ02", 0, ""), 2);
+    assert_int_equal(put_document(*state, "brokers/RZ01", 1, "second"), 3);
+    assert_document(*state, "brokers/RZ01", 3, "second");
+    assert_document(*state, "brokers/RZ02", 2, "");
     assert_document(*state, "brokers", 0, "");
+    assert_int_equal(current(*state).epoch, 3);
+    assert_int_equal(current(*state).version, 0);
+    assert_int_equal(current(*state).rules_epoch, 0);
+}
+
+static void rules_keep_their_epoch_while_documents_change(void **state)
+{
+    struct store_record records[4], one = put_rules(*state, 0, "one");
+    struct error err;
+    assert_int_equal(put_document(*state, "a", 0, "x"), 2);
+    assert_int_equal(put_document(*state, "a", 2, "y"), 3);
+    struct store_record now = current(*state);
+    assert_int_equal(now.epoch, 3);
+    now.epoch = one.epoch;
+    assert_memory_equal(&now, &one, sizeof(now));
+    struct store_record two = put_rules(*state, 3, "two");
+    assert_int_equal(two.epoch, 4);
+    assert_int_equal(two.rules_epoch, 4);
+    assert_int_equal(two.version, 2);
+    assert_int_equal(store_history(*state, records, 4, &err), 2);
+    assert_memory_equal(&records[0], &two, sizeof(two));
+    assert_memory_equal(&records[1], &one, sizeof(one));
+}
+
+static void a_change_of_a_document_is_no_conflict_for_rules(void **state)
+{
+    struct store_record now;
+    struct error err;
+    put_document(*state, "a", 0, "x");
+    assert_int_equal(put_rules(*state, 0, "one").epoch, 2);
+    put_document(*state, "a", 1, "y");
+    assert_int_equal(store_put_rules(*state, 1, STR_LIT("two"), 0, "", "", &now, &err), -1);
+    assert_int_equal(err.code, ERROR_CONFLICT);
+    assert_int_equal(store_put_rules(*state, 4, STR_LIT("two"), 0, "", "", &now, &err), -1);
+    assert_int_equal(now.epoch, 3);
+    assert_int_equal(now.rules_epoch, 2);
+    assert_int_equal(put_rules(*state, 2, "two").epoch, 4);
+}
+
+static void a_version_above_the_epoch_is_passed_and_not_repeated(void **state)
+{
+    struct error err;
+    char path[160];
+    snprintf(path, sizeof(path), "%s/document-a", folder);
+    assert_int_equal(file_replace(path, STR_LIT("57\nx"), 0640, &err), 0);
+    assert_int_equal(put_document(*state, "a", 57, "y"), 58);
+    assert_int_equal(current(*state).epoch, 58);
 }
 
 static void a_document_at_another_version_conflicts_and_stays(void **state)
@@ -136,6 +212,8 @@ static void a_garbled_document_or_a_store_that_is_away_is_no_empty_document(void
     assert_int_equal(file_replace(path, STR_LIT("no version"), 0640, &err), 0);
     assert_int_equal(store_document_get(*state, "a", &found, &version, &err), -1);
     assert_non_null(strstr(err.text, "document-a"));
+    assert_int_equal(store_document_put(*state, "a", 1, STR_LIT("y"), &version, &err), -1);
+    assert_int_equal(current(*state).epoch, 1);
     remove_folder();
     assert_int_equal(store_document_get(*state, "a", &found, &version, &err), -1);
     assert_int_equal(err.code, ERROR_SYSTEM);
@@ -175,7 +253,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
     const struct CMUnitTest tests[] = {
-        TEST(documents_have_versions_of_their_own),
+        TEST(a_documents_version_is_the_epoch_of_its_last_change),
+        TEST(rules_keep_their_epoch_while_documents_change),
+        TEST(a_change_of_a_document_is_no_conflict_for_rules),
+        TEST(a_version_above_the_epoch_is_passed_and_not_repeated),
         TEST(a_document_at_another_version_conflicts_and_stays),
         TEST(documents_with_odd_names_or_too_much_text_are_refused),
         TEST(a_document_put_elsewhere_makes_the_watch_readable),
