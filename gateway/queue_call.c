@@ -214,11 +214,12 @@ static void put_words(struct buf *wire, const struct str *words, unsigned count)
 }
 
 #define WORDS_FIXED   3                           /* FCALL name count */
+#define WORDS_BARE    1                           /* epoch, the last */
 #define WORDS_MESSAGE (1 + ENVELOPE_REQUIRED + 1) /* epoch, the message, reply */
 
 size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire)
 {
-    size_t start = wire->len, words = WORDS_FIXED + (call->bare ? 0 : WORDS_MESSAGE);
+    size_t start = wire->len, words = WORDS_FIXED + (call->bare ? WORDS_BARE : WORDS_MESSAGE);
     broker_put_count(wire, words + call->key_count + call->before_count + call->behind_count);
     broker_put_word(wire, STR_LIT("FCALL"));
     broker_put_word(wire, call->function);
@@ -232,5 +233,7 @@ size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, s
         broker_put_word(wire, call->envelope.fields[ENVELOPE_REPLY]);
     }
     put_words(wire, call->behind, call->behind_count);
+    if (call->bare)
+        put_number(wire, broker_epoch);
     return wire->len - start;
 }

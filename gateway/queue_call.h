@@ -26,11 +26,11 @@ struct queue_call {
     struct queue_target target;
     struct str function;
     struct str keys[QUEUE_CALL_KEYS];
-    struct str before[QUEUE_CALL_ARGS]; /* behind the broker's epoch, which all functions want first */
+    struct str before[QUEUE_CALL_ARGS]; /* behind the broker's epoch, which comes first with a message */
     struct envelope envelope;           /* the fields up to ENVELOPE_BODY, and ENVELOPE_REPLY */
     struct str behind[QUEUE_CALL_ARGS]; /* behind the reply stream */
     unsigned key_count, before_count, behind_count;
-    bool bare; /* it brings no message: neither the epoch nor an envelope, `before` is all */
+    bool bare; /* it brings no message: `before`, and the epoch as the last word, are all */
 };
 
 /* The envelope is the caller's to fill, before: the fingerprint is taken of it. */

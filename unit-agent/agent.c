@@ -387,7 +387,9 @@ static void create_parts(struct agent *agent)
                                              });
     agent->operations = operations_create(agent->loop, &(struct operations_config){.options = &agent->config,
                                                                                    .password = agent->broker_password,
-                                                                                   .valves = agent->valves});
+                                                                                   .valves = agent->valves,
+                                                                                   .record = broker_record,
+                                                                                   .arg = agent});
     agent->keeper = keeper_create(agent->loop, &(struct keeper_config){.options = &agent->config,
                                                                        .password = agent->broker_password,
                                                                        .name = agent->name,
@@ -399,6 +401,7 @@ static void create_parts(struct agent *agent)
                                                                                 .password = agent->broker_password,
                                                                                 .stats = &agent->stats,
                                                                                 .is_keeper = is_keeper,
+                                                                                .record = broker_record,
                                                                                 .arg = agent});
     agent->health = health_create(agent);
 }

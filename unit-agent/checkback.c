@@ -73,9 +73,11 @@ static void on_answer(void *arg, const struct http_response *response)
     check->verb = response->status / 100 == 2 ? checkback_read_answer(response->body) : NULL;
     if (response->status / 100 != 2)
         stat_add(&checkback->config.stats->agent_checks_failed_total, 1);
-    const char *words[] = {"FCALL", "ldc1_tx_end", "1", checkback->config.key, check->id, check->verb};
+    char epoch[24];
+    snprintf(epoch, sizeof(epoch), "%lu", (unsigned long)checkback->config.record(checkback->config.arg)->epoch);
+    const char *words[] = {"FCALL", "ldc1_tx_end", "1", checkback->config.key, check->id, check->verb, epoch};
     if (check->verb == NULL || checkback->broker == NULL ||
-        !broker_command(checkback->broker, on_ended, check, 6, words, NULL))
+        !broker_command(checkback->broker, on_ended, check, 7, words, NULL))
         check_free(check);
 }
 

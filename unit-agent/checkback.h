@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "common/broker.h"
+#include "common/broker_record.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
 
@@ -19,7 +20,9 @@ struct checkback;
 struct checkback_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     struct agent_stats *stats;
-    const char *key; /* what the unit's keys begin with */
+    const char *key;                                  /* what the unit's keys begin with */
+    const struct broker_record *(*record)(void *arg); /* in force */
+    void *arg;
 };
 
 struct checkback *checkback_create(sd_event *loop, const struct checkback_config *config);

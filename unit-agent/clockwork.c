@@ -168,8 +168,11 @@ struct clockwork *clockwork_create(sd_event *loop, const struct clockwork_config
     clockwork->config = *config;
     clockwork->broker_loop = broker_loop_of_event(loop);
     protocol_unit_key(clockwork->key, str_of(config->options->unit), "");
-    clockwork->checkback = checkback_create(
-        loop, &(struct checkback_config){.options = config->options, .stats = config->stats, .key = clockwork->key});
+    clockwork->checkback = checkback_create(loop, &(struct checkback_config){.options = config->options,
+                                                                             .stats = config->stats,
+                                                                             .key = clockwork->key,
+                                                                             .record = config->record,
+                                                                             .arg = config->arg});
     INVARIANT(
         sd_event_add_time_relative(loop, &clockwork->timer, CLOCK_MONOTONIC, 0, ACCURACY_US, on_time, clockwork) >= 0);
     return clockwork;

@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "common/broker.h"
+#include "common/broker_record.h"
 #include "router/table.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
@@ -21,7 +22,8 @@ struct clockwork_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     const char *password;               /* the broker's; NULL: none */
     struct agent_stats *stats;
-    bool (*is_keeper)(void *arg); /* asked before each act: whether this agent is the one */
+    bool (*is_keeper)(void *arg);                     /* asked before each act: whether this agent is the one */
+    const struct broker_record *(*record)(void *arg); /* in force */
     void *arg;
 };
 

@@ -7,6 +7,7 @@
 #ifndef AGENT_OPERATIONS_H
 #define AGENT_OPERATIONS_H
 
+#include "common/broker_record.h"
 #include "common/httpd.h"
 #include "router/table.h"
 #include "unit-agent/config.h"
@@ -18,6 +19,8 @@ struct operations_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     const char *password;               /* the broker's; NULL: none */
     struct valves *valves;
+    const struct broker_record *(*record)(void *arg); /* in force */
+    void *arg;
 };
 
 struct operations *operations_create(sd_event *loop, const struct operations_config *config);

@@ -139,7 +139,7 @@ static void on_end(void *arg, const redisReply *reply)
     }
 }
 
-void prepared_end(struct broker *broker, const char *unit, struct httpd_request *request)
+void prepared_end(struct broker *broker, const char *unit, uint64_t epoch, struct httpd_request *request)
 {
     struct question *question = ask(unit, request);
     struct protocol_id parts;
@@ -151,7 +151,10 @@ void prepared_end(struct broker *broker, const char *unit, struct httpd_request 
     } else if (!str_equal(verb, STR_LIT("commit")) && !str_equal(verb, STR_LIT("rollback"))) {
         refuse(question, 400, "bad-request", "verb: `commit` or `rollback` is wanted");
     } else {
-        const char *words[] = {"FCALL", "ldc1_tx_end", "1", question->key, question->id.base, question->word.base};
-        send_question(question, broker, on_end, 6, words);
+        char known[24];
+        snprintf(known, sizeof(known), "%lu", (unsigned long)epoch);
+        const char *words[] = {"FCALL",           "ldc1_tx_end",       "1",  question->key,
+                               question->id.base, question->word.base, known};
+        send_question(question, broker, on_end, 7, words);
     }
 }

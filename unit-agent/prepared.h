@@ -13,7 +13,7 @@
  */
 void prepared_list(struct broker *broker, const char *unit, struct httpd_request *request);
 
-/* The query: `id`, and `verb` (commit or rollback). */
-void prepared_end(struct broker *broker, const char *unit, struct httpd_request *request);
+/* EPOCH: the unit's, as this agent knows it. The query: `id`, and `verb` (commit or rollback). */
+void prepared_end(struct broker *broker, const char *unit, uint64_t epoch, struct httpd_request *request);
 
 #endif

@@ -10,9 +10,9 @@ end
 
 -- Whether a message may come in: nil, or the error that says why not.
 local function check_entry(state, epoch_key, epoch, max_backlog)
-    local current = redis.call('GET', epoch_key) or '0'
-    if current ~= epoch then
-        return fail('EPOCH', current)
+    local stale = check_epoch(epoch_key, epoch)
+    if stale then
+        return stale
     end
     if max_backlog ~= '0' then
         local counts = redis.call('HMGET', state, 'n', 'floor')
@@ -51,6 +51,7 @@ local function enqueue(keys, args)
     if answer then
         return answer
     end
+    count_write(keys[3])
     remember(keys[4], args[4], args[5], args[3])
     return add_message(keys[1], keys[2], args, 5)
 end

@@ -5,7 +5,7 @@
 -- Lua's own formatting does not. What a function wrote before an error stays written, so all checks come first.
 
 -- Raised when a function changes in a way that its callers must know. A broker keeps the newest that it was given.
-local VERSION = 1
+local VERSION = 2
 
 local function register(name, callback, flags)
     redis.register_function{function_name = 'ldc1_' .. name, callback = callback, flags = flags}
@@ -18,6 +18,35 @@ end
 local function now_us()
     local time = redis.call('TIME')
     return time[1] .. string.sub('00000' .. time[2], -6)
+end
+
+-- The unit's key of that suffix, of any key of the unit.
+local function unit_key(key, suffix)
+    return 'ldc:{' .. string.match(key, '^ldc:{([^/}]*)') .. '}:' .. suffix
+end
+
+-- The error for a caller whose record is not the one that this broker is stamped with; nil for others. Whoever it is that
+-- a failover deposed, a gateway or this broker, nothing is written then.
+local function check_epoch(epoch_key, epoch)
+    local current = redis.call('GET', epoch_key) or '0'
+    return current ~= epoch and fail('EPOCH', current) or nil
+end
+
+-- Counts what callers are told of. Two copies of the same data can be compared by that: who counted less lacks something.
+local function count_write(key)
+    redis.call('INCR', unit_key(key, 'writes'))
+end
+
+-- Registers a function that writes only for who knows the unit's epoch, which comes as the last argument.
+local function register_fenced(name, callback, flags)
+    register(name, function(keys, args)
+        local stale = check_epoch(unit_key(keys[1], 'epoch'), table.remove(args))
+        if stale then
+            return stale
+        end
+        count_write(keys[1])
+        return callback(keys, args)
+    end, flags)
 end
 
 -- Returns the library's number and its digest.

@@ -80,6 +80,7 @@ local function schedule(keys, args)
     if answer then
         return answer
     end
+    count_write(keys[3])
     local now = tonumber(now_us())
     local due_us = due_of(args[16], now)
     remember(keys[5], args[4], args[5], args[3])

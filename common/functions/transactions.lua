@@ -13,6 +13,7 @@ local function prepare(keys, args)
     if answer then
         return answer
     end
+    count_write(keys[3])
     local unit, id, now = keys[4], args[5], now_ms()
     remember(keys[5], args[4], id, args[3])
     redis.call('HSET', unit .. 'tx', id, pack_message(args, 5, args[18]))

@@ -64,9 +64,9 @@ local function state_of(unit, id)
     return found and found[1] or fail('UNKNOWN', 'no timer and no transaction of that id')
 end
 
--- keys: the unit; args: message id, ms for which that is remembered
+-- keys: the unit; args: message id, ms for which that is remembered, the broker's epoch
 -- Returns the state that the message is in then: `cancelled`, also where it was before, or the one that forbids it.
-register('cancel', function(keys, args)
+register_fenced('cancel', function(keys, args)
     local unit, id = keys[1], args[1]
     local due, hour = find_timer(unit, id)
     if not due then
@@ -77,9 +77,9 @@ register('cancel', function(keys, args)
     return 'cancelled'
 end, {'allow-oom'})
 
--- keys: the unit; args: message id, `commit` or `rollback`
+-- keys: the unit; args: message id, `commit` or `rollback`, the broker's epoch
 -- Returns the state that the message is in then: the one that is wanted, also where it was before, or the other end.
-register('tx_end', function(keys, args)
+register_fenced('tx_end', function(keys, args)
     local unit, id, verb = keys[1], args[1], args[2]
     if not ENDS[verb] then
         return fail('VERB', 'commit or rollback is wanted')

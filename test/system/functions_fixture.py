@@ -31,6 +31,10 @@ class Functions(unittest.TestCase):
     def function(self, name, keys, *args):
         return self.call("FCALL", "ldc1_" + name, len(keys), *keys, *args)
 
+    def left(self):
+        """The unit's keys, but for the count of writes."""
+        return sorted(key for key in self.call("KEYS", f"ldc:{{{UNIT}}}:*") if not key.endswith(b"writes"))
+
     def refused(self, code):
         return self.assertRaisesRegex(RuntimeError, code)
 

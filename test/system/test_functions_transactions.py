@@ -21,7 +21,7 @@ class Transactions(functions_fixture.Functions):
                              first_ms, keep_ms)
 
     def end(self, number, verb):
-        return self.function("tx_end", [self.unit], self.id(number), verb).decode()
+        return self.function("tx_end", [self.unit], self.id(number), verb, 0).decode()
 
     def state(self, number):
         found = self.function("find", [self.unit], self.id(number))
@@ -65,7 +65,7 @@ class Transactions(functions_fixture.Functions):
         self.call("DEL", self.unit + "ended:" + self.id(1))
         with self.refused("LDC_UNKNOWN"):
             self.end(1, "commit")
-        self.assertEqual(self.call("KEYS", self.unit + "*"), [])
+        self.assertEqual(self.left(), [])
 
     def test_nobody_is_asked_before_the_first_check_is_due(self):
         self.prepare(1, first_ms=60000)
@@ -119,7 +119,7 @@ class Transactions(functions_fixture.Functions):
 
     def test_a_timer_is_no_transaction_nor_the_reverse(self):
         self.prepare(1)
-        self.assertEqual(self.function("cancel", [self.unit], self.id(1), 60000), b"prepared")
+        self.assertEqual(self.function("cancel", [self.unit], self.id(1), 60000, 0), b"prepared")
         self.function("schedule", [self.key("stream"), self.key("state"), self.unit + "epoch", self.unit], 0, 0, 300000,
                       "0" * 32, *self.envelope(id=self.id(2)), "+60000000", 3600000, 60000)
         self.assertEqual(self.end(2, "commit"), "scheduled")
