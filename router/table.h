@@ -8,6 +8,7 @@
 #define ROUTER_TABLE_H
 
 #include "common/str.h"
+#include "router/failover.h"
 #include "router/hash.h"
 #include "router/source.h"
 #include "router/topic.h"
@@ -72,6 +73,7 @@ struct table {
     const struct source *sources;
     uint32_t source_count;
     enum on_missing on_missing;
+    struct table_failover failover;
     struct jwt_rules jwt;
     uint32_t core_unit;        /* index of the first core unit, or NO_UNIT */
     uint32_t override_count;   /* users and prefixes */

@@ -28,6 +28,7 @@ struct table *rules_load(struct str text, uint64_t epoch, struct diag_list *diag
     if (model_read(&model, text, diags)) {
         table = table_create();
         table->epoch = epoch;
+        table->failover = TABLE_FAILOVER_PRESET;
         struct compiler compiler = {.model = &model, .diags = diags, .table = table};
         compile(&compiler);
         table_seal(table);
