@@ -70,52 +70,5 @@ class Stamp(functions_fixture.Functions):
         self.assertEqual(self.call("GET", "ldc:{RZ01}:writes"), b"2")
 
 
-class Replay(functions_fixture.Functions):
-    def replay(self, back_to=0, epoch=0, idempotency=None, **fields):
-        keys = [self.key("stream"), self.key("state"), "ldc:{RZ01}:epoch"]
-        keys += [self.key("idem:" + idempotency)] if idempotency else []
-        return self.function("replay", keys, epoch, 0, 300000, "0" * 32, *self.envelope(**fields), back_to)
-
-    def ids(self):
-        return [entry[1][1].decode() for entry in self.call("XRANGE", self.key("stream"), "-", "+")]
-
-    def test_a_message_that_came_across_is_found_and_another_is_stored(self):
-        entry = self.enqueue(id="across")
-        self.assertEqual([self.replay(id="across"), self.replay(id="lost") != entry], [entry, True])
-        self.assertEqual(self.replay(id="lost"), self.replay(id="lost"))
-        self.assertEqual(self.ids(), ["across", "lost"])
-
-    def test_with_its_idempotency_key_it_is_still_one_message(self):
-        entry = self.enqueue(id="a", idempotency="k")
-        self.assertEqual(self.replay(id="a", idempotency="k"), entry)
-        self.replay(id="b", idempotency="l")
-        self.assertEqual(self.enqueue(id="c", idempotency="l"), [b"replay", b"b"])
-        self.assertEqual(self.ids(), ["a", "b"])
-
-    def test_entries_of_before_are_not_looked_at(self):
-        old, new = self.enqueue(id="old"), self.enqueue(id="new")
-        at, last = (int(entry.split(b"-")[0]) for entry in (old, new))
-        self.assertNotEqual(self.replay(id="old", back_to=last + 1000), old)
-        self.assertEqual(self.replay(id="new", back_to=at), new)
-
-    def test_many_pages_are_looked_through(self):
-        entries = [self.enqueue(id=f"m{i}") for i in range(600)]
-        self.assertEqual([self.replay(id=f"m{i}") for i in (0, 255, 256, 599)], [entries[i] for i in (0, 255, 256, 599)])
-
-    def test_what_is_remembered_but_gone_is_stored_again(self):
-        self.enqueue(id="a")
-        first = self.replay(id="a")
-        self.call("FLUSHDB")
-        self.assertNotEqual(self.replay(id="a"), first)
-        self.assertEqual(self.ids(), ["a"])
-
-    def test_another_epoch_is_refused_also_where_the_message_is_there(self):
-        self.enqueue(id="a")
-        self.function("stamp", ["ldc:{RZ01}:epoch"], 2)
-        with self.refused("LDC_EPOCH 2"):
-            self.replay(id="a", epoch=1)
-        self.replay(id="a", epoch=2)
-
-
 if __name__ == "__main__":
     unittest.main()

@@ -68,7 +68,8 @@ class Park(functions_fixture.Functions):
 
     def left(self):
         """Keys of the park, but for the cursor's and the partition's."""
-        return {key.decode().split("}:")[1] for key in self.call("KEYS", "*")} - {"stream", "state", "cursor:default"}
+        return {key.decode().split("}:")[1] for key in self.call("KEYS", "*")} - {
+            "stream", "state", "cursor:default", "writes"}
 
     # --- into the park -----------------------------------------------------------------------------------------------
 

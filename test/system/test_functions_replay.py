@@ -87,7 +87,7 @@ class Replay(functions_fixture.Functions):
         self.assertEqual(self.prepare("replay_prepare", 1), b"prepared")
         self.assertEqual(self.prepare("replay_prepare", 2), b"prepared")
         self.assertEqual(self.call("HLEN", UNIT + "tx"), 2)
-        self.function("tx_end", [UNIT], "RZ01.payments.3." + "1".rjust(24, "0"), "rollback")
+        self.function("tx_end", [UNIT], "RZ01.payments.3." + "1".rjust(24, "0"), "rollback", 0)
         self.assertEqual(self.prepare("replay_prepare", 1), b"prepared")
         self.assertEqual(self.call("HLEN", UNIT + "tx"), 1)
 
