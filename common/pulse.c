@@ -10,6 +10,7 @@
 #include "common/invariant.h"
 
 #define VERSION    1
+#define BY_AGENT   0x80
 #define MAC_SIZE   16
 #define DIGEST     32
 #define HEAD_LEAST (4 + 1 + 1)
@@ -142,7 +143,7 @@ size_t pulse_encode(struct pulse_key *key, const struct pulse *pulse, uint8_t *o
     uint8_t digest[DIGEST], *at = out;
     memcpy(at, magic, sizeof(magic));
     at = put(at + sizeof(magic), VERSION, 1);
-    at = put(at, (uint64_t)pulse->kind, 1);
+    at = put(at, (unsigned)pulse->kind | (pulse->by_agent ? BY_AGENT : 0U), 1);
     at = put_name(at, pulse->name);
     at = put_name(at, pulse->place);
     at = put(at, pulse->incarnation, 8);
@@ -286,10 +287,12 @@ enum pulse_fault pulse_decode(struct pulse_key *key, const uint8_t *bytes, size_
     if (CRYPTO_memcmp(digest, bytes + len - MAC_SIZE, MAC_SIZE) != 0)
         return PULSE_FORGED;
     struct rest rest = {bytes + HEAD_LEAST, len - HEAD_LEAST - MAC_SIZE};
-    if (bytes[5] >= sizeof(get_kind) / sizeof(get_kind[0]))
+    unsigned kind = bytes[5] & ~BY_AGENT;
+    if (kind >= sizeof(get_kind) / sizeof(get_kind[0]))
         return PULSE_MALFORMED;
     memset(pulse, 0, sizeof(*pulse));
-    pulse->kind = (enum pulse_kind)bytes[5];
+    pulse->kind = (enum pulse_kind)kind;
+    pulse->by_agent = (bytes[5] & BY_AGENT) != 0;
     get_name(&rest, pulse->name);
     get_name(&rest, pulse->place);
     pulse->incarnation = get(&rest, 8);

@@ -7,8 +7,9 @@
  * A pulse is a plain value: copied freely. In it, units, brokers' URLs and run_ids stand as 64-bit hashes (pulse_hash),
  * so that all that a process knows fits one datagram; who reads it finds the texts in the rules.
  *
- * On the wire (little-endian): "LDCP", version, kind, name and place (a length byte each), incarnation, seq, sent_us,
- * loop_lag_us, the kind's own part, and the first 16 bytes of the HMAC-SHA256 of all that.
+ * On the wire (little-endian): "LDCP", version, kind (the highest bit: by an agent), name and place (a length byte
+ * each), incarnation, seq, sent_us, loop_lag_us, the kind's own part, and the first 16 bytes of the HMAC-SHA256 of all
+ * that.
  */
 #ifndef COMMON_PULSE_H
 #define COMMON_PULSE_H
@@ -64,6 +65,7 @@ struct pulse_nodes {
 
 struct pulse {
     enum pulse_kind kind;
+    bool by_agent;               /* else by a gateway */
     char name[PULSE_NAME_SIZE];  /* of who sends */
     char place[PULSE_NAME_SIZE]; /* an agent's unit; a gateway's datacentre */
     uint64_t incarnation;        /* rises with each start of the process */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who hears pulses, as the store lists its members, each with the address that its text means. Owned by the thread that
+ * asks the store; what it gives is copied for others.
+ */
+#ifndef COMMON_PULSE_PEERS_H
+#define COMMON_PULSE_PEERS_H
+
+#include "common/address.h"
+#include "common/store.h"
+
+struct pulse_peer {
+    struct store_member member;
+    struct address address;
+};
+
+/* Zero-initialise it. */
+struct pulse_peers {
+    struct pulse_peer *items;
+    size_t count;
+};
+
+/* Reads the members of STORE that hear pulses, but for the one called SELF of ROLE. True where they are others than
+ * before; a store that is away leaves them as they are. May look names up, each once. */
+bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *role, const char *self);
+void pulse_peers_free(struct pulse_peers *peers);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* recvmmsg(2), sendmmsg(2) */
+#include "common/pulse_port.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "common/log.h"
+
+#define BATCH        32   /* datagrams in one system call */
+#define SENDERS      2048 /* places of the hash table, a power of two; three quarters are used at most */
+#define FORGET_US    1000000
+#define LATE_US      10000
+#define SOCKET_BYTES (1 << 20)
+
+/* One who was heard: by hash of role and name. */
+struct sender {
+    uint64_t id; /* 0: a free place */
+    uint64_t heard_us;
+    struct pulse_window window;
+};
+
+struct pulse_port {
+    struct pulse_port_config config;
+    struct pulse_key *key;
+    struct address address;
+    char text[128]; /* of the address, for others */
+    char name[PULSE_NAME_SIZE];
+    uint64_t incarnation, seq, due_us;
+    int fd, stop_fd;
+    pthread_t thread;
+    bool running;
+    sd_event *loop;
+    uint64_t now_us; /* of this turn */
+    size_t sender_count;
+    struct sender senders[SENDERS];
+    uint8_t in[BATCH][PULSE_MOST + 1];
+};
+
+const struct stat_row pulse_stat_rows[] = {
+#define STAT(name, kind, help) {#name, kind, help, offsetof(struct pulse_stats, name)},
+#include "common/pulse_stats_tbl.h"
+#undef STAT
+};
+const size_t pulse_stat_row_count = sizeof(pulse_stat_rows) / sizeof(pulse_stat_rows[0]);
+
+/* --- who is heard ------------------------------------------------------------------------------------------------- */
+
+/* Agents and gateways may share a name. NULL: the table is full. */
+static struct sender *find_sender(struct pulse_port *port, bool agent, const char *name)
+{
+    char text[PULSE_NAME_SIZE + 2];
+    int len = snprintf(text, sizeof(text), "%c%s", agent ? 'a' : 'g', name);
+    uint64_t id = pulse_hash((struct str){text, (size_t)len});
+    struct sender *sender = &port->senders[id & (SENDERS - 1)];
+    while (sender->id != 0 && sender->id != id)
+        sender = sender + 1 < port->senders + SENDERS ? sender + 1 : port->senders;
+    if (sender->id == 0 && port->sender_count >= SENDERS / 4 * 3)
+        return NULL;
+    port->sender_count += sender->id == 0;
+    sender->id = id;
+    return sender;
+}
+
+void pulse_port_registered(struct pulse_port *port, bool agent, const char *name, uint64_t incarnation)
+{
+    struct sender *sender = find_sender(port, agent, name);
+    if (sender != NULL && incarnation < sender->window.incarnation && port->now_us > sender->heard_us + FORGET_US)
+        sender->window = (struct pulse_window){0};
+}
+
+static void take(struct pulse_port *port, const uint8_t *bytes, size_t len)
+{
+    struct pulse pulse;
+    struct pulse_stats *stats = port->config.stats;
+    stat_value *const counters[] = {[PULSE_FINE] = &stats->pulses_heard_total,
+                                    [PULSE_FOREIGN] = &stats->pulses_foreign_total,
+                                    [PULSE_MALFORMED] = &stats->pulses_malformed_total,
+                                    [PULSE_FORGED] = &stats->pulses_forged_total};
+    enum pulse_fault fault = pulse_decode(port->key, bytes, len, &pulse);
+    stat_value *counter = counters[fault];
+    struct sender *sender = fault == PULSE_FINE ? find_sender(port, pulse.by_agent, pulse.name) : NULL;
+    bool fresh = sender != NULL && pulse_window_take(&sender->window, pulse.incarnation, pulse.seq);
+    if (fault == PULSE_FINE && !fresh)
+        counter = sender == NULL ? &stats->pulses_crowded_total : &stats->pulses_repeated_total;
+    stat_add(counter, 1);
+    if (!fresh)
+        return;
+    sender->heard_us = port->now_us;
+    port->config.heard(port->config.arg, port->now_us, &pulse);
+}
+
+/* Bounded: a flood of datagrams must not keep the ticks from coming. */
+static int on_datagrams(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+    (void)source, (void)events;
+    struct pulse_port *port = arg;
+    struct iovec parts[BATCH];
+    struct mmsghdr messages[BATCH] = {0};
+    for (unsigned i = 0; i < BATCH; i++) {
+        parts[i] = (struct iovec){port->in[i], sizeof(port->in[i])};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+    }
+    int got = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
+    port->now_us = clock_monotonic_us();
+    for (int i = 0; i < got; i++)
+        take(port, port->in[i], messages[i].msg_len);
+    return 0;
+}
+
+/* --- sending ------------------------------------------------------------------------------------------------------ */
+
+/* One system call for BATCH receivers; who cannot be sent to is passed over. */
+static void send_batch(struct pulse_port *port, struct iovec *part, const struct address *to, unsigned count)
+{
+    struct mmsghdr messages[BATCH] = {0};
+    unsigned done = 0, sent = 0;
+    for (unsigned i = 0; i < count; i++)
+        messages[i].msg_hdr = (struct msghdr){
+            .msg_name = (void *)&to[i].storage, .msg_namelen = to[i].len, .msg_iov = part, .msg_iovlen = 1};
+    while (done < count) {
+        int taken = sendmmsg(port->fd, messages + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent += taken > 0 ? (unsigned)taken : 0;
+        done += taken > 0 ? (unsigned)taken : 1;
+    }
+    stat_add(&port->config.stats->pulses_sent_total, sent);
+    stat_add(&port->config.stats->pulses_unsent_total, count - sent);
+}
+
+void pulse_port_send(struct pulse_port *port, struct pulse *pulse, const struct address *to, size_t count)
+{
+    uint8_t bytes[PULSE_MOST];
+    snprintf(pulse->name, sizeof(pulse->name), "%s", port->name);
+    snprintf(pulse->place, sizeof(pulse->place), "%s", port->config.place);
+    pulse->by_agent = port->config.agent;
+    pulse->incarnation = port->incarnation;
+    pulse->seq = ++port->seq;
+    pulse->sent_us = clock_wall_us();
+    if (count == 0)
+        return;
+    struct iovec part = {bytes, pulse_encode(port->key, pulse, bytes)};
+    for (size_t at = 0; at < count; at += BATCH)
+        send_batch(port, &part, to + at, count - at < BATCH ? (unsigned)(count - at) : BATCH);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+static void count_processor_time(struct pulse_port *port)
+{
+    struct timespec used;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0)
+        stat_set(&port->config.stats->pulse_cpu_us_total,
+                 (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000);
+}
+
+/* Ticks that were missed are not made up for. */
+static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    struct pulse_port *port = arg;
+    port->now_us = clock_monotonic_us();
+    uint64_t lag_us = port->now_us - port->due_us;
+    stat_set(&port->config.stats->pulse_lag_us, lag_us);
+    stat_add(&port->config.stats->pulse_lags_total, lag_us > LATE_US);
+    port->config.tick(port->config.arg, port->now_us, lag_us);
+    count_processor_time(port);
+    port->due_us += port->config.period_us;
+    if (port->due_us <= port->now_us)
+        port->due_us = port->now_us + port->config.period_us;
+    sd_event_source_set_time(source, port->due_us);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_stop(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+    (void)source, (void)fd, (void)events;
+    return sd_event_exit(((struct pulse_port *)arg)->loop, 0);
+}
+
+/* Where the system allows it, a busy machine does not hold the pulses up: there are few instructions in them. */
+static void hurry(void)
+{
+    struct sched_param parameters = {.sched_priority = 1};
+    if (pthread_setschedparam(pthread_self(), SCHED_RR, &parameters) != 0)
+        log_debug("pulse.priority", "the pulses run at the priority of all else");
+}
+
+static void *run(void *arg)
+{
+    struct pulse_port *port = arg;
+    sd_event_source *ticks = NULL, *stop = NULL;
+    pthread_setname_np(pthread_self(), "pulse");
+    hurry();
+    INVARIANT(sd_event_new(&port->loop) >= 0);
+    port->now_us = clock_monotonic_us();
+    port->due_us = port->now_us + port->config.period_us;
+    /* Ticks come before datagrams, which may be many. */
+    INVARIANT(sd_event_add_io(port->loop, NULL, port->fd, EPOLLIN, on_datagrams, port) >= 0 &&
+              sd_event_add_io(port->loop, &stop, port->stop_fd, EPOLLIN, on_stop, port) >= 0 &&
+              sd_event_add_time(port->loop, &ticks, CLOCK_MONOTONIC, port->due_us, 1, on_tick, port) >= 0 &&
+              sd_event_source_set_priority(ticks, SD_EVENT_PRIORITY_IMPORTANT) >= 0 &&
+              sd_event_source_set_priority(stop, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
+    sd_event_loop(port->loop);
+    sd_event_source_disable_unref(ticks);
+    sd_event_source_disable_unref(stop);
+    port->loop = sd_event_unref(port->loop);
+    return NULL;
+}
+
+int pulse_port_start(struct pulse_port *port, const char *name, struct error *err)
+{
+    sigset_t all, before;
+    snprintf(port->name, sizeof(port->name), "%s", name);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&port->thread, NULL, run, port);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    port->running = failed == 0;
+    return failed == 0 ? 0 : error_set_errno(err, failed, "cannot start the thread of the pulses");
+}
+
+void pulse_port_stop(struct pulse_port *port)
+{
+    if (port == NULL || !port->running)
+        return;
+    INVARIANT(write(port->stop_fd, &(uint64_t){1}, sizeof(uint64_t)) == sizeof(uint64_t));
+    pthread_join(port->thread, NULL);
+    port->running = false;
+}
+
+/* --- opening and closing ------------------------------------------------------------------------------------------ */
+
+static int open_socket(struct pulse_port *port, struct error *err)
+{
+    const char *listen = port->config.listen;
+    struct address *address = &port->address;
+    if (address_parse(listen, address, err) != 0)
+        return -1;
+    if (port->config.secret == NULL && !address_is_loopback(address))
+        return error_set(err, ERROR_INPUT, "%s is not a loopback address: that needs a key file or a token file",
+                         listen);
+    port->fd = socket(address->storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (port->fd == -1 || bind(port->fd, (struct sockaddr *)&address->storage, address->len) != 0 ||
+        getsockname(port->fd, (struct sockaddr *)&address->storage, &address->len) != 0)
+        return error_set_errno(err, errno, "cannot bind to %s", listen);
+    setsockopt(port->fd, SOL_SOCKET, SO_RCVBUF, &(int){SOCKET_BYTES}, sizeof(int));
+    return 0;
+}
+
+static void introduce(struct pulse_port *port)
+{
+    char bound[ADDRESS_TEXT_SIZE];
+    address_format(&port->address, bound);
+    bool any = str_starts(str_of(bound), STR_LIT("0.0.0.0:")) || str_starts(str_of(bound), STR_LIT("[::]:"));
+    if (any && port->config.host != NULL)
+        snprintf(port->text, sizeof(port->text), "%s:%u", port->config.host, address_port(&port->address));
+    else
+        snprintf(port->text, sizeof(port->text), "%s", bound);
+}
+
+struct pulse_port *pulse_port_open(const struct pulse_port_config *config, struct error *err)
+{
+    struct pulse_port *port = mem_calloc(1, sizeof(*port));
+    port->config = *config;
+    port->fd = -1;
+    port->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    port->incarnation = clock_wall_us();
+    port->now_us = clock_monotonic_us();
+    port->key = pulse_key_create(str_of(config->secret));
+    if (open_socket(port, err) != 0)
+        pulse_port_close(&port);
+    else
+        introduce(port);
+    return port;
+}
+
+void pulse_port_close(struct pulse_port **port)
+{
+    if (*port == NULL)
+        return;
+    pulse_port_stop(*port);
+    if ((*port)->fd != -1)
+        close((*port)->fd);
+    if ((*port)->stop_fd != -1)
+        close((*port)->stop_fd);
+    pulse_key_destroy(&(*port)->key);
+    free(*port);
+    *port = NULL;
+}
+
+const char *pulse_port_address(const struct pulse_port *port)
+{
+    return port->text;
+}
+
+uint64_t pulse_port_incarnation(const struct pulse_port *port)
+{
+    return port->incarnation;
+}
