@@ -94,7 +94,8 @@ static uint8_t *put_broker(uint8_t *at, const struct pulse_broker *broker)
     at = put(at, broker->epoch, 8);
     at = put(at, broker->offset, 8);
     at = put(at, broker->age_us, 4);
-    unsigned flags = broker->healthy * 1U | broker->primary * 2U | broker->link_up * 4U | broker->gone * 8U;
+    unsigned flags = broker->healthy * 1U | broker->primary * 2U | broker->link_up * 4U | broker->gone * 8U |
+                     broker->sees_primary * 16U;
     return put(at, flags, 1);
 }
 
@@ -120,8 +121,9 @@ static uint8_t *put_gateway(uint8_t *at, const struct pulse *pulse)
         const struct pulse_vote *vote = &pulse->gateway.votes[i];
         at = put(at, vote->unit, 8);
         at = put(at, vote->epoch, 8);
-        at = put(at, vote->reason, 1);
-        at = put(at, vote->suspects * 1U | vote->abstains * 2U | vote->standby_healthy * 4U, 1);
+        for (unsigned matter = 0; matter < PULSE_MATTERS; matter++)
+            at = put(at, vote->reasons[matter], 1);
+        at = put(at, vote->abstains * 1U | vote->standby_healthy * 2U, 1);
     }
     return at;
 }
@@ -159,7 +161,7 @@ size_t pulse_encode(struct pulse_key *key, const struct pulse *pulse, uint8_t *o
 /* The largest of each kind fits. */
 #define HEAD_MOST (HEAD_LEAST + 2 * PULSE_NAME_SIZE + 28 + MAC_SIZE)
 _Static_assert(HEAD_MOST + 8 + 4 * PULSE_COLORS + 1 + PULSE_BROKERS_MOST * 45 <= PULSE_MOST, "agents' pulses");
-_Static_assert(HEAD_MOST + 1 + PULSE_VOTES_MOST * 18 <= PULSE_MOST, "gateways' pulses");
+_Static_assert(HEAD_MOST + 1 + PULSE_VOTES_MOST * 19 <= PULSE_MOST, "gateways' pulses");
 _Static_assert(HEAD_MOST + PULSE_NAME_SIZE + 10 + PULSE_RECORD_MOST <= PULSE_MOST, "records' pulses");
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -226,7 +228,8 @@ static bool get_broker(struct rest *rest, struct pulse_broker *broker)
     broker->primary = (flags & 2) != 0;
     broker->link_up = (flags & 4) != 0;
     broker->gone = (flags & 8) != 0;
-    return flags < 16;
+    broker->sees_primary = (flags & 16) != 0;
+    return flags < 32;
 }
 
 static bool get_agent(struct rest *rest, struct pulse *pulse)
@@ -252,12 +255,12 @@ static bool get_gateway(struct rest *rest, struct pulse *pulse)
         struct pulse_vote *vote = &pulse->gateway.votes[i];
         vote->unit = get(rest, 8);
         vote->epoch = get(rest, 8);
-        vote->reason = (uint8_t)get(rest, 1);
+        for (unsigned matter = 0; matter < PULSE_MATTERS; matter++)
+            vote->reasons[matter] = (uint8_t)get(rest, 1);
         unsigned flags = (unsigned)get(rest, 1);
-        vote->suspects = (flags & 1) != 0;
-        vote->abstains = (flags & 2) != 0;
-        vote->standby_healthy = (flags & 4) != 0;
-        fine &= flags < 8;
+        vote->abstains = (flags & 1) != 0;
+        vote->standby_healthy = (flags & 2) != 0;
+        fine &= flags < 4;
     }
     return fine;
 }

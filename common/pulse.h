@@ -27,6 +27,7 @@
 #define PULSE_VOTES_MOST   32 /* a gateway of more units sends several datagrams in turn */
 #define PULSE_RECORD_MOST  ((size_t)900)
 #define PULSE_COLORS       2
+#define PULSE_MATTERS      2
 #define PULSE_PERIOD_US    10000
 
 enum pulse_kind {
@@ -37,26 +38,26 @@ enum pulse_kind {
 
 /* What an agent knows of one broker that it guards. */
 struct pulse_broker {
-    uint64_t unit;   /* pulse_hash of the unit's name */
-    uint64_t url;    /* pulse_hash of its URL as the rules and records write it */
-    uint64_t run_id; /* pulse_hash of its run_id; 0: not known */
-    uint64_t epoch;  /* that it is stamped with */
-    uint64_t offset; /* of replication */
-    uint32_t age_us; /* since the broker answered last, as of sent_us; UINT32_MAX: it never did */
-    bool healthy;    /* the agent's verdict: it answers, and does what its role asks */
-    bool primary;    /* its role; false: a replica, or fenced */
-    bool link_up;    /* of a replica: its master's link */
-    bool gone;       /* the broker refuses connections or its process ended: certain, not a matter of patience */
+    uint64_t unit;     /* pulse_hash of the unit's name */
+    uint64_t url;      /* pulse_hash of its URL as the rules and records write it */
+    uint64_t run_id;   /* pulse_hash of its run_id; 0: not known */
+    uint64_t epoch;    /* that it is stamped with */
+    uint64_t offset;   /* of replication */
+    uint32_t age_us;   /* since the broker answered last, as of sent_us; UINT32_MAX: it never did */
+    bool healthy;      /* the agent's verdict: it answers, and does what its role asks */
+    bool primary;      /* its role; false: a replica, or fenced */
+    bool link_up;      /* of a replica: its master's link */
+    bool sees_primary; /* of a replica: its agent's own probes of the unit's primary were answered of late */
+    bool gone;         /* the broker refuses connections or its process ended: certain, not a matter of patience */
 };
 
-/* What a gateway thinks of one unit's primary. */
+/* What a gateway thinks of one unit. */
 struct pulse_vote {
-    uint64_t unit;        /* pulse_hash of the unit's name */
-    uint64_t epoch;       /* version of the record that it judges by; 0: it has none */
-    uint8_t reason;       /* why it suspects: enum core_reason of router/core.h */
-    bool suspects;        /* the primary */
-    bool abstains;        /* knows nothing that counts */
-    bool standby_healthy; /* sees the standby able to take over */
+    uint64_t unit;                  /* pulse_hash of the unit's name */
+    uint64_t epoch;                 /* version of the record that it judges by; 0: it has none */
+    uint8_t reasons[PULSE_MATTERS]; /* enum core_reason of router/core_state.h, for each enum core_matter */
+    bool abstains;                  /* it does not trust what it sees */
+    bool standby_healthy;           /* it sees the standby able to take over */
 };
 
 struct pulse_nodes {

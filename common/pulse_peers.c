@@ -44,7 +44,7 @@ static bool is_other(const struct pulse_peers *a, const struct pulse_peers *b)
     return other;
 }
 
-bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *role, const char *self)
+bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *self)
 {
     struct error ignored;
     struct store_member *members = mem_calloc(MEMBERS_MOST, sizeof(*members));
@@ -55,8 +55,8 @@ bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const ch
         for (int i = 0; i < count; i++) {
             struct pulse_peer *peer = &now.items[now.count];
             *peer = (struct pulse_peer){.member = members[i]};
-            bool is_self = strcmp(members[i].role, role) == 0 && strcmp(members[i].name, self) == 0;
-            now.count += !is_self && members[i].pulse[0] != '\0' && find_address(peers, peer);
+            bool hears = members[i].pulse[0] != '\0' && strcmp(members[i].pulse, self) != 0;
+            now.count += hears && find_address(peers, peer);
         }
         changed = is_other(peers, &now);
         pulse_peers_free(peers);

@@ -20,9 +20,9 @@ struct pulse_peers {
     size_t count;
 };
 
-/* Reads the members of STORE that hear pulses, but for the one called SELF of ROLE. True where they are others than
+/* Reads the members of STORE that hear pulses, but for the one that hears them at SELF. True where they are others than
  * before; a store that is away leaves them as they are. May look names up, each once. */
-bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *role, const char *self);
+bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *self);
 void pulse_peers_free(struct pulse_peers *peers);
 
 #endif

@@ -120,6 +120,13 @@ const struct option gateway_options[] = {
     {"agents.token_file", option_set_string, AT(agents.token_file), 0, 0, "", false,
      "File with the bearer token that the units' agents ask for; the admin listener's token where empty."},
 
+    {"pulse.listen", option_set_string, AT(pulse.listen), 0, 0, "127.0.0.1:0", false,
+     "Address (UDP) for pulses from agents and other gateways, and from which this gateway sends its own; port 0 means "
+     "any. Beyond loopback it wants a key."},
+    {"pulse.key_file", option_set_string, AT(pulse.key_file), 0, 0, "", false,
+     "File with the key that authenticates pulses, the same for all gateways and agents; where empty, the token of "
+     "`agents.token_file`, or else of `admin.token_file`."},
+
     {"log.access", option_set_string, AT(log.access), 0, 0, "", true,
      "File for the access log, one JSON object a line; reopened at SIGUSR1; empty means none."},
     {"log.level", option_set_string, AT(log.level), 0, 0, "info", true, "error, warning, info or debug."},
@@ -142,6 +149,8 @@ static void check(const struct gateway_config *config, struct diag_list *diags)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "ingress.listen and ingress.tls_listen are both empty");
     if (config->admin.listen == NULL)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen must be given");
+    if (config->pulse.listen == NULL)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "pulse.listen must be given");
     if (config->limits.uri > config->limits.head)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "limits.uri must not be above limits.head");
 }

@@ -54,6 +54,9 @@ struct gateway_config {
         char *token_file;
     } agents;
     struct {
+        char *listen, *key_file;
+    } pulse;
+    struct {
         char *access, *level;
     } log;
     int64_t drain_timeout;

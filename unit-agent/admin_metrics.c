@@ -81,10 +81,11 @@ void admin_get_metrics(struct httpd_request *request, void *context)
 {
     struct agent *agent = context;
     struct buf out = {0};
-    const void *block = &agent->stats;
+    const void *block = &agent->stats, *pulses = &agent->pulse_stats;
     const struct stat_histogram *latency = &agent->stats.latency;
     agent_refresh(agent);
     stats_print(agent_stat_rows, agent_stat_row_count, &block, 1, "", &out);
+    stats_print(pulse_stat_rows, pulse_stat_row_count, &pulses, 1, "", &out);
     stats_print_histogram(LATENCY_NAME, LATENCY_HELP, &latency, 1, "", &out);
     stats_print_head("build_info", "gauge", "1; the label tells which build this is.", &out);
     buf_printf(&out, "ldcgate_build_info{version=\"" LDCGATE_VERSION "\"} 1\n");
@@ -103,6 +104,7 @@ void admin_document_metrics(struct buf *out)
 {
     buf_printf(out, "| Metric | Kind | Meaning |\n|---|---|---|\n");
     stats_document(agent_stat_rows, agent_stat_row_count, out);
+    stats_document(pulse_stat_rows, pulse_stat_row_count, out);
     buf_printf(out, "| `ldcgate_%s` | histogram | %s |\n", LATENCY_NAME, LATENCY_HELP);
     buf_printf(out, "| `ldcgate_build_info` (version) | gauge | 1; the label tells which build this is. |\n");
     for (const struct series *series = all_series; series < all_series + COUNT_OF(all_series); series++)

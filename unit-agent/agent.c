@@ -58,6 +58,7 @@ static void follow_store(struct agent *agent)
     if (agent->rules.up)
         enroll(agent);
     keeper_sync(agent->keeper, agent->rules.store);
+    beacon_follow(agent->beacon, agent->rules.store);
     if (agent->rules.record.rules_epoch != epoch)
         health_changed(agent->health);
 }
@@ -141,6 +142,27 @@ static const struct broker_record *broker_record(void *arg)
 static bool is_keeper(void *arg)
 {
     return inbox_is_keeper(((struct agent *)arg)->inbox);
+}
+
+/* --- pulses ------------------------------------------------------------------------------------------------------ */
+
+static void on_look(void *arg, struct pulse *pulse)
+{
+    const struct agent *agent = arg;
+    _Static_assert(PULSE_COLORS == COLOR_COUNT, "a pulse tells of each colour");
+    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next) {
+        struct pulse_nodes *nodes = &pulse->agent.nodes[node->color];
+        nodes->listed += node->listed && nodes->listed < UINT16_MAX;
+        nodes->up += node->listed && node->up && nodes->up < nodes->listed;
+    }
+    pulse->agent.epoch = keeper_record(agent->keeper)->version;
+}
+
+static void on_pushed(void *arg, const char *unit, const struct broker_record *record)
+{
+    struct agent *agent = arg;
+    if (strcmp(unit, agent->config.unit) == 0)
+        keeper_heard(agent->keeper, record);
 }
 
 static void on_confirmed(void *arg)
@@ -324,7 +346,8 @@ static int read_secrets(struct agent *agent, struct error *err)
     if ((broker != NULL && (agent->broker_password = file_read_secret(broker, err)) == NULL) ||
         (admin != NULL && (agent->admin_token = file_read_secret(admin, err)) == NULL))
         return -1;
-    return 0;
+    const char *pulse = agent->config.pulse.key_file ? agent->config.pulse.key_file : admin;
+    return pulse == NULL || (agent->pulse_key = file_read_secret(pulse, err)) != NULL ? 0 : -1;
 }
 
 static void take_name(struct agent *agent)
@@ -345,6 +368,7 @@ static void introduce(struct agent *agent)
     snprintf(self->datacenter, sizeof(self->datacenter), "%s",
              agent->config.datacenter ? agent->config.datacenter : "");
     httpd_admin_url(agent->admin, agent->config.admin.listen, host, self->admin, sizeof(self->admin));
+    beacon_introduce(agent->beacon, self);
 }
 
 static void create_outbox(struct agent *agent)
@@ -406,6 +430,19 @@ static void create_parts(struct agent *agent)
     agent->health = health_create(agent);
 }
 
+static int create_beacon(struct agent *agent, struct error *err)
+{
+    agent->beacon = beacon_create(agent->loop,
+                                  &(struct beacon_config){.options = &agent->config,
+                                                          .secret = agent->pulse_key,
+                                                          .stats = &agent->pulse_stats,
+                                                          .look = on_look,
+                                                          .pushed = on_pushed,
+                                                          .arg = agent},
+                                  err);
+    return agent->beacon != NULL ? beacon_start(agent->beacon, agent->name, err) : -1;
+}
+
 static int add_sources(struct agent *agent)
 {
     int fd = store_watch_fd(agent->rules.store);
@@ -426,7 +463,7 @@ static int start(struct agent *agent, struct error *err)
     descriptors_raise();
     take_name(agent);
     create_parts(agent);
-    if ((agent->admin = admin_create(agent, err)) == NULL)
+    if ((agent->admin = admin_create(agent, err)) == NULL || create_beacon(agent, err) != 0)
         return -1;
     introduce(agent);
     agent->rules = (struct rules_follow){
@@ -444,6 +481,7 @@ static void stop(struct agent *agent)
     clockwork_destroy(&agent->clockwork);
     operations_destroy(&agent->operations);
     httpd_destroy(&agent->admin);
+    beacon_destroy(&agent->beacon);
     keeper_destroy(&agent->keeper);
     inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
     valves_destroy(&agent->valves);
@@ -460,6 +498,7 @@ static void stop(struct agent *agent)
     sd_event_unref(agent->loop);
     free(agent->admin_token);
     free(agent->broker_password);
+    free(agent->pulse_key);
     options_free(agent_options, agent_option_count, &agent->config);
 }
 

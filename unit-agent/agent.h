@@ -8,6 +8,7 @@
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 
+#include "unit-agent/beacon.h"
 #include "unit-agent/clockwork.h"
 #include "unit-agent/config.h"
 #include "unit-agent/delivery.h"
@@ -28,9 +29,10 @@ struct agent {
     const char *const *overrides; /* NULL-terminated */
     struct agent_config config;
     char name[64];
-    char *admin_token, *broker_password; /* NULL: none */
+    char *admin_token, *broker_password, *pulse_key; /* NULL: none */
     sd_event *loop;
     struct agent_stats stats;
+    struct pulse_stats pulse_stats;
     struct rules_follow rules;
     struct nodes *nodes;
     struct delivery *delivery;
@@ -43,6 +45,7 @@ struct agent {
     struct clockwork *clockwork;
     struct inbox *inbox;
     struct keeper *keeper;
+    struct beacon *beacon;
     struct health *health;
     struct httpd *admin;
     struct store_member self;

@@ -31,8 +31,8 @@ struct beacon {
     pthread_mutex_t lock; /* what follows is of both threads */
     struct pulse told;
     uint64_t told_us;
-    struct pulse_peer *all;  /* a copy of the peers; those of `gateways` first */
-    struct address *to;      /* the same, addresses alone */
+    struct pulse_peer *all; /* a copy of the peers; those of `gateways` first */
+    struct address *to;     /* the same, addresses alone */
     size_t all_count, gateway_count;
     bool peers_changed;
     struct mail in, out;
@@ -112,7 +112,7 @@ static void read_record(struct beacon *beacon, const struct pulse *pulse)
     struct broker_record record;
     if (broker_record_parse((struct str){pulse->record.text, pulse->record.text_len}, &record, &ignored) != 0)
         return;
-    broker_record_set_version(&record, pulse->record.version);
+    record.version = pulse->record.version;
     beacon->config.pushed(beacon->config.arg, pulse->record.unit, &record);
 }
 
@@ -179,9 +179,7 @@ static void publish_peers(struct beacon *beacon)
 
 void beacon_follow(struct beacon *beacon, struct store *store)
 {
-    struct store_member self = {.name = ""};
-    beacon_introduce(beacon, &self);
-    if (pulse_peers_follow(&beacon->peers, store, self.pulse))
+    if (pulse_peers_follow(&beacon->peers, store, pulse_port_address(beacon->port)))
         publish_peers(beacon);
 }
 

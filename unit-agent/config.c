@@ -28,6 +28,13 @@ const struct option agent_options[] = {
     {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
      "File that keeps the last rules in force, so that an agent starts and delivers while its store is away."},
 
+    {"pulse.listen", option_set_string, AT(pulse.listen), 0, 0, "127.0.0.1:0", false,
+     "Address (UDP) for pulses from gateways and other agents, and from which this agent sends its own; port 0 means "
+     "any. Beyond loopback it wants a key."},
+    {"pulse.key_file", option_set_string, AT(pulse.key_file), 0, 0, "", false,
+     "File with the key that authenticates pulses, the same for all gateways and agents; the admin listener's token "
+     "where empty."},
+
     {"broker.user", option_set_string, AT(broker.user), 0, 0, "", false, "User name for the brokers."},
     {"broker.password_file", option_set_string, AT(broker.password_file), 0, 0, "", false,
      "File with the brokers' password."},
@@ -115,6 +122,8 @@ static void check(const struct agent_config *config, struct diag_list *diags)
                  "name and datacenter: must be letters, digits and . _ : -, fewer than 64 of them");
     if (config->admin.listen == NULL)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen: must be given");
+    if (config->pulse.listen == NULL)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "pulse.listen: must be given");
     if (config->delivery.backoff_min > config->delivery.backoff_max)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "delivery.backoff_min: above delivery.backoff_max");
     if (config->lease.ttl < 2 * config->lease.beat)

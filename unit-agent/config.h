@@ -17,6 +17,9 @@ struct agent_config {
         char *location, *cache;
     } store;
     struct {
+        char *listen, *key_file;
+    } pulse;
+    struct {
         char *user, *password_file;
         int64_t timeout;
         bool must_be_durable;

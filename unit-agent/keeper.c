@@ -79,6 +79,12 @@ void keeper_sync(struct keeper *keeper, struct store *store)
     buf_free(&text);
 }
 
+void keeper_heard(struct keeper *keeper, const struct broker_record *record)
+{
+    if (record->version > keeper->state.record.version)
+        adopt_record(keeper, record);
+}
+
 static void strike_dropped(struct keeper *keeper, const struct keeper_action *action)
 {
     for (unsigned i = 0; i < keeper->state.replica_count; i++)

@@ -39,6 +39,9 @@ void keeper_adopt(struct keeper *keeper, const struct table_unit *unit);
 /* Reads the record. A store that is away leaves the last one in force. STORE is borrowed until keeper_destroy. */
 void keeper_sync(struct keeper *keeper, struct store *store);
 
+/* Another process put RECORD: in force from now on, unless the one that is is as new. */
+void keeper_heard(struct keeper *keeper, const struct broker_record *record);
+
 /* In force; without members where there is none. */
 const struct broker_record *keeper_record(const struct keeper *keeper);
 
