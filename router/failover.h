@@ -18,7 +18,4 @@ struct table_failover {
     uint32_t max_share;  /* or that many of 100 units where this is more */
 };
 
-/* What holds where the rules say nothing; the schema's presets are the same. */
-#define TABLE_FAILOVER_PRESET ((struct table_failover){true, 40, 600000, 60000, 3000, 1, 34})
-
 #endif

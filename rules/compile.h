@@ -24,6 +24,7 @@ struct compiler {
 void compile_identity(struct compiler *compiler);  /* sources, on_missing, jwt */
 void compile_sharding(struct compiler *compiler);  /* hash */
 void compile_units(struct compiler *compiler);     /* units, core_unit */
+void compile_failover(struct compiler *compiler);  /* failover */
 void compile_slots(struct compiler *compiler);     /* slots */
 void compile_overrides(struct compiler *compiler); /* users, prefixes */
 void compile_topics(struct compiler *compiler);    /* topics; compile_topic_name() adds those that are not listed */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/facets.h"
 
+#include <inttypes.h>
+
 #include "router/table_index.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -239,8 +241,22 @@ static void print_jwt(const struct table *table, const void *item, struct buf *o
                    (long long)table->jwt.leeway_s);
 }
 
-static const struct facet table_facets[] = {
-    {"hash", print_hash}, {"sources", print_identity}, {"on_missing", print_missing}, {"jwt", print_jwt}};
+static void print_failover(const struct table *table, const void *item, struct buf *out)
+{
+    const struct table_failover *failover = &table->failover;
+    (void)item;
+    buf_printf(out,
+               "%s, gap %" PRId64 "ms, cooldown %" PRId64 "ms, at most %u units or %u%% in %" PRId64
+               "ms, clean for %" PRId64 "ms",
+               failover->automatic ? "automatic" : "by operators", failover->gap_ms, failover->cooldown_ms,
+               failover->max_units, failover->max_share, failover->window_ms, failover->clean_ms);
+}
+
+static const struct facet table_facets[] = {{"hash", print_hash},
+                                            {"sources", print_identity},
+                                            {"on_missing", print_missing},
+                                            {"jwt", print_jwt},
+                                            {"failover", print_failover}};
 
 static const struct family families[] = {
     {"unit", unit_count, unit_item, unit_same, unit_key, unit_facets, COUNT_OF(unit_facets)},

@@ -10,6 +10,7 @@ static void compile(struct compiler *compiler)
     compile_identity(compiler);
     compile_sharding(compiler);
     compile_units(compiler);
+    compile_failover(compiler);
     compile_slots(compiler);
     compile_overrides(compiler);
     compile_topics(compiler);
@@ -28,7 +29,6 @@ struct table *rules_load(struct str text, uint64_t epoch, struct diag_list *diag
     if (model_read(&model, text, diags)) {
         table = table_create();
         table->epoch = epoch;
-        table->failover = TABLE_FAILOVER_PRESET;
         struct compiler compiler = {.model = &model, .diags = diags, .table = table};
         compile(&compiler);
         table_seal(table);

@@ -27,6 +27,8 @@ static const struct schema_key top_keys[] = {
     {"sharding", SCHEMA_MAPPING, AT(sharding), REQUIRED, 0, 0, NULL, NULL, "How a user ID becomes a slot."},
     {"units", SCHEMA_MAPPING, AT(units), REQUIRED, 0, 1024, NULL, NULL,
      "The units by name: letters, digits, `-` and `_`, 64 at most."},
+    {"failover", SCHEMA_MAPPING, AT(failover), OPTIONAL, 0, 0, NULL, NULL,
+     "When gateways may move a failed unit to its standby by themselves."},
     {"topics", SCHEMA_MAPPING, AT(topics), OPTIONAL, 0, 1024, NULL, NULL,
      "The topics by name, where they differ from the defaults."},
     {"overrides", SCHEMA_LIST, AT(overrides), OPTIONAL, 0, 0, NULL, NULL, "Users who do not live where they hash to."},
@@ -238,9 +240,34 @@ static const struct schema match_schema = {"routes[].match", "match", "Which req
                                            COUNT_OF(match_keys)};
 #undef AT
 
+#define AT(field) offsetof(struct model_failover, field)
+static const struct schema_key failover_keys[] = {
+    {"auto", SCHEMA_CHOICE, AT(automatic), OPTIONAL, 0, 0, "true", CHOICES("false", "true"),
+     "Whether they may at all; operators always may."},
+    {"gap", SCHEMA_DURATION, AT(gap), OPTIONAL, 20, 10 * SECOND_MS, "40ms", NULL,
+     "A broker that nobody has heard of for so long is suspected. Shorter finds failures sooner, and is misled "
+     "sooner."},
+    {"cooldown", SCHEMA_DURATION, AT(cooldown), OPTIONAL, 0, DAY_MS, "10m", NULL,
+     "Between two automatic failovers of the same unit."},
+    {"window", SCHEMA_DURATION, AT(window), OPTIONAL, 1 * SECOND_MS, DAY_MS, "60s", NULL,
+     "The time in which `max_units` and `max_share` count; whoever would be moved beyond them stays, and an alarm is "
+     "raised."},
+    {"max_units", SCHEMA_NUMBER, AT(max_units), OPTIONAL, 1, 1024, "1", NULL,
+     "So many units may be moved within the window,"},
+    {"max_share", SCHEMA_NUMBER, AT(max_share), OPTIONAL, 0, 100, "34", NULL,
+     "or this share of all units, in percent and rounded down, where that is more."},
+    {"clean", SCHEMA_DURATION, AT(clean), OPTIONAL, 0, HOUR_MS, "3s", NULL,
+     "A broker that was unwell may take over a unit when it was well for so long."},
+};
+static const struct schema failover_schema = {"failover", "failover",
+                                              "When gateways may move a failed unit to its standby by themselves.",
+                                              failover_keys, COUNT_OF(failover_keys)};
+#undef AT
+
 const struct schema *const model_schemas[] = {
-    &top_schema,   &identity_schema,     &jwt_schema,   &sharding_schema, &unit_schema,  &nodes_schema, &weights_schema,
-    &topic_schema, &subscription_schema, &retry_schema, &override_schema, &route_schema, &match_schema, NULL};
+    &top_schema,   &identity_schema, &jwt_schema,      &sharding_schema, &unit_schema,
+    &nodes_schema, &weights_schema,  &failover_schema, &topic_schema,    &subscription_schema,
+    &retry_schema, &override_schema, &route_schema,    &match_schema,    NULL};
 
 static void read_identity(struct model *model, struct diag_list *diags)
 {
@@ -267,6 +294,12 @@ static void read_units(struct model *model, struct diag_list *diags)
             schema_read(&weights_schema, unit->weight_mapping, &unit->weights, diags);
     }
     model->units_faulty = units == NULL || diags->errors > errors;
+}
+
+static void read_failover(struct model *model, struct diag_list *diags)
+{
+    static const struct yaml_node empty = {.kind = YAML_MAPPING};
+    schema_read(&failover_schema, model->top.failover ? model->top.failover : &empty, &model->failover, diags);
 }
 
 static void read_topic(const struct yaml_node *node, struct model_topic *topic, struct diag_list *diags)
@@ -338,6 +371,7 @@ bool model_read(struct model *model, struct str text, struct diag_list *diags)
     if (model->top.sharding != NULL)
         schema_read(&sharding_schema, model->top.sharding, &model->sharding, diags);
     read_units(model, diags);
+    read_failover(model, diags);
     read_topics(model, diags);
     read_overrides(model, diags);
     read_routes(model, diags);

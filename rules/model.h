@@ -10,7 +10,7 @@
 
 struct model_top {
     struct schema_number version;
-    const struct yaml_node *identity, *sharding, *units, *topics, *overrides, *routes;
+    const struct yaml_node *identity, *sharding, *units, *failover, *topics, *overrides, *routes;
 };
 
 struct model_identity {
@@ -43,6 +43,10 @@ struct model_unit {
     const struct yaml_node *slots, *brokers, *agents, *node_mapping, *weight_mapping;
     struct model_nodes nodes;
     struct model_weights weights;
+};
+
+struct model_failover {
+    struct schema_number automatic, gap, cooldown, window, clean, max_units, max_share;
 };
 
 struct model_subscription {
@@ -91,6 +95,7 @@ struct model {
     struct model_identity identity;
     struct model_jwt jwt;
     struct model_sharding sharding;
+    struct model_failover failover;
     struct model_unit *units;
     struct model_topic *topics;
     struct model_override *overrides;

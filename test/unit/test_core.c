@@ -18,6 +18,7 @@ enum { PRIMARY = 20, REPLICA, S1, O1 }; /* brokers */
 enum { GW1 = 30, GW2, GW3 };            /* gateways */
 enum { RUN_P = 40, RUN_R, RUN_NEW };    /* runs */
 
+static const struct table_failover preset = {true, 40, 600000, 60000, 3000, 1, 34};
 static struct core core;
 static struct core_actions actions;
 static uint64_t now_us;
@@ -118,7 +119,7 @@ static int setup(void **state)
     (void)state;
     memset(&core, 0, sizeof(core));
     now_us = 1000000;
-    configure(TABLE_FAILOVER_PRESET);
+    configure(preset);
     step((struct core_event){.kind = CORE_STORE, .store_up = true});
     put_record(5, PRIMARY, UINT64_MAX);
     pass_well(10);

@@ -130,6 +130,40 @@ static void a_table_holds_what_was_written(void **state)
     table_unref(&table);
 }
 
+static void failover_is_automatic_and_careful_where_the_rules_say_nothing(void **state)
+{
+    (void)state;
+    struct buf text = read_text("test/golden/product.yaml");
+    struct table *table = load(buf_str(&text));
+    const struct table_failover *failover = &table->failover;
+    buf_free(&text);
+    assert_true(failover->automatic);
+    assert_int_equal(failover->gap_ms, 40);
+    assert_int_equal(failover->cooldown_ms, 600000);
+    assert_int_equal(failover->window_ms, 60000);
+    assert_int_equal(failover->clean_ms, 3000);
+    assert_int_equal(failover->max_units, 1);
+    assert_int_equal(failover->max_share, 34);
+    table_unref(&table);
+}
+
+static void failover_is_as_it_was_written(void **state)
+{
+    (void)state;
+    struct buf text = read_text("test/golden/failover.yaml");
+    struct table *table = load(buf_str(&text));
+    const struct table_failover *failover = &table->failover;
+    buf_free(&text);
+    assert_false(failover->automatic);
+    assert_int_equal(failover->gap_ms, 60);
+    assert_int_equal(failover->cooldown_ms, 3600000);
+    assert_int_equal(failover->window_ms, 300000);
+    assert_int_equal(failover->clean_ms, 10000);
+    assert_int_equal(failover->max_units, 2);
+    assert_int_equal(failover->max_share, 20);
+    table_unref(&table);
+}
+
 static void a_topic_that_is_not_listed_has_the_presets(void **state)
 {
     (void)state;
@@ -405,6 +439,8 @@ int main(void)
         cmocka_unit_test(the_example_rules_have_not_even_a_warning),
         cmocka_unit_test(the_reference_in_the_documentation_is_the_schema),
         cmocka_unit_test(a_table_holds_what_was_written),
+        cmocka_unit_test(failover_is_automatic_and_careful_where_the_rules_say_nothing),
+        cmocka_unit_test(failover_is_as_it_was_written),
         cmocka_unit_test(a_topic_that_is_not_listed_has_the_presets),
         cmocka_unit_test(a_topic_holds_what_was_written),
         cmocka_unit_test(every_cut_of_a_rule_file_is_loaded_or_refused_whole),
