@@ -191,11 +191,15 @@ static void take_count(struct errand *errand, const redisReply *reply)
 
 static bool send_reset(struct errand *errand)
 {
-    char cursor[PROTOCOL_KEY_MAX], stream[PROTOCOL_KEY_MAX], state[PROTOCOL_KEY_MAX];
+    char stream[PROTOCOL_KEY_MAX], parked[PROTOCOL_KEY_MAX], tries[PROTOCOL_KEY_MAX], dead[PROTOCOL_KEY_MAX];
+    char parks[PROTOCOL_KEY_MAX], cursor[PROTOCOL_KEY_MAX], state[PROTOCOL_KEY_MAX];
     bool end = str_equal(buf_str(&errand->job->to), STR_LIT("end"));
-    return SEND(errand, "FCALL", "ldc1_reset", "3", key_of(errand, cursor, "cursor", true),
-                key_of(errand, stream, "stream", false), key_of(errand, state, "state", false), end ? "end" : "from",
-                end ? "" : errand->job->to.base);
+    key_of(errand, parks, "park", true);
+    strncat(parks, ":", sizeof(parks) - strlen(parks) - 1);
+    return SEND(errand, "FCALL", "ldc1_reset", "7", key_of(errand, stream, "stream", false),
+                key_of(errand, parked, "parked", true), key_of(errand, tries, "tries", true),
+                key_of(errand, dead, "dead", true), parks, key_of(errand, cursor, "cursor", true),
+                key_of(errand, state, "state", false), end ? "end" : "from", end ? "" : errand->job->to.base);
 }
 
 static void take_reset(struct errand *errand, const redisReply *reply)

@@ -53,32 +53,3 @@ end)
 register('purge', function(keys, args)
     return each_dead(keys[1], args[1], tonumber(args[2]), function() end)
 end, {'allow-oom'})
-
--- The id that comes right before ID in the order of streams.
-local function id_before(id)
-    local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-    if seq ~= '0' then
-        return ms .. '-' .. string.format('%.0f', tonumber(seq) - 1)
-    end
-    return ms == '0' and '0-0' or string.format('%.0f', tonumber(ms) - 1) .. '-18446744073709551615'
-end
-
--- keys: cursor, stream, state; args: 'from' and an entry id (or milliseconds), or 'end'
--- Delivery goes on with the first entry at or behind that id, or with what comes next. The owner of the partition loses
--- it, so that it cannot write the cursor that it still has. Returns the watermark, and how many entries lie before it.
-register('reset', function(keys, args)
-    local n = redis.call('HGET', keys[3], 'n') or '0'
-    local first = args[1] == 'from' and redis.call('XRANGE', keys[2], args[2], '+', 'COUNT', 1)[1]
-    local last = redis.call('XREVRANGE', keys[2], '+', '-', 'COUNT', 1)[1]
-    local watermark, passed = last and last[1] or '0-0', n
-    if first then
-        watermark, passed = id_before(first[1]), string.format('%.0f', tonumber(fields_of(first).n or n) - 1)
-    end
-    redis.call('HSET', keys[1], 'watermark', watermark, 'done', '', 'passed', passed, 'beyond', 0)
-    redis.call('HDEL', keys[3], 'owner')
-    redis.call('HINCRBY', keys[3], 'lease', 1)
-    if tonumber(redis.call('HGET', keys[3], 'floor') or '0') > tonumber(passed) then
-        redis.call('HSET', keys[3], 'floor', passed)
-    end
-    return {watermark, passed}
-end, {'allow-oom'})

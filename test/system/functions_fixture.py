@@ -28,6 +28,10 @@ class Functions(unittest.TestCase):
     def key(self, suffix, partition=PARTITION):
         return f"ldc:{{{UNIT}/{TOPIC}/{partition}}}:{suffix}"
 
+    def park_keys(self):
+        return [self.key(suffix) for suffix in ("stream", "parked:default", "tries:default", "dead:default",
+                                                "park:default:", "cursor:default", "state")]
+
     def function(self, name, keys, *args):
         return self.call("FCALL", "ldc1_" + name, len(keys), *keys, *args)
 

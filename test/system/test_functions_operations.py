@@ -21,7 +21,7 @@ class Operations(functions_fixture.Functions):
         return self.function("redrive", [self.key("dead:audit"), self.key("stream"), self.key("state")], "audit", id, most)
 
     def reset(self, *args):
-        watermark, passed = self.function("reset", [self.key("cursor:default"), self.key("stream"), self.key("state")], *args)
+        watermark, passed = self.function("reset", self.park_keys(), *args)
         return watermark.decode(), int(passed)
 
     def test_a_dead_letter_comes_back_for_its_subscription_alone(self):

@@ -14,17 +14,13 @@ class Park(functions_fixture.Functions):
         self.serial, self.owner = 0, "a/1"
         self.call("HSET", self.key("state"), "owner", self.owner)
 
-    def keys(self):
-        return [self.key(suffix) for suffix in ("stream", "parked:default", "tries:default", "dead:default",
-                                                "park:default:", "cursor:default", "state")]
-
     def park(self, *moves, watermark="0-0", done="", passed=0, beyond=0, serial=None, owner=None):
         """A move: (kind, entry, serial (None: this one's), user, attempts, wait or status, reason)."""
         if serial is None:
             self.serial += 1
         serial = serial or self.serial
         words = [word if word is not None else serial for move in moves for word in move]
-        return self.function("park", self.keys(), serial, len(moves), *words, owner or self.owner, watermark, done, passed,
+        return self.function("park", self.park_keys(), serial, len(moves), *words, owner or self.owner, watermark, done, passed,
                              beyond, serial)
 
     def head(self, entry, user, attempts=1, wait=0, serial=None):
@@ -37,14 +33,14 @@ class Park(functions_fixture.Functions):
         return ("dead", entry, serial, user, 1, status, "status")
 
     def due(self, *passed_over, most=10):
-        return self.function("parked", self.keys(), self.owner, most, *passed_over)
+        return self.function("parked", self.park_keys(), self.owner, most, *passed_over)
 
     def users_due(self, *passed_over, most=10):
         return [(user.decode(), attempts, entry[0].decode()) for user, attempts, entry in
                 self.due(*passed_over, most=most)[1:]]
 
     def after(self, name, *args):
-        count, *heads = self.function(name, self.keys(), self.owner, 77, *args)
+        count, *heads = self.function(name, self.park_keys(), self.owner, 77, *args)
         return count, [(user.decode(), attempts, entry[0].decode()) for user, attempts, entry in heads if user]
 
     def unpark(self, user, entry):
@@ -54,7 +50,7 @@ class Park(functions_fixture.Functions):
         return self.after("bury", user, entry, attempts, status, reason)
 
     def not_taken(self, user, entry, attempts, wait):
-        return self.function("fail", self.keys(), self.owner, 78, user, entry, attempts, wait)
+        return self.function("fail", self.park_keys(), self.owner, 78, user, entry, attempts, wait)
 
     def entries(self, suffix):
         return [(at.decode(), {k.decode(): v.decode() for k, v in zip(fields[0::2], fields[1::2])})
@@ -92,7 +88,7 @@ class Park(functions_fixture.Functions):
         for name, args in (("unpark", [9, "7", one]), ("bury", [9, "7", one, 1, 500, "attempts"]),
                            ("fail", [9, "7", one, 1, 5]), ("parked", [5])):
             with self.refused("LDC_LEASE"):
-                self.function(name, self.keys(), "b/1", *args)
+                self.function(name, self.park_keys(), "b/1", *args)
         with self.refused("LDC_LEASE"):
             self.park(self.dead(one, "7"), owner="b/1", watermark=one)
         self.assertEqual(self.entries("park:default:7"), before)
@@ -192,6 +188,39 @@ class Park(functions_fixture.Functions):
         self.not_taken("7", one, 2, 0)
         self.assertEqual(self.bury("7", one)[0], 1)
         self.assertEqual(self.unpark("7", two), (0, []))
+
+    # --- back by an operator's word ----------------------------------------------------------------------------------
+
+    def reset(self, *args):
+        self.function("reset", self.park_keys(), *args)
+        self.call("HSET", self.key("state"), "owner", self.owner)
+
+    def test_a_reset_lets_a_park_take_again_what_was_delivered_from_it(self):
+        one, two, three = self.produce(3)
+        other, = self.produce(1, "8")
+        moves = self.head(one, "7", 2), self.follower(two, "7"), self.follower(three, "7")
+        self.park(*moves, self.head(other, "8"), watermark=other, passed=4)
+        self.unpark("7", one)
+        self.reset("from", one)
+        self.assertEqual(self.left(), set())
+        self.assertEqual(self.call("HMGET", self.key("cursor:default"), "parked", "passed"), [b"0", b"0"])
+        self.assertEqual(self.park(*[move[:2] + (None,) + move[3:] for move in moves], watermark=three, passed=3), 3)
+        self.assertEqual(self.ids("park:default:7"), [one, two, three])
+        self.assertEqual(self.users_due(), [("7", 2, one)])
+
+    def test_a_reset_leaves_parked_what_lies_before_it(self):
+        one, two, three, four = self.produce(4)
+        self.park(self.head(one, "7", 2), *[self.follower(entry, "7") for entry in (two, three, four)], watermark=four)
+        self.call("XDEL", self.key("stream"), one)  # trimmed: the park alone has it
+        self.unpark("7", one)
+        self.not_taken("7", two, 3, 0)
+        self.reset("from", three)
+        self.assertEqual(self.users_due(), [("7", 3, two)])
+        self.assertEqual(self.call("HGET", self.key("cursor:default"), "parked"), b"1")
+        self.park(self.follower(three, "7"), self.follower(four, "7"), watermark=four)
+        self.assertEqual(self.ids("park:default:7"), [two, three, four])
+        self.reset("end")
+        self.assertEqual(self.ids("park:default:7"), [two, three, four])
 
     # --- all together ------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,20 @@ class Operations(harness.StackTest):
         self.assertNotIn(skipped[0], self.delivered())
         self.assertIn("is wanted", self.ctl("queue", "reset", "payments", code=2))
 
+    def test_what_was_delivered_from_a_park_is_delivered_again_after_a_reset(self):
+        harness.request(self.app.port, "POST", "/-/sample/fail?user=1000&status=503&times=1&retry_after=2")
+        ids = self.pay(["1000"] * 3)
+        self.wait_delivered(ids)
+        harness.request(self.app.port, "POST", "/-/sample/fail?user=1000&status=503&times=1000000&retry_after=2")
+        ids += self.pay(["1000"] * 2)
+        parked = lambda: sum(part["parked"] for part in self.agent.status()["partitions"])
+        wait_until(lambda: parked() == 2, what="the park")
+        self.ctl("queue", "reset", "payments", "--to-time", "10m")
+        wait_until(lambda: parked() == 5, what="all to wait")
+        harness.request(self.app.port, "POST", "/-/sample/fail?times=0")
+        wait_until(lambda: self.delivered() == ids[:3] + ids, what="the second delivery")
+        wait_until(lambda: parked() == 0, what="an empty park")
+
     def test_dead_letters_are_listed_shown_redriven_and_purged(self):
         one, two, three = self.bury("1000", '{"a": 1}'), self.bury("1001", b"\xff\x00"), self.bury("1002")
         listed = self.ctl("queue", "dead", "list")
