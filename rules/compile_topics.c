@@ -103,6 +103,19 @@ static void compile_retry(struct compiler *compiler, const struct model_retry *m
                                   .dead_status_count = (uint32_t)model->dead_statuses.count};
 }
 
+/* The backlog counts from where the slowest shared subscription is. A broadcast's listeners come and go, and none may
+ * stop those who send: without a shared subscription nothing would ever lower the backlog. */
+static uint64_t backlog_of(struct compiler *compiler, const struct model_topic *model, const struct table_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->subscription_count; i++)
+        if (!topic->subscriptions[i].broadcast)
+            return (uint64_t)model->max_backlog.value;
+    if (model->max_backlog.value > 0)
+        WARNING(compiler->diags, model->max_backlog.at, NULL,
+                "max_backlog means nothing without a shared subscription");
+    return 0;
+}
+
 static void add_topic(struct compiler *compiler, const struct model_topic *model)
 {
     struct table_topic *topic = &compiler->topics[compiler->table->topic_count++];
@@ -111,9 +124,9 @@ static void add_topic(struct compiler *compiler, const struct model_topic *model
                                   .partitions = (uint32_t)model->partitions.value,
                                   .retention_ms = model->retention.value,
                                   .idempotency_window_ms = model->idempotency_window.value,
-                                  .max_backlog = (uint64_t)model->max_backlog.value,
                                   .line = (uint32_t)model->name.at.line};
     compile_subscriptions(compiler, model, topic);
+    topic->max_backlog = backlog_of(compiler, model, topic);
     compile_retry(compiler, &model->retry, &topic->retry);
 }
 

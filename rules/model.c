@@ -145,8 +145,8 @@ static const struct schema_key topic_keys[] = {
     {"idempotency_window", SCHEMA_DURATION, AT(idempotency_window), OPTIONAL, SECOND_MS, 7 * DAY_MS, "5m", NULL,
      "How long an `Idempotency-Key` is remembered: a repeat within it has the first one's answer and stores nothing."},
     {"max_backlog", SCHEMA_NUMBER, AT(max_backlog), OPTIONAL, 0, INT64_C(1000000000000), "0", NULL,
-     "Messages of one partition that may wait for their slowest subscription, 503 beyond; 0: as many as the broker "
-     "holds."},
+     "Messages of one partition that may wait for their slowest shared subscription, 503 beyond; 0: as many as the "
+     "broker holds."},
     {"subscriptions", SCHEMA_MAPPING, AT(subscription_mapping), OPTIONAL, 1, 32, NULL, NULL,
      "Who the messages go to, by name; the one shared subscription `default` where it is not given."},
     {"retry", SCHEMA_MAPPING, AT(retry_mapping), OPTIONAL, 0, 0, NULL, NULL,

@@ -220,6 +220,19 @@ static void a_topic_holds_what_was_written(void **state)
     buf_free(&text);
 }
 
+static void a_topic_with_broadcasts_alone_has_no_backlog_that_could_fill_up(void **state)
+{
+    (void)state;
+    struct buf text = read_text("test/golden/warnings.yaml");
+    struct table *table = load(buf_str(&text));
+    const struct table_topic *news = &table->topics[1];
+    buf_free(&text);
+    assert_str(news->name, "news");
+    assert_true(news->subscriptions[0].broadcast);
+    assert_int_equal(news->max_backlog, 0);
+    table_unref(&table);
+}
+
 static void every_cut_of_a_rule_file_is_loaded_or_refused_whole(void **state)
 {
     (void)state;
@@ -443,6 +456,7 @@ int main(void)
         cmocka_unit_test(failover_is_as_it_was_written),
         cmocka_unit_test(a_topic_that_is_not_listed_has_the_presets),
         cmocka_unit_test(a_topic_holds_what_was_written),
+        cmocka_unit_test(a_topic_with_broadcasts_alone_has_no_backlog_that_could_fill_up),
         cmocka_unit_test(every_cut_of_a_rule_file_is_loaded_or_refused_whole),
         cmocka_unit_test(every_change_of_a_byte_is_loaded_or_refused_whole),
         cmocka_unit_test(each_slot_has_one_owner_or_the_file_is_refused),
