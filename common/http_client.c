@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/descriptors.h"
 #include "common/invariant.h"
 
 #define MOST_RESPONSE   (16 * 1024 * 1024)
@@ -30,7 +31,7 @@ struct http_transfer {
     http_done_fn done; /* NULL once it is being finished */
     void *arg;
     size_t most_response;
-    bool too_long, cancelled;
+    bool too_long, cancelled, no_socket;
     bool (*may_send)(void *arg);
     bool withheld;
     struct curl_slist *headers; /* an array; its texts point into header_text */
@@ -194,7 +195,7 @@ static void prepare(struct http_transfer *transfer, const struct http_request *r
     CURL *easy = transfer->easy;
     transfer->received.len = 0;
     transfer->fault[0] = '\0';
-    transfer->too_long = transfer->cancelled = transfer->withheld = false;
+    transfer->too_long = transfer->cancelled = transfer->withheld = transfer->no_socket = false;
     transfer->may_send = request->may_send;
     transfer->most_response = request->most_response ? request->most_response : MOST_RESPONSE;
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
@@ -218,7 +219,9 @@ static void read_response(struct http_transfer *transfer, CURLcode result, struc
         response->timed_out = result == CURLE_OPERATION_TIMEDOUT;
         response->unreached = transfer->withheld || is_unreached(transfer->easy, result);
         response->withheld = transfer->withheld;
-        response->error = transfer->too_long      ? "the answer is longer than allowed"
+        response->no_socket = transfer->no_socket;
+        response->error = transfer->no_socket     ? "this process has no file descriptor left for a connection"
+                          : transfer->too_long    ? "the answer is longer than allowed"
                           : *transfer->fault != 0 ? transfer->fault
                                                   : curl_easy_strerror(result);
         return;
@@ -392,11 +395,14 @@ static int curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *arg, 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)purpose;
+    struct http_transfer *transfer = arg;
+    struct http_client *client = transfer->client;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
+    transfer->no_socket = fd < 0 && descriptors_are_out(errno, "connections to servers");
     if (fd < 0)
         return fd;
-    watch_drop(arg, fd); /* of a former socket with this number */
-    watch_of(arg, fd)->ours = true;
+    watch_drop(client, fd); /* of a former socket with this number */
+    watch_of(client, fd)->ours = true;
     return fd;
 }
 
@@ -532,7 +538,7 @@ static struct http_transfer *transfer_for(struct http_client *client)
     struct http_transfer *transfer = transfer_create();
     transfer->client = client;
     curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, client);
+    curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, transfer);
     curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETDATA, client);
     return transfer;

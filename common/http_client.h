@@ -33,6 +33,7 @@ struct http_response {
     bool timed_out;                 /* the reason of `error` */
     bool unreached;                 /* nothing was sent: the server does not know of the request */
     bool withheld;                  /* may_send was false */
+    bool no_socket;                 /* this process could open none: the server is not to blame */
     struct http_transfer *transfer; /* for http_response_headers() */
 };
 

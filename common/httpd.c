@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/descriptors.h"
 #include "common/http_status.h"
 #include "common/invariant.h"
 #include "common/json_text.h"
@@ -392,7 +393,7 @@ static int on_accept(sd_event_source *source, int listener, uint32_t events, voi
     struct httpd *httpd = arg;
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        if (descriptors_are_out(errno, "the admin listener"))
             sd_event_source_set_enabled(source, SD_EVENT_OFF); /* until the sweep: it would spin */
         return 0;
     }

@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
+#include "common/descriptors.h"
 #include "common/log.h"
 #include "gateway/gateway.h"
 #include "gateway/h2_guard.h"
@@ -335,9 +336,6 @@ static bool take_place(struct gateway *gateway)
 static void shed(struct acceptor *acceptor)
 {
     struct listener *listener = acceptor->listener;
-    static _Atomic bool told;
-    if (!atomic_exchange(&told, true))
-        log_error("ingress.descriptors", "out of file descriptors: raise LimitNOFILE or lower limits.connections");
     stat_add(&listener->worker->stats.connections_refused_total, 1);
     if (listener->spare_fd >= 0)
         close(listener->spare_fd);
@@ -363,7 +361,7 @@ static bool accept_one(struct acceptor *acceptor)
     }
     int failed = errno;
     atomic_fetch_sub_explicit(&gateway->connections, 1, memory_order_relaxed);
-    if (failed == EMFILE || failed == ENFILE || failed == ENOBUFS || failed == ENOMEM)
+    if (descriptors_are_out(failed, "clients"))
         shed(acceptor);
     return failed == ECONNABORTED || failed == EINTR;
 }

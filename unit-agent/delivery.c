@@ -196,10 +196,12 @@ static void fail(struct delivery *delivery, struct message *message, const struc
     park(delivery, message, retry_wait_ms(retry, message->attempt++, next_random(delivery)));
 }
 
-/* The node is to blame, and another one may do better; but what breaks off again and again may be what kills them. */
+/* The node is to blame, unless this process had no socket for it, and another one may do better; but what breaks off
+ * again and again may be what kills them. */
 static void lose(struct delivery *delivery, struct message *message, const struct http_response *response)
 {
-    nodes_report_failure(message->node->nodes, message->node, response->error);
+    if (!response->no_socket)
+        nodes_report_failure(message->node->nodes, message->node, response->error);
     if (!response->unreached && (message->from_park || message->losses + 1 >= MOST_LOSSES)) {
         fail(delivery, message, response);
         return;

@@ -52,7 +52,8 @@ static void on_probed(void *arg, const struct http_response *response)
     if (response->status >= 500)
         snprintf(fault, sizeof(fault), "answers %ld to its health check", response->status);
     bool up = response->status > 0 && response->status < 500;
-    set_health(node->nodes, node, up, response->status > 0 ? fault : response->error);
+    if (!response->no_socket) /* else nothing is known of the node */
+        set_health(node->nodes, node, up, response->status > 0 ? fault : response->error);
     nodes_release(node->nodes, node);
 }
 

@@ -3,7 +3,9 @@
 """The agent: every message reaches the app at least once, in order for each user, whatever dies meanwhile."""
 import collections
 import json
+import os
 import random
+import resource
 import socket
 import threading
 import time
@@ -232,6 +234,19 @@ class Agent(harness.StackTest):
         self.agent.restart()
         self.wait_delivered()
         self.check_all(repeats=False)
+
+    def test_an_agent_that_is_out_of_descriptors_does_not_blame_the_node(self):
+        self.start()
+        self.order(self.app, "delay", ms=50)
+        used, most = len(os.listdir(f"/proc/{self.agent.pid}/fd")), resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE, (used + 1, most[1]))
+        self.producer.send_many([str(user) for user in range(40)])
+        harness.wait_until(lambda: len(self.app.records()) == 40, what="the deliveries")
+        resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE, most)
+        self.wait_delivered()
+        self.check_all(repeats=False)
+        self.assertIn("out of file descriptors", self.agent.log_text())
+        self.assertNotIn("node.down", self.agent.log_text())
 
     # --- rules and nodes ---------------------------------------------------------------------------------------------
 
