@@ -31,7 +31,7 @@ LIBRARIES = {  # header -> the files that may know it
     r"h2o(\.h|/)": r"gateway/",
     r"hiredis/": r"common/broker|gateway/broker_h2o\.c",
     r"yaml\.h": r"common/yaml_doc\.c",
-    r"curl/": r"common/http_client\.c",
+    r"curl/": r"common/http_transfer\.h",
 }
 
 PURE = r"sys/|unistd|time\.h|stdio|fcntl|poll|pthread|netinet|h2o|hiredis|curl|yaml|systemd"
