@@ -4,6 +4,7 @@
 
     run.py --build build [--only unit,fuzz,system] [-k WORD] [-j N]
 
+As many programs as there are processors run at a time, and those that say `RUNS_ALONE = "why"` one by one behind them.
 Single tests are counted, not programs. The last line is `N passed, N failed`; the exit code is 1 where anything
 failed, and where nothing ran at all.
 """
@@ -23,8 +24,8 @@ LIMITS = {"unit": 180, "fuzz": 120, "system": 420}  # seconds a program
 class Job:
     """One program to run, and how to read from its output what passed."""
 
-    def __init__(self, kind, name, argv, count, exclusive=False):
-        self.kind, self.name, self.argv, self.count, self.exclusive = kind, name, argv, count, exclusive
+    def __init__(self, kind, name, argv, count, alone=False):
+        self.kind, self.name, self.argv, self.count, self.alone = kind, name, argv, count, alone
 
     def run(self, build):
         started = time.monotonic()
@@ -79,7 +80,7 @@ def collect(build, kinds, word):
     if "system" in kinds:
         for path in sorted((ROOT / "test" / "system").glob("test_*.py")):
             jobs.append(Job("system", path.name, [sys.executable, "-W", "error::ResourceWarning", str(path)],
-                            count_unittest, exclusive=True))
+                            count_unittest, alone=bool(re.search(r"^RUNS_ALONE = ", path.read_text(), re.M))))
     return [job for job in jobs if not word or word in job.name]
 
 
@@ -102,12 +103,12 @@ def main():
     build = (ROOT / options.build).resolve()
     jobs = collect(build, options.only.split(","), options.k)
     totals = [0, 0]
-    together = [job for job in jobs if not job.exclusive]
+    together = [job for job in jobs if not job.alone]
     with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         for job, result in zip(together, pool.map(lambda job: job.run(build), together)):
             report(job, result, totals)
     for job in jobs:
-        if job.exclusive:
+        if job.alone:
             report(job, job.run(build), totals)
     print(f"{totals[0]} passed, {totals[1]} failed")
     sys.exit(1 if totals[1] or not totals[0] else 0)

@@ -509,7 +509,13 @@ class Client:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
 
     def request(self, method, path, headers=None, body=b""):
+        self.send(method, path, headers, body)
+        return self.receive()
+
+    def send(self, method, path, headers=None, body=b""):
         self.connection.request(method, path, body=body or None, headers=headers or {})
+
+    def receive(self):
         answer = self.connection.getresponse()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 

@@ -193,13 +193,16 @@ class Idempotency(durable_fixture.DurableTest):
     def test_a_repeat_waits_for_the_replicas_as_the_first_one_did(self):
         self.start(broker__timeout="2s")
         self.accepted()
-        self.replicas[0].signal(signal.SIGSTOP)
-        answers = []
-        clients = [threading.Thread(target=lambda: answers.append(self.post(key="k"))) for _ in range(2)]
-        for client in clients:  # both are with the broker before the first WAIT runs out
-            client.start()
+        clients = [harness.Client(self.gateway.port) for _ in range(2)]
         for client in clients:
-            client.join()
+            self.addCleanup(client.close)
+            self.assertEqual(client.request("POST", "/pay/1", {"X-User-Id": "1"}, b"{}").status, 202)
+        self.replicas[0].signal(signal.SIGSTOP)
+        self.gateway.signal(signal.SIGSTOP)  # so that it finds both at once, and has them wait for one WAIT
+        for client in clients:
+            client.send("POST", "/pay/1", {"X-User-Id": "1", "Idempotency-Key": "k"}, b"{}")
+        self.gateway.signal(signal.SIGCONT)
+        answers = [client.receive() for client in clients]
         first, second = (self.expect_problem(answer, 503, "outcome-unknown")["message"] for answer in answers)
         self.assertEqual(first, second)
         self.replicas[0].signal(signal.SIGCONT)
