@@ -81,6 +81,7 @@ static bool take_record(const json_t *json, struct broker_record *record)
                  take_number(json, "at_us", &record->at_us) && take_text(json, "by", record->by, sizeof(record->by)) &&
                  take_words(json, "consumer", record->consumer, sizeof(record->consumer)) &&
                  take_words(json, "why", record->why, sizeof(record->why)) && take_hold(json, record) &&
+                 (json_object_get(json, "moved_us") == NULL || take_number(json, "moved_us", &record->moved_us)) &&
                  take_members(json_object_get(json, "in_sync"), record);
     record->wait = (unsigned)wait;
     return whole && wait + 1 >= record->member_count && wait < UINT16_MAX;
@@ -104,11 +105,12 @@ void broker_record_format(const struct broker_record *record, struct buf *out)
     for (unsigned i = 0; i < record->member_count; i++)
         json_array_append_new(
             members, json_pack("{s:s,s:s}", "broker", record->members[i].url, "run_id", record->members[i].run_id));
-    json_t *json = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:s,s:b,s:s,s:I,s:s}", "dataset", record->dataset, "primary",
-                             record->primary, "run_id", record->run_id, "sync_full", (json_int_t)record->sync_full,
-                             "sync_partial", (json_int_t)record->sync_partial, "wait", (json_int_t)record->wait,
-                             "in_sync", members, "consumer", record->consumer, "hold", record->hold, "why", record->why,
-                             "at_us", (json_int_t)record->at_us, "by", record->by);
+    json_t *json =
+        json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:s,s:b,s:s,s:I,s:I,s:s}", "dataset", record->dataset, "primary",
+                  record->primary, "run_id", record->run_id, "sync_full", (json_int_t)record->sync_full, "sync_partial",
+                  (json_int_t)record->sync_partial, "wait", (json_int_t)record->wait, "in_sync", members, "consumer",
+                  record->consumer, "hold", record->hold, "why", record->why, "moved_us", (json_int_t)record->moved_us,
+                  "at_us", (json_int_t)record->at_us, "by", record->by);
     char *text = json_dumps(json, JSON_COMPACT);
     buf_append_str(out, str_of(text));
     free(text);

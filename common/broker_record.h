@@ -3,8 +3,8 @@
  * Which brokers of a unit may hold its data: the in-sync set, as the unit's keeper wrote it last. It stands in the
  * control store as the document "brokers/UNIT", in JSON:
  *   {"dataset": HEX, "primary": URL, "run_id": HEX, "sync_full": 1, "sync_partial": 0, "wait": 1,
- *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "at_us":
- *    1795243875155000, "by": AGENT}
+ *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "moved_us": 0,
+ *    "at_us": 1795243875155000, "by": AGENT}
  * Its epoch is the document's version: the primary is stamped with it, and takes writes only of who knows it.
  * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
  * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
@@ -43,6 +43,7 @@ struct broker_record {
                                         own */
     bool hold;                       /* a planned switch is under way: new requests wait for the next record */
     char why[BROKER_WHY_SIZE];       /* of this change, in a sentence */
+    uint64_t moved_us;               /* wall time of the last automatic failover, kept by later writers; 0: none */
     uint64_t at_us;                  /* wall */
     char by[64];
 };

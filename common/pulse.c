@@ -4,6 +4,7 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -21,6 +22,18 @@ uint64_t pulse_hash(struct str text)
 {
     uint64_t hash = text.len > 0 ? XXH3_64bits(text.base, text.len) : 0;
     return text.len > 0 && hash == 0 ? 1 : hash;
+}
+
+bool pulse_set_record(struct pulse *pulse, const char *unit, uint64_t version, struct str text)
+{
+    *pulse = (struct pulse){.kind = PULSE_RECORD};
+    if (text.len > PULSE_RECORD_MOST)
+        return false;
+    snprintf(pulse->record.unit, sizeof(pulse->record.unit), "%s", unit);
+    pulse->record.version = version;
+    pulse->record.text_len = (uint16_t)text.len;
+    memcpy(pulse->record.text, text.base, text.len);
+    return true;
 }
 
 /* --- the key ------------------------------------------------------------------------------------------------------ */

@@ -93,6 +93,9 @@ struct pulse {
     };
 };
 
+/* Makes *PULSE tell of the record TEXT of UNIT. False where it is too long for that: the store brings it later. */
+bool pulse_set_record(struct pulse *pulse, const char *unit, uint64_t version, struct str text);
+
 /* 0 for no text at all, else never 0. XXH3, 64 bits. */
 uint64_t pulse_hash(struct str text);
 

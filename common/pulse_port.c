@@ -37,7 +37,8 @@ struct pulse_port {
     char text[128]; /* of the address, for others */
     char name[PULSE_NAME_SIZE];
     uint64_t incarnation, seq, due_us;
-    int fd, stop_fd;
+    int fd, bell_fd;
+    _Atomic bool stopping;
     pthread_t thread;
     bool running;
     sd_event *loop;
@@ -181,10 +182,23 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-static int on_stop(sd_event_source *source, int fd, uint32_t events, void *arg)
+static int on_bell(sd_event_source *source, int fd, uint32_t events, void *arg)
 {
-    (void)source, (void)fd, (void)events;
-    return sd_event_exit(((struct pulse_port *)arg)->loop, 0);
+    (void)source, (void)events;
+    struct pulse_port *port = arg;
+    uint64_t times;
+    if (read(fd, &times, sizeof(times)) != sizeof(times))
+        return 0;
+    if (port->stopping)
+        return sd_event_exit(port->loop, 0);
+    port->now_us = clock_monotonic_us();
+    port->config.rung(port->config.arg, port->now_us);
+    return 0;
+}
+
+void pulse_port_ring(struct pulse_port *port)
+{
+    INVARIANT(write(port->bell_fd, &(uint64_t){1}, sizeof(uint64_t)) == sizeof(uint64_t));
 }
 
 /* Where the system allows it, a busy machine does not hold the pulses up: there are few instructions in them. */
@@ -198,7 +212,7 @@ static void hurry(void)
 static void *run(void *arg)
 {
     struct pulse_port *port = arg;
-    sd_event_source *ticks = NULL, *stop = NULL;
+    sd_event_source *ticks = NULL, *bell = NULL;
     pthread_setname_np(pthread_self(), "pulse");
     hurry();
     INVARIANT(sd_event_new(&port->loop) >= 0);
@@ -206,13 +220,13 @@ static void *run(void *arg)
     port->due_us = port->now_us + port->config.period_us;
     /* Ticks come before datagrams, which may be many. */
     INVARIANT(sd_event_add_io(port->loop, NULL, port->fd, EPOLLIN, on_datagrams, port) >= 0 &&
-              sd_event_add_io(port->loop, &stop, port->stop_fd, EPOLLIN, on_stop, port) >= 0 &&
+              sd_event_add_io(port->loop, &bell, port->bell_fd, EPOLLIN, on_bell, port) >= 0 &&
               sd_event_add_time(port->loop, &ticks, CLOCK_MONOTONIC, port->due_us, 1, on_tick, port) >= 0 &&
               sd_event_source_set_priority(ticks, SD_EVENT_PRIORITY_IMPORTANT) >= 0 &&
-              sd_event_source_set_priority(stop, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
+              sd_event_source_set_priority(bell, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
     sd_event_loop(port->loop);
     sd_event_source_disable_unref(ticks);
-    sd_event_source_disable_unref(stop);
+    sd_event_source_disable_unref(bell);
     port->loop = sd_event_unref(port->loop);
     return NULL;
 }
@@ -233,7 +247,8 @@ void pulse_port_stop(struct pulse_port *port)
 {
     if (port == NULL || !port->running)
         return;
-    INVARIANT(write(port->stop_fd, &(uint64_t){1}, sizeof(uint64_t)) == sizeof(uint64_t));
+    port->stopping = true;
+    pulse_port_ring(port);
     pthread_join(port->thread, NULL);
     port->running = false;
 }
@@ -273,7 +288,7 @@ struct pulse_port *pulse_port_open(const struct pulse_port_config *config, struc
     struct pulse_port *port = mem_calloc(1, sizeof(*port));
     port->config = *config;
     port->fd = -1;
-    port->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    port->bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     port->incarnation = clock_wall_us();
     port->now_us = clock_monotonic_us();
     port->key = pulse_key_create(str_of(config->secret));
@@ -291,8 +306,8 @@ void pulse_port_close(struct pulse_port **port)
     pulse_port_stop(*port);
     if ((*port)->fd != -1)
         close((*port)->fd);
-    if ((*port)->stop_fd != -1)
-        close((*port)->stop_fd);
+    if ((*port)->bell_fd != -1)
+        close((*port)->bell_fd);
     pulse_key_destroy(&(*port)->key);
     free(*port);
     *port = NULL;

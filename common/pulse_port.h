@@ -35,6 +35,7 @@ struct pulse_port_config {
     /* The thread's hooks. LAG_US: how late this turn began. NOW_US is monotonic. */
     void (*tick)(void *arg, uint64_t now_us, uint64_t lag_us);
     void (*heard)(void *arg, uint64_t now_us, const struct pulse *pulse);
+    void (*rung)(void *arg, uint64_t now_us); /* after pulse_port_ring() */
     void *arg;
 };
 
@@ -49,6 +50,9 @@ void pulse_port_close(struct pulse_port **port);
 /* "HOST:PORT" for others; lives as long as the port. */
 const char *pulse_port_address(const struct pulse_port *port);
 uint64_t pulse_port_incarnation(const struct pulse_port *port);
+
+/* Wakes the thread, from any other: something is to be sent before the next tick. */
+void pulse_port_ring(struct pulse_port *port);
 
 /* --- from the hooks ----------------------------------------------------------------------------------------------- */
 

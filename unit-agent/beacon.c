@@ -49,6 +49,14 @@ static void admit_peers(struct beacon *beacon)
     beacon->peers_changed = false;
 }
 
+/* With BEACON locked. */
+static void send_records(struct beacon *beacon)
+{
+    for (unsigned i = 0; i < beacon->out.count; i++)
+        pulse_port_send(beacon->port, &beacon->out.items[i], beacon->to, beacon->all_count);
+    beacon->out.count = 0;
+}
+
 /* With BEACON locked, for nothing in it blocks. */
 static void send_all(struct beacon *beacon, struct pulse *pulse, uint64_t now_us)
 {
@@ -58,9 +66,15 @@ static void send_all(struct beacon *beacon, struct pulse *pulse, uint64_t now_us
         pulse->agent.brokers[i].age_us = age_us < UINT32_MAX ? (uint32_t)age_us : UINT32_MAX;
     }
     pulse_port_send(beacon->port, pulse, beacon->to, beacon->gateway_count);
-    for (unsigned i = 0; i < beacon->out.count; i++)
-        pulse_port_send(beacon->port, &beacon->out.items[i], beacon->to, beacon->all_count);
-    beacon->out.count = 0;
+}
+
+static void on_rung(void *arg, uint64_t now_us)
+{
+    (void)now_us;
+    struct beacon *beacon = arg;
+    pthread_mutex_lock(&beacon->lock);
+    send_records(beacon);
+    pthread_mutex_unlock(&beacon->lock);
 }
 
 static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
@@ -138,16 +152,12 @@ void beacon_push(struct beacon *beacon, const char *unit, const struct broker_re
     struct buf text = {NULL, 0, 0};
     broker_record_format(record, &text);
     pthread_mutex_lock(&beacon->lock);
-    if (text.len <= PULSE_RECORD_MOST && beacon->out.count < RECORDS_MOST) {
-        struct pulse *pulse = &beacon->out.items[beacon->out.count++];
-        *pulse = (struct pulse){.kind = PULSE_RECORD};
-        snprintf(pulse->record.unit, sizeof(pulse->record.unit), "%s", unit);
-        pulse->record.version = record->version;
-        pulse->record.text_len = (uint16_t)text.len;
-        memcpy(pulse->record.text, text.base, text.len);
-    }
+    if (beacon->out.count < RECORDS_MOST)
+        beacon->out.count +=
+            pulse_set_record(&beacon->out.items[beacon->out.count], unit, record->version, buf_str(&text));
     pthread_mutex_unlock(&beacon->lock);
     buf_free(&text);
+    pulse_port_ring(beacon->port);
 }
 
 /* Gateways first, who hear every pulse. */
@@ -203,6 +213,7 @@ struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config,
                                                                .stats = config->stats,
                                                                .tick = on_tick,
                                                                .heard = on_heard,
+                                                               .rung = on_rung,
                                                                .arg = beacon},
                                    &why);
     if (beacon->port == NULL) {

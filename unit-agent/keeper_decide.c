@@ -227,7 +227,8 @@ static void begin_record(const struct keeper_state *state, struct broker_record 
                                      .sync_full = primary->sync_full,
                                      .sync_partial = primary->sync_partial,
                                      .wait = primary->online,
-                                     .hold = state->record.hold};
+                                     .hold = state->record.hold,
+                                     .moved_us = state->record.moved_us};
     memcpy(record->consumer, state->record.consumer, sizeof(record->consumer));
     memcpy(record->dataset, primary->dataset, sizeof(record->dataset));
     memcpy(record->primary, state->url, sizeof(record->primary));
