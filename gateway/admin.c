@@ -8,6 +8,7 @@
 #include "common/json_text.h"
 #include "common/store_backend.h"
 #include "common/store_json.h"
+#include "gateway/failover.h"
 #include "gateway/sampler.h"
 #include "gateway/workers.h"
 #include "rules/rules.h"
@@ -98,6 +99,16 @@ static void get_config(struct httpd_request *request, void *context)
                                &control->gateway->config);
 }
 
+static void get_transitions(struct httpd_request *request, void *context)
+{
+    const struct control *control = context;
+    uint64_t most = 100;
+    if (admin_query_number(request, "most", &most))
+        httpd_admin_respond(request, 200,
+                            json_pack("{s:s,s:o}", "gateway", control->gateway->name, "transitions",
+                                      failover_transitions(control->gateway->failover, most)));
+}
+
 /* --- traffic ------------------------------------------------------------------------------------------------------ */
 
 static void collect(struct worker *worker, void *arg)
@@ -157,7 +168,8 @@ static const struct httpd_route routes[] = {
      "200 while this gateway has rules and listens and does not drain, 503 otherwise; with the store's state."},
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", admin_get_status, false,
-     "`{name, datacenter, pid, version, ready, epoch, rules, store, refused, workers, requests, units, agents}`: "
+     "`{name, datacenter, pid, version, ready, epoch, rules, store, refused, workers, requests, units, agents, "
+     "pulses}`: "
      "`epoch` is "
      "that of the rules which every thread serves; `refused` is the newest version of the store that was not taken, "
      "with its "
@@ -180,6 +192,10 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/traffic", get_traffic, false,
      "`{window_s, requests, distinct_users, users, sample}`: of the last minutes, a uniform sample of the distinct "
      "users with the requests of each, and a sample of the requests by user."},
+    {"GET", "/v1/transitions", get_transitions, false,
+     "`{gateway, transitions: [{at, at_us, unit, event, epoch, text}...]}`: what happened to units here, the newest "
+     "first; `?most=N`, 100 by default. Events: suspected, cleared, voted, proposed, won, lost, unknown, record, "
+     "promoted, alarm, calm."},
     {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
 };
 

@@ -3,6 +3,7 @@
 
 #include "common/version.h"
 #include "gateway/admin.h"
+#include "gateway/failover.h"
 #include "gateway/follow.h"
 #include "gateway/queue.h"
 #include "gateway/workers.h"
@@ -307,6 +308,10 @@ void admin_get_metrics(struct httpd_request *request, void *context)
     refresh(control);
     stats_print(control_rows, COUNT_OF(control_rows), &block, 1, "", &out);
     print_worker_stats(control->gateway, &out);
+    block = failover_stats(control->gateway->failover);
+    stats_print(failover_stat_rows, failover_stat_row_count, &block, 1, "", &out);
+    block = failover_pulse_stats(control->gateway->failover);
+    stats_print(pulse_stat_rows, pulse_stat_row_count, &block, 1, "", &out);
     for (const struct series *series = all_series; series < all_series + COUNT_OF(all_series); series++) {
         stats_print_head(series->name, series->type, series->help, &out);
         series->print(&(struct printing){.control = control, .series = series, .out = &out});
@@ -320,6 +325,8 @@ void admin_document_metrics(struct buf *out)
     buf_printf(out, "| Metric | Kind | Meaning |\n|---|---|---|\n");
     stats_document(control_rows, COUNT_OF(control_rows), out);
     stats_document(worker_rows, COUNT_OF(worker_rows), out);
+    stats_document(failover_stat_rows, failover_stat_row_count, out);
+    stats_document(pulse_stat_rows, pulse_stat_row_count, out);
     for (size_t i = 0; i < COUNT_OF(histograms); i++)
         buf_printf(out, "| `ldcgate_%s` | histogram | %s |\n", histograms[i].name, histograms[i].help);
     for (size_t i = 0; i < COUNT_OF(all_series); i++)

@@ -7,6 +7,7 @@
 #include "common/version.h"
 #include "gateway/admin.h"
 #include "common/diag_json.h"
+#include "gateway/failover.h"
 #include "gateway/follow.h"
 #include "gateway/queue.h"
 #include "gateway/workers.h"
@@ -190,6 +191,9 @@ static json_t *record_of(struct unit *unit)
         json_pack("{s:o,s:o,s:s,s:o,s:s,s:s}", "version", number(record.version), "epoch", number(record.epoch),
                   "primary", record.primary, "in_sync", members, "by", record.by, "fault", unit->record_fault);
     json_object_set_new(json, "at", record.version > 0 ? time_of(record.at_us) : json_null());
+    json_object_set_new(json, "consumer", json_string(record.consumer));
+    json_object_set_new(json, "hold", json_boolean(record.hold));
+    json_object_set_new(json, "why", json_string(record.why));
     return json;
 }
 
@@ -203,12 +207,12 @@ static json_t *unit_of(const struct control *control, const struct table_unit *r
         for (uint32_t i = 0; i < rules->nodes[color].count; i++)
             json_array_append_new(nodes, node_of(joined->nodes[color][i], (enum color)color, agents));
     }
-    return json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", text_of(rules->name), "kind",
+    return json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", text_of(rules->name), "kind",
                      zone_name(rules->kind), "datacenter", text_of(rules->datacenter), "in_flight",
                      number(atomic_load(&unit->in_flight)), "requests", number(stat_get(&unit->requests)), "refused",
                      number(stat_get(&unit->refused)), "failed", number(stat_get(&unit->failed)), "weights", weights,
                      "broker", broker_of(control, rules, unit, agents), "broker_record", record_of(unit), "nodes",
-                     nodes);
+                     nodes, "failover", failover_unit_status(control->gateway->failover, unit));
 }
 
 static json_t *units_of(const struct control *control, const json_t *agents)
@@ -243,6 +247,7 @@ static json_t *status_of(struct control *control)
     json_object_set_new(status, "requests", requests_of(control));
     json_object_set_new(status, "units", units_of(control, agents));
     json_object_set_new(status, "agents", agents);
+    json_object_set_new(status, "pulses", failover_status(gateway->failover));
     return status;
 }
 

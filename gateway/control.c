@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "gateway/access_log.h"
 #include "gateway/admin.h"
+#include "gateway/failover.h"
 #include "gateway/follow.h"
 #include "gateway/peer_counts.h"
 #include "gateway/probes.h"
@@ -46,6 +47,8 @@ void control_sync(struct control *control)
     enroll(control);
     if (control->rollout.state != ROLLOUT_STORE_AWAY)
         records_sync(control->gateway->registry, control->rollout.store);
+    failover_follow(control->gateway->failover, control->rollout.view, control->rollout.store,
+                    control->rollout.state == ROLLOUT_STORE_UP);
     if (control->rollout.view == control->followed)
         return;
     control->followed = control->rollout.view;
@@ -165,7 +168,8 @@ static int read_secrets(struct control *control, struct error *err)
         (admin != NULL && (control->admin_token = file_read_secret(admin, err)) == NULL) ||
         (agents != NULL && (control->agents_token = file_read_secret(agents, err)) == NULL))
         return -1;
-    return 0;
+    const char *pulse = gateway->config.pulse.key_file ? gateway->config.pulse.key_file : agents;
+    return pulse == NULL || (control->pulse_key = file_read_secret(pulse, err)) != NULL ? 0 : -1;
 }
 
 /* Who this process is, once its admin listener has a port. */
@@ -185,6 +189,7 @@ static void introduce(struct control *control)
     snprintf(self->datacenter, sizeof(self->datacenter), "%s",
              gateway->config.datacenter ? gateway->config.datacenter : "");
     httpd_admin_url(control->admin, gateway->config.admin.listen, host, self->admin, sizeof(self->admin));
+    failover_introduce(gateway->failover, self);
 }
 
 static int add_sources(struct control *control)
@@ -218,13 +223,16 @@ static int start(struct control *control, struct error *err)
         peer_networks_load(&gateway->trusted_peers, &gateway->config.ingress.trusted_peers, err) == -1)
         return -1;
     gateway->registry = registry_create();
-    if ((control->admin = admin_create(control, err)) == NULL)
+    if ((gateway->failover = failover_create(gateway, control->pulse_key, err)) == NULL ||
+        (control->admin = admin_create(control, err)) == NULL)
         return -1;
     introduce(control);
     if (tls_create(gateway, err) == -1 || rollout_open(&control->rollout, gateway, &control->stats, err) == -1 ||
         workers_start(gateway, err) == -1)
         return -1;
     control->follow = follow_create(control->loop, gateway->registry, control->agents_token);
+    if (failover_start(gateway->failover, err) == -1)
+        return -1;
     control->probes = probes_create(control->loop, &gateway->config, &control->stats);
     if (add_sources(control) < 0)
         return error_set(err, ERROR_SYSTEM, "cannot set up the control loop");
@@ -238,11 +246,13 @@ static void stop(struct control *control)
     httpd_destroy(&control->admin);
     follow_destroy(&control->follow);
     probes_destroy(&control->probes);
+    failover_stop(gateway->failover);
     workers_stop(gateway);
     if (control->rollout.store != NULL)
         rollout_close(&control->rollout);
     sd_event_source_disable_unref(control->drain_tick);
     sd_event_unref(control->loop);
+    failover_destroy(&gateway->failover);
     registry_destroy(&gateway->registry);
     tls_destroy(&gateway->tls);
     peer_counts_destroy(&gateway->peer_counts);
@@ -250,6 +260,7 @@ static void stop(struct control *control)
     free(gateway->broker_password);
     free(control->admin_token);
     free(control->agents_token);
+    free(control->pulse_key);
     options_free(gateway_options, gateway_option_count, &gateway->config);
 }
 

@@ -32,7 +32,7 @@ struct control {
     struct httpd *admin;
     struct follow *follow;
     struct probes *probes;
-    char *admin_token, *agents_token; /* NULL: none */
+    char *admin_token, *agents_token, *pulse_key; /* NULL: none */
     struct store_member self;
     char register_fault[480]; /* "" while the store lists this gateway */
     char reload_fault[480];   /* of the last SIGHUP; "" where it was taken */

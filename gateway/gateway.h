@@ -13,6 +13,7 @@
 #include "gateway/worker.h"
 
 struct control;
+struct failover;
 struct peer_counts;
 struct tls;
 
@@ -29,6 +30,7 @@ struct gateway {
     struct worker *workers;
     unsigned worker_count;
     struct control *control;
+    struct failover *failover;
     _Atomic uint64_t body_bytes;  /* request bodies held by all threads */
     _Atomic uint32_t connections; /* client connections of all threads */
     uint32_t places;              /* for them, of the process's descriptors; the others are for all it talks to */

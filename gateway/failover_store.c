@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/failover_store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "common/log.h"
+#include "gateway/failover_state.h"
+
+#define JOBS_MOST 64
+
+struct job {
+    uint64_t unit;
+    bool proposes;
+    struct core_proposal proposal;
+    char why[BROKER_WHY_SIZE];
+};
+
+struct failover_store {
+    struct failover *failover;
+    struct store *store; /* the thread's */
+    pthread_t thread;
+    bool running;
+    pthread_cond_t more; /* what follows is guarded by the watch's lock */
+    bool stopping;
+    struct job jobs[JOBS_MOST];
+    unsigned count;
+    char fault[160]; /* the thread's: as it was told last */
+};
+
+/* --- asked for ---------------------------------------------------------------------------------------------------- */
+
+static struct job *add(struct failover_store *store, uint64_t unit)
+{
+    if (store->count == JOBS_MOST)
+        return NULL;
+    struct job *job = &store->jobs[store->count++];
+    *job = (struct job){.unit = unit};
+    pthread_cond_signal(&store->more);
+    return job;
+}
+
+void failover_store_propose(struct failover_store *store, const struct core_proposal *proposal, const char *why)
+{
+    struct job *job = add(store, proposal->unit);
+    if (job == NULL)
+        return;
+    job->proposes = true;
+    job->proposal = *proposal;
+    snprintf(job->why, sizeof(job->why), "%s", why);
+}
+
+void failover_store_ask(struct failover_store *store, uint64_t unit)
+{
+    for (unsigned i = 0; i < store->count; i++)
+        if (store->jobs[i].unit == unit)
+            return;
+    add(store, unit);
+}
+
+/* --- the store's answers ------------------------------------------------------------------------------------------ */
+
+static void tell_fault(struct failover_store *store, const char *fault)
+{
+    if (fault[0] != '\0' && strcmp(fault, store->fault) != 0)
+        log_warning("failover.store", "%s", fault);
+    snprintf(store->fault, sizeof(store->fault), "%s", fault);
+}
+
+static int read_record(struct failover_store *store, const char *unit, struct broker_record *record, struct error *err)
+{
+    char name[96];
+    struct buf text = {NULL, 0, 0};
+    uint64_t version = 0;
+    *record = (struct broker_record){0};
+    broker_record_name(name, sizeof(name), str_of(unit));
+    int failed = store_document_get(store->store, name, &text, &version, err);
+    if (failed == 0 && version > 0)
+        failed = broker_record_parse(buf_str(&text), record, err);
+    record->version = version;
+    buf_free(&text);
+    return failed;
+}
+
+/* What the proposal makes of RECORD. False where RECORD no longer holds what the proposal rests on. */
+static bool change(const struct failover_store *store, const struct job *job, const char *consumer,
+                   struct broker_record *record)
+{
+    const struct core_proposal *proposal = &job->proposal;
+    struct broker_member next = {.url = ""};
+    for (unsigned i = 0; i < record->member_count; i++)
+        if (pulse_hash(str_of(record->members[i].url)) == proposal->primary)
+            next = record->members[i];
+    if (proposal->matter == CORE_PRIMARY && pulse_hash(str_of(next.run_id)) != proposal->run_id)
+        return false;
+    if (proposal->matter == CORE_PRIMARY) {
+        memcpy(record->primary, next.url, sizeof(next.url));
+        memcpy(record->run_id, next.run_id, sizeof(next.run_id));
+        record->members[0] = next;
+        record->member_count = 1;
+        record->sync_full = record->sync_partial = record->wait = 0;
+    }
+    snprintf(record->consumer, sizeof(record->consumer), "%s", consumer);
+    snprintf(record->why, sizeof(record->why), "%s", job->why);
+    snprintf(record->by, sizeof(record->by), "%s", store->failover->gateway->name);
+    record->hold = false; /* a planned switch that was under way has lost: its next step finds another version */
+    record->at_us = record->moved_us = clock_wall_us();
+    return true;
+}
+
+/* A call without an answer may have been carried out: the record tells whose it is. */
+static enum core_result outcome_of(struct failover_store *store, const char *unit, const struct broker_record *mine,
+                                   struct broker_record *now)
+{
+    struct error err;
+    if (read_record(store, unit, now, &err) != 0)
+        return CORE_UNKNOWN;
+    if (now->at_us == mine->at_us && strcmp(now->by, mine->by) == 0)
+        return CORE_WON;
+    return now->version > mine->version ? CORE_LOST : CORE_UNKNOWN;
+}
+
+static enum core_result put_record(struct failover_store *store, const char *unit, struct broker_record *record)
+{
+    char name[96];
+    struct buf text = {NULL, 0, 0};
+    struct error err = {ERROR_NONE, ""};
+    uint64_t version = 0;
+    broker_record_name(name, sizeof(name), str_of(unit));
+    broker_record_format(record, &text);
+    int failed = store_document_put(store->store, name, record->version, buf_str(&text), &version, &err);
+    buf_free(&text);
+    tell_fault(store, err.code == ERROR_CONFLICT ? "" : err.text);
+    if (failed == 0) {
+        record->version = version;
+        return CORE_WON;
+    }
+    struct broker_record mine = *record;
+    return outcome_of(store, unit, &mine, record);
+}
+
+/* RECORD comes back as what is known to be in force, without members where nothing is. */
+static enum core_result propose(struct failover_store *store, const struct job *job, const char *unit,
+                                const char *consumer, struct broker_record *record)
+{
+    struct error err = {ERROR_NONE, ""};
+    int failed = read_record(store, unit, record, &err);
+    tell_fault(store, err.text);
+    if (failed != 0)
+        return CORE_UNKNOWN;
+    if (record->version != job->proposal.from_epoch || !change(store, job, consumer, record))
+        return CORE_LOST;
+    return put_record(store, unit, record);
+}
+
+/* --- telling the core --------------------------------------------------------------------------------------------- */
+
+static void count_result(struct failover *failover, enum core_result result)
+{
+    stat_value *const counters[] = {[CORE_WON] = &failover->stats.failover_won_total,
+                                    [CORE_LOST] = &failover->stats.failover_lost_total,
+                                    [CORE_UNKNOWN] = &failover->stats.failover_unknown_total};
+    stat_add(counters[result], 1);
+}
+
+static void conclude(struct failover *failover, const struct job *job, const char *name, enum core_result result,
+                     const struct broker_record *record)
+{
+    static const enum failover_event events[] = {
+        [CORE_WON] = FAILOVER_WON, [CORE_LOST] = FAILOVER_LOST, [CORE_UNKNOWN] = FAILOVER_UNKNOWN};
+    struct core_event event = {.kind = CORE_PROPOSED, .proposed = {job->unit, result}};
+    struct str text = result == CORE_WON    ? STR_LIT("the store took this gateway's record")
+                      : result == CORE_LOST ? STR_LIT("the record had changed already")
+                                            : STR_LIT("the store gave no answer");
+    pthread_mutex_lock(&failover->lock);
+    failover_log_add(&failover->log, events[result], name, record->version, text);
+    count_result(failover, result);
+    if (result == CORE_WON)
+        failover_push(failover, name, record);
+    failover_step(failover, &event);
+    pthread_mutex_unlock(&failover->lock);
+    pulse_port_ring(failover->port);
+}
+
+static void do_job(struct failover_store *store, const struct job *job, const char *unit, const char *consumer)
+{
+    struct error err = {ERROR_NONE, ""};
+    struct broker_record record = {0};
+    enum core_result result = CORE_UNKNOWN;
+    if (job->proposes)
+        result = propose(store, job, unit, consumer, &record);
+    else if (read_record(store, unit, &record, &err) != 0)
+        record = (struct broker_record){0};
+    tell_fault(store, err.text);
+    if (record.member_count > 0 && (!job->proposes || result != CORE_UNKNOWN))
+        failover_adopt(store->failover, unit, &record);
+    if (job->proposes)
+        conclude(store->failover, job, unit, result, &record);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+static bool take_job(struct failover_store *store, struct job *job, char *unit, char *consumer)
+{
+    struct failover *failover = store->failover;
+    pthread_mutex_lock(&failover->lock);
+    while (!store->stopping && store->count == 0)
+        pthread_cond_wait(&store->more, &failover->lock);
+    bool taken = !store->stopping;
+    if (taken) {
+        *job = store->jobs[0];
+        memmove(&store->jobs[0], &store->jobs[1], --store->count * sizeof(store->jobs[0]));
+        bool own = job->proposal.consumer == 0 || job->proposal.consumer == job->unit;
+        snprintf(unit, BROKER_UNIT_SIZE, "%s", failover_name_of(failover, job->unit));
+        snprintf(consumer, BROKER_UNIT_SIZE, "%s", own ? "" : failover_name_of(failover, job->proposal.consumer));
+    }
+    pthread_mutex_unlock(&failover->lock);
+    return taken;
+}
+
+static void *run(void *arg)
+{
+    struct failover_store *store = arg;
+    struct job job;
+    char unit[BROKER_UNIT_SIZE], consumer[BROKER_UNIT_SIZE];
+    while (take_job(store, &job, unit, consumer))
+        do_job(store, &job, unit, consumer);
+    return NULL;
+}
+
+struct failover_store *failover_store_create(struct failover *failover, struct error *err)
+{
+    struct failover_store *store = mem_calloc(1, sizeof(*store));
+    store->failover = failover;
+    pthread_cond_init(&store->more, NULL);
+    store->store = store_open(failover->gateway->config.store.location, err);
+    if (store->store == NULL)
+        failover_store_destroy(&store);
+    return store;
+}
+
+int failover_store_start(struct failover_store *store, struct error *err)
+{
+    int failed = pthread_create(&store->thread, NULL, run, store);
+    store->running = failed == 0;
+    return failed == 0 ? 0 : error_set_errno(err, failed, "cannot start the thread that asks the store");
+}
+
+void failover_store_stop(struct failover_store *store)
+{
+    if (!store->running)
+        return;
+    pthread_mutex_lock(&store->failover->lock);
+    store->stopping = true;
+    pthread_cond_signal(&store->more);
+    pthread_mutex_unlock(&store->failover->lock);
+    pthread_join(store->thread, NULL);
+    store->running = false;
+}
+
+void failover_store_destroy(struct failover_store **store)
+{
+    if (*store == NULL)
+        return;
+    failover_store_stop(*store);
+    store_close(&(*store)->store);
+    pthread_cond_destroy(&(*store)->more);
+    free(*store);
+    *store = NULL;
+}
