@@ -13,7 +13,8 @@
     "{\"dataset\":\"00112233445566778899aabbccddeeff\",\"primary\":\"redis://a:1\",\"run_id\":\"" RUN_ID               \
     "\",\"sync_full\":2,\"sync_partial\":1,\"wait\":1,\"in_sync\":[{\"broker\":\"redis://a:1\",\"run_id\":\"" RUN_ID   \
     "\"},{\"broker\":\"redis://"                                                                                       \
-    "b:2\",\"run_id\":\"b\"}],\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",\"at_us\":17,\"by\":\"agent-1\"}"
+    "b:2\",\"run_id\":\"b\"}],\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",\"moved_us\":5,\"at_us\":17,"      \
+    "\"by\":\"agent-1\"}"
 #define ONLINE "ip=127.0.0.1,port=2,state=online,offset=900,lag=1\r\n"
 
 static struct broker_record sound(void)
@@ -61,7 +62,7 @@ static void garbled_records_are_refused_whole(void **state)
 {
     (void)state;
     assert_true(parses_with("\"wait\":1", "\"epoch\":4,\"wait\":1,\"later\":[]"));
-    assert_true(parses_with("\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",", ""));
+    assert_true(parses_with("\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",\"moved_us\":5,", ""));
     assert_false(parses_with("\"hold\":true", "\"hold\":1"));
     assert_false(parses_with("\"consumer\":\"RZ02\"", "\"consumer\":null"));
     assert_false(parses_with("\"at_us\":17", "\"at_us\":-1"));
