@@ -7,7 +7,6 @@ Real gateway, agent, app and brokers on loopback. Each figure stands beside the 
     queue_bench.py --build build [--only partitions,backlog,delivery,poison] [--messages 5000000] [--seconds 3]
 """
 import argparse
-import json
 import os
 import shutil
 import statistics

@@ -10,9 +10,9 @@ import pathlib
 import random
 import signal
 import threading
-import time
 
 import harness
+import load
 from playground_fixture import lives
 
 
@@ -24,31 +24,17 @@ class Payment:
         self.user, self.seq, self.ids, self.maybe, self.accepted, self.tries = user, seq, set(), set(), False, 0
 
 
-class Payers:
+class Payers(load.Load):
     """Threads, each with users of its own, who pay one thing after the other: the next only when the one before was
     accepted. They change gateways after each failure."""
 
     def __init__(self, ports, users, threads=4, path="/pay/1"):
-        self.ports, self.path = list(ports), path
-        self.stopping = threading.Event()
-        self.lists = [[] for _ in range(threads)]
+        super().__init__(ports, users, path, threads=threads)
         self.refusals = collections.Counter()
-        self.threads = [threading.Thread(target=self._run, args=(users[n::threads], self.lists[n], n), daemon=True)
-                        for n in range(threads)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(60 * harness.SLOW)
 
     @property
     def payments(self):
-        return [payment for payments in self.lists for payment in payments]
+        return self.sent
 
     def accepted(self):
         return sum(payment.accepted for payments in self.lists for payment in payments)

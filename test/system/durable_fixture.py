@@ -87,6 +87,3 @@ class DurableTest(harness.StackTest):
 
     def ids(self, broker=None):
         return sorted(message[b"id"].decode() for message in self.stored(broker).values())
-
-    def counter(self, name):
-        return self.gateway.metric(name)

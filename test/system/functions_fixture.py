@@ -20,6 +20,7 @@ class Functions(unittest.TestCase):
 
     def setUp(self):
         self.call("FLUSHDB")
+        self.unit = f"ldc:{{{UNIT}}}:"
         self.count = 0
 
     def call(self, *words):
@@ -27,6 +28,9 @@ class Functions(unittest.TestCase):
 
     def key(self, suffix, partition=PARTITION):
         return f"ldc:{{{UNIT}/{TOPIC}/{partition}}}:{suffix}"
+
+    def id(self, number):
+        return f"{UNIT}.{TOPIC}.{PARTITION}.{number:024x}"
 
     def park_keys(self):
         return [self.key(suffix) for suffix in ("stream", "parked:default", "tries:default", "dead:default",
@@ -48,7 +52,7 @@ class Functions(unittest.TestCase):
                 reply]
 
     def enqueue(self, broker_epoch=0, max_backlog=0, window_ms=300000, fingerprint="0" * 32, idempotency=None, **fields):
-        keys = [self.key("stream"), self.key("state"), f"ldc:{{{UNIT}}}:epoch"]
+        keys = [self.key("stream"), self.key("state"), self.unit + "epoch"]
         keys += [self.key("idem:" + idempotency)] if idempotency else []
         return self.function("enqueue", keys, broker_epoch, max_backlog, window_ms, fingerprint,
                              *self.envelope(**fields))

@@ -2,7 +2,6 @@
 """Gateways whose admin API is spoken to in full, and HTTP nodes that hold a request as long as a test wants."""
 import http.client
 import http.server
-import json
 import threading
 import urllib.parse
 
@@ -100,10 +99,7 @@ class Gateway(harness.Process):
         return self.status()["epoch"]
 
     def metric(self, name):
-        for line in self.get("/metrics").splitlines():
-            if line.startswith("ldcgate_" + name + " "):
-                return float(line.split()[-1])
-        raise AssertionError("no metric " + name)
+        return harness.metric_in(self.get("/metrics"), name)
 
     def put(self, expected, rules, **query):
         query = urllib.parse.urlencode(dict(query, expected_epoch=expected))

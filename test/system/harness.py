@@ -31,6 +31,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("LDC_BUILD", ROOT / "build")).resolve()
@@ -234,6 +235,11 @@ class App(Process):
         self.start()
         wait_until(lambda: listening(self.port), what=f"app {self.name}")
 
+    def order(self, what, **query):
+        """Tells it to `fail` or to `delay`."""
+        answer = request(self.port, "POST", f"/-/sample/{what}?{urllib.parse.urlencode(query)}")
+        assert answer.status == 204, answer.body
+
     def records(self):
         """What it processed: one dict a request, in order."""
         try:
@@ -241,6 +247,14 @@ class App(Process):
                 return [json.loads(line) for line in record.read().split(b"\n")[:-1]]
         except FileNotFoundError:
             return []
+
+
+def metric_in(text, name):
+    """The value of `ldcgate_NAME`, of its first line where it has several."""
+    for line in text.splitlines():
+        if line.split(" ")[0].split("{")[0] == "ldcgate_" + name:
+            return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"no metric {name}")
 
 
 class Daemon(Process):
@@ -260,11 +274,7 @@ class Daemon(Process):
         return json.loads(self.get("/v1/status").body)
 
     def metric(self, name):
-        """The value of `ldcgate_NAME`, of its first line where it has several."""
-        for line in self.get("/metrics").body.decode().splitlines():
-            if line.split(" ")[0].split("{")[0] == "ldcgate_" + name:
-                return float(line.rsplit(" ", 1)[1])
-        raise AssertionError(f"no metric {name}")
+        return metric_in(self.get("/metrics").body.decode(), name)
 
     def epoch(self):
         try:

@@ -12,62 +12,7 @@ import time
 import unittest
 
 import harness
-
-PARTITIONS = 4
-NAMES = [b"id", b"user", b"slot", b"epoch", b"in_us", b"color", b"method", b"path", b"headers", b"body"]
-
-
-def stream(partition):
-    return f"ldc:{{RZ01/payments/{partition}}}:stream"
-
-
-class Producer:
-    """Writes messages as a gateway does. `sent` holds what the broker confirmed, by user and in order."""
-
-    def __init__(self, broker, partitions=PARTITIONS):
-        self.broker, self.partitions, self.count, self.confirmed = broker, partitions, 0, set()
-
-    def entry(self, user, color="blue", headers=b"content-type: text/plain", body=b"x", path=b"/pay/1"):
-        self.count += 1
-        partition = int(user) % self.partitions
-        identity = f"RZ01.payments.{partition}.{self.count:024x}"
-        values = [identity, user, int(user) % 100, 1, int(time.time() * 1e6), color, "POST", path, headers, body]
-        words = ["XADD", stream(partition), "*"]
-        for name, value in zip(NAMES, values):
-            words += [name, value]
-        return identity, words
-
-    def send(self, user, **fields):
-        identity, words = self.entry(user, **fields)
-        self.broker.call(*words)
-        self.confirmed.add(identity)
-        return identity
-
-    def send_many(self, users):
-        """One pipeline; raises OSError where the broker goes away in the midst."""
-        entries = [self.entry(user) for user in users]
-        encoded = b"".join(encode(words) for _, words in entries)
-        with socket.create_connection(("127.0.0.1", self.broker.port), timeout=10) as sock:
-            sock.sendall(encoded)
-            with sock.makefile("rb") as answers:
-                for identity, _ in entries:
-                    size = answers.readline()
-                    if not size.startswith(b"$") or not answers.readline().endswith(b"\r\n"):
-                        raise OSError(size)
-                    self.confirmed.add(identity)
-
-    def stored(self):
-        """What stands in the streams: the ids of each user's messages, in order."""
-        users = collections.defaultdict(list)
-        for partition in range(self.partitions):
-            for _, fields in self.broker.call("XRANGE", stream(partition), "-", "+") or []:
-                users[fields[3].decode()].append(fields[1].decode())
-        return users
-
-
-def encode(words):
-    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+from producer import PARTITIONS, Producer, stream
 
 
 class Agent(harness.StackTest):
@@ -87,11 +32,6 @@ class Agent(harness.StackTest):
                              topics={"payments": {"partitions": PARTITIONS, "retention": self.retention,
                                                   "retry": {"ladder": "[100ms]"}}})
         return text.replace(f'"{self.retention}"', self.retention).replace('"[100ms]"', "[100ms]")  # without quotes
-
-    def order(self, app, path, **query):
-        """Tells the sample app to fail or to dawdle."""
-        text = "&".join(f"{key}={value}" for key, value in query.items())
-        self.assertEqual(harness.request(app.port, "POST", f"/-/sample/{path}?{text}").status, 204)
 
     def pending(self):
         """None while the agent cannot tell."""
@@ -145,21 +85,21 @@ class Agent(harness.StackTest):
 
     def test_users_do_not_wait_for_each_other(self):
         self.start()
-        self.order(self.app, "fail", user=7, status=500, times=1000000)
+        self.app.order("fail", user=7, status=500, times=1000000)
         self.producer.send_many(["7"] + [str(user) for user in range(8, 400)] + ["7"])
         others = self.producer.confirmed
         harness.wait_until(lambda: len(self.app.records()) == len(others) - 2, what="the others", every=0.05)
         harness.wait_until(lambda: sum(part["parked"] for part in self.agent.status()["partitions"]) == 2, what="the park")
         self.assertEqual(self.pending(), 0)
         self.assertNotIn("7", {record["user"] for record in self.app.records()})
-        self.order(self.app, "fail", times=0)
+        self.app.order("fail", times=0)
         self.wait_delivered()
         self.assertGreater(self.app.records()[-2]["attempt"], 1)
         self.check_all(repeats=False)
 
     def test_many_users_are_served_at_once(self):
         self.start()
-        self.order(self.app, "delay", ms=200)
+        self.app.order("delay", ms=200)
         began = time.monotonic()
         self.producer.send_many([str(user) for user in range(100)])
         self.wait_delivered()
@@ -167,7 +107,7 @@ class Agent(harness.StackTest):
 
     def test_retry_after_is_honoured(self):
         self.start()
-        self.order(self.app, "fail", user=5, status=429, times=1, retry_after=1)
+        self.app.order("fail", user=5, status=429, times=1, retry_after=1)
         began = time.monotonic()
         self.producer.send("5")
         harness.wait_until(self.app.records, what="the second attempt")
@@ -226,9 +166,9 @@ class Agent(harness.StackTest):
 
     def test_sigterm_finishes_and_records_what_is_in_flight(self):
         self.start()
-        self.order(self.app, "delay", ms=300)
+        self.app.order("delay", ms=300)
         self.producer.send_many([str(user) for user in range(20)])
-        harness.wait_until(lambda: self.agent.status()["counters"]["agent_deliveries_in_flight"] == 20, what="flights")
+        harness.wait_until(lambda: self.agent.metric("agent_deliveries_in_flight") == 20, what="flights")
         self.assertEqual(self.agent.terminate(), 0)
         self.assertEqual(len(self.app.records()), 20)
         self.agent.restart()
@@ -237,7 +177,7 @@ class Agent(harness.StackTest):
 
     def test_an_agent_that_is_out_of_descriptors_does_not_blame_the_node(self):
         self.start()
-        self.order(self.app, "delay", ms=50)
+        self.app.order("delay", ms=50)
         used, most = len(os.listdir(f"/proc/{self.agent.pid}/fd")), resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE, (used + 1, most[1]))
         self.producer.send_many([str(user) for user in range(40)])

@@ -5,7 +5,6 @@ import base64
 import http.client
 import json
 import socket
-import time
 import unittest
 
 import harness
@@ -68,9 +67,6 @@ class BatchTest(harness.StackTest):
         for item in items:
             self.assertEqual("problem" in item, item["status"] != 202)
         return [(item["status"], item.get("problem", "").rpartition(":")[2] or None) for item in items]
-
-    def counter(self, name):
-        return self.gateway.metric(name)
 
 
 class Routing(BatchTest):
@@ -150,7 +146,7 @@ class Messages(BatchTest):
         self.assertEqual(len(set(ids)), 10000)
         messages = stored(self.brokers[0], "RZ01") + stored(self.brokers[1], "RZ02")
         self.assertEqual(sorted(message["id"] for message in messages), sorted(ids))
-        self.assertEqual(self.counter("batch_items_total"), 10000)
+        self.assertEqual(self.gateway.metric("batch_items_total"), 10000)
 
 
 class Refusals(BatchTest):
@@ -163,7 +159,7 @@ class Refusals(BatchTest):
         answer = self.post('{"user":{"id":1}}\n{"user":\n[]', kind=LINES)
         self.assertEqual(self.verdicts(answer), [(202, None), (400, "bad-json"), (400, "missing-user")])
         self.assertEqual(len(stored(self.brokers[0])), 2)
-        self.assertEqual(self.counter("batch_items_refused_total"), 6)
+        self.assertEqual(self.gateway.metric("batch_items_refused_total"), 6)
 
     def test_a_malformed_document_refuses_the_whole(self):
         self.start()
@@ -213,7 +209,7 @@ class Refusals(BatchTest):
         client = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
         try:
             client.request("POST", "/pay/1", b"{}", {"X-User-Id": "51"})
-            wait_until(lambda: self.counter("requests_in_flight") >= 1, what="the request that fills the unit")
+            wait_until(lambda: self.gateway.metric("requests_in_flight") >= 1, what="the request that fills the unit")
             self.assertEqual(self.verdicts(self.post([event(1, 1), event(2, 51)])),
                              [(202, None), (503, "unit-busy")])
         finally:
@@ -262,11 +258,11 @@ class Cancelled(BatchTest):
         head = ("POST /pay/batch HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" %
                 (EVENTS, len(body))).encode()
         for _ in range(3):
-            before = self.counter("batches_total")
+            before = self.gateway.metric("batches_total")
             with socket.create_connection(("127.0.0.1", self.gateway.port)) as client:
                 client.sendall(head + body)
-                wait_until(lambda: self.counter("batches_total") > before, what="the batch to begin")
-        wait_until(lambda: self.counter("requests_in_flight") == 0, what="the batches to end")
+                wait_until(lambda: self.gateway.metric("batches_total") > before, what="the batch to begin")
+        wait_until(lambda: self.gateway.metric("requests_in_flight") == 0, what="the batches to end")
         answer = self.post([event(i, user=i) for i in (1, 51)])
         self.assertEqual(self.verdicts(answer), [(202, None)] * 2)
         messages = stored(self.brokers[0], "RZ01") + stored(self.brokers[1], "RZ02")
@@ -286,7 +282,7 @@ class Endings(BatchTest):
             with socket.create_connection(("127.0.0.1", self.gateway.port)) as client:
                 client.sendall(("POST /pay/batch HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" %
                                 (EVENTS, len(body))).encode() + body)
-                wait_until(lambda: self.counter("batches_total") == 1, what="the batch to begin")
+                wait_until(lambda: self.gateway.metric("batches_total") == 1, what="the batch to begin")
                 self.gateway.terminate()
         finally:
             self.brokers[1].signal(harness.signal.SIGCONT)

@@ -163,7 +163,7 @@ class Idempotency(durable_fixture.DurableTest):
         for name in ("location", "ldc-message-id", "ldc-durability"):
             self.assertEqual(again.headers[name], first.headers[name])
         self.assertEqual(len(self.ids()), 1)
-        self.assertEqual(self.counter("queue_replayed_total"), 1)
+        self.assertEqual(self.gateway.metric("queue_replayed_total"), 1)
 
     def test_a_key_is_for_one_user_one_path_and_one_body(self):
         self.start()

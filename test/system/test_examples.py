@@ -157,7 +157,7 @@ class Writers(ExamplesTest):
 
 class DeadLetters(ExamplesTest):
     def test_dead_letters_can_be_read(self):
-        self.assertLess(harness.request(self.app.port, "POST", "/-/sample/fail?status=422&times=1&user=3").status, 300)
+        self.app.order("fail", status=422, times=1, user=3)
         identity = self.post(3, "odd")
         stream = "ldc:{RZ01/payments/3}:dead:default"
         wait_until(lambda: self.broker.call("XLEN", stream) == 1, what="the dead letter")

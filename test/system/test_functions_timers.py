@@ -12,13 +12,6 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Timers(functions_fixture.Functions):
-    def setUp(self):
-        super().setUp()
-        self.unit = "ldc:{RZ01}:"
-
-    def id(self, number):
-        return f"RZ01.payments.3.{number:024x}"
-
     def now_us(self):
         seconds, us = self.call("TIME")
         return int(seconds) * 1000000 + int(us)

@@ -7,13 +7,6 @@ import unittest
 
 
 class Transactions(functions_fixture.Functions):
-    def setUp(self):
-        super().setUp()
-        self.unit = "ldc:{RZ01}:"
-
-    def id(self, number):
-        return f"RZ01.payments.3.{number:024x}"
-
     def prepare(self, number, first_ms=6000, keep_ms=60000, idempotency=None, url="http://127.0.0.1:1/check", **fields):
         keys = [self.key("stream"), self.key("state"), self.unit + "epoch", self.unit]
         keys += [self.key("idem:" + idempotency)] if idempotency else []

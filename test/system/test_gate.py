@@ -6,7 +6,7 @@ import socket
 import unittest
 
 import harness
-from test_agent import PARTITIONS, Producer, encode, stream
+from producer import PARTITIONS, Producer, encode, stream
 
 UNPROVEN = 5  # rounds of the gate that must have come to nothing before "the app got nothing" says much
 
@@ -23,8 +23,6 @@ class Gate(harness.StackTest):
         self.producer = Producer(self.primary)
         harness.wait_until(lambda: len(self.agent.status()["broker_record"]["in_sync"]) == 2, what="two in sync")
 
-    def counter(self, name):
-        return self.agent.status()["counters"][name]
 
     def delivered(self):
         return {record["id"] for record in self.app.records()}
@@ -34,16 +32,16 @@ class Gate(harness.StackTest):
         first = self.producer.send("1")
         harness.wait_until(lambda: self.delivered() == {first}, what="the first message")
         self.replica.signal(signal.SIGSTOP)
-        refused = self.counter("agent_gate_refusals_total")
+        refused = self.agent.metric("agent_gate_refusals_total")
         second = [self.producer.send(str(user)) for user in range(10)]
-        harness.wait_until(lambda: self.counter("agent_gate_refusals_total") >= refused + UNPROVEN, what="closed rounds")
+        harness.wait_until(lambda: self.agent.metric("agent_gate_refusals_total") >= refused + UNPROVEN, what="closed rounds")
         self.assertEqual(self.delivered(), {first})
         status = self.agent.status()
         self.assertEqual(status["counters"]["agent_gate_closed"], 1)
         self.assertEqual(status["counters"]["agent_messages_held"], 10)  # they were read, and wait here
         self.replica.signal(signal.SIGCONT)
         harness.wait_until(lambda: self.delivered() == {first, *second}, what="the rest")
-        self.assertEqual(self.counter("agent_gate_closed"), 0)
+        self.assertEqual(self.agent.metric("agent_gate_closed"), 0)
 
     def test_when_the_replica_is_no_longer_in_sync_delivery_goes_on_without_it(self):
         self.start(patience="1s")
@@ -51,7 +49,7 @@ class Gate(harness.StackTest):
         sent = {self.producer.send(str(user)) for user in range(10)}
         harness.wait_until(lambda: self.delivered() == sent, what="the messages")
         self.assertEqual(len(self.agent.status()["broker_record"]["in_sync"]), 1)
-        self.assertGreater(self.counter("agent_gate_refusals_total"), 0)
+        self.assertGreater(self.agent.metric("agent_gate_refusals_total"), 0)
         self.replica.signal(signal.SIGCONT)
 
     def caught_up(self):
@@ -91,7 +89,7 @@ class Alone(harness.StackTest):
         agent = self.stack.agent()
         Producer(broker).send("1")
         harness.wait_until(app.records, what="the delivery")
-        self.assertEqual(agent.status()["counters"]["agent_gate_rounds_total"], 0)
+        self.assertEqual(agent.metric("agent_gate_rounds_total"), 0)
 
 
 if __name__ == "__main__":

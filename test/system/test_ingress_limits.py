@@ -166,7 +166,7 @@ class Draining(unittest.TestCase):
         self.assertEqual(idle.recv(13), b"HTTP/1.1 200 ")
         busy = socket.create_connection(("127.0.0.1", gateway.port), timeout=10 * SLOW)
         streams = Http2(gateway.port)
-        harness.request(ingress.app.port, "POST", "/-/sample/delay?ms=700")
+        ingress.app.order("delay", ms=700)
         try:
             busy.sendall(b"GET /echo/busy HTTP/1.1\r\n" + HOST + b"\r\n")
             stream = streams.put_request("GET", "/echo/busy")
@@ -182,7 +182,7 @@ class Draining(unittest.TestCase):
             self.assertEqual(streams.answer(stream)[0], 200)
             self.assertEqual(streams.goaway, 0)
         finally:
-            harness.request(ingress.app.port, "POST", "/-/sample/delay?ms=0")
+            ingress.app.order("delay", ms=0)
             streams.close()
             idle.close()
             busy.close()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several agents of one unit: they share its partitions, take over from those that die, and never both serve one."""
 import collections
-import json
 import random
 import signal
 import threading
@@ -10,7 +9,7 @@ import time
 import unittest
 
 import harness
-from test_agent import Producer
+from producer import Producer
 
 PARTITIONS = 16
 
@@ -48,10 +47,9 @@ class Crowd(harness.StackTest):
             return set(owners) == set(names) and owners
         return harness.wait_until(shared, timeout=timeout, what=f"{names} to own all partitions", every=0.01)
 
-    def order(self, path, **query):
-        text = "&".join(f"{key}={value}" for key, value in query.items())
+    def order(self, what, **query):
         for app in self.apps:
-            self.assertEqual(harness.request(app.port, "POST", f"/-/sample/{path}?{text}").status, 204)
+            app.order(what, **query)
 
     def records(self):
         return sorted((record for app in self.apps for record in app.records()), key=lambda record: record["us"])
@@ -228,7 +226,7 @@ class Subscriptions(Crowd):
         harness.wait_until(lambda: self.broker.call("EXISTS", cursor), what="its cursor")
         self.agents["a2"].kill()
         self.broker.call("HSET", "ldc:{RZ01}:listeners", "payments/caches@a2", int(time.time() * 1000) - 60000)
-        silent = lambda: self.agents["a1"].status()["counters"]["agent_listeners_silent"]
+        silent = lambda: self.agents["a1"].metric("agent_listeners_silent")
         harness.wait_until(lambda: silent() == 1, what="the alarm")
         self.assertEqual(self.broker.call("EXISTS", cursor), 1)
         self.broker.call("HSET", "ldc:{RZ01}:listeners", "payments/caches@a2", 1)
@@ -278,7 +276,7 @@ class Failing(Crowd):
                 agent.signal(signal.SIGCONT)
         self.wait_delivered()
         repeated = self.check_all()
-        lost = sum(agent.status()["counters"]["agent_lapses_total"] for agent in self.agents.values())
+        lost = sum(agent.metric("agent_lapses_total") for agent in self.agents.values())
         print(f"\n  {len(self.producer.confirmed)} messages, {repeated} repeated, {lost} lapses")
 
     def test_kill_9_of_agents_and_broker_under_load_loses_and_inverts_nothing(self):

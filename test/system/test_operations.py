@@ -58,7 +58,7 @@ class Operations(harness.StackTest):
                          [{"unit": "RZ01", "topic": "payments", "subscription": "default", "rate": "paused"}])
         users = ["1000", "1001", "1000", "1001", "1000"]
         ids = self.pay(users)
-        wait_until(lambda: json.loads(self.agent.get("/v1/status").body)["counters"]["agent_messages_read_total"] >= 6,
+        wait_until(lambda: self.agent.metric("agent_messages_read_total") >= 6,
                    what="the agent to have read them")
         self.assertEqual(len(self.delivered()), 1)
         self.ctl("queue", "resume", "payments")
@@ -81,7 +81,7 @@ class Operations(harness.StackTest):
         self.agent.restart()
         wait_until(self.agent.ready, what="the agent")
         ids = self.pay()
-        wait_until(lambda: json.loads(self.agent.get("/v1/status").body)["counters"]["agent_messages_read_total"] >= 1,
+        wait_until(lambda: self.agent.metric("agent_messages_read_total") >= 1,
                    what="the agent to have read it")
         self.assertEqual(self.delivered(), [])
         self.ctl("queue", "resume", "payments")
@@ -108,16 +108,16 @@ class Operations(harness.StackTest):
         self.assertIn("is wanted", self.ctl("queue", "reset", "payments", code=2))
 
     def test_what_was_delivered_from_a_park_is_delivered_again_after_a_reset(self):
-        harness.request(self.app.port, "POST", "/-/sample/fail?user=1000&status=503&times=1&retry_after=2")
+        self.app.order("fail", user=1000, status=503, times=1, retry_after=2)
         ids = self.pay(["1000"] * 3)
         self.wait_delivered(ids)
-        harness.request(self.app.port, "POST", "/-/sample/fail?user=1000&status=503&times=1000000&retry_after=2")
+        self.app.order("fail", user=1000, status=503, times=1000000, retry_after=2)
         ids += self.pay(["1000"] * 2)
         parked = lambda: sum(part["parked"] for part in self.agent.status()["partitions"])
         wait_until(lambda: parked() == 2, what="the park")
         self.ctl("queue", "reset", "payments", "--to-time", "10m")
         wait_until(lambda: parked() == 5, what="all to wait")
-        harness.request(self.app.port, "POST", "/-/sample/fail?times=0")
+        self.app.order("fail", times=0)
         wait_until(lambda: self.delivered() == ids[:3] + ids, what="the second delivery")
         wait_until(lambda: parked() == 0, what="an empty park")
 
@@ -144,12 +144,12 @@ class Operations(harness.StackTest):
             self.assertTrue(text.endswith("END\r\n"))
             lines = dict(line.split(" ", 2)[1:] for line in text.splitlines() if line.startswith("STAT "))
             self.assertEqual(lines["name"], daemon.name)
-            status = json.loads(daemon.get("/v1/status").body)
+            status = daemon.status()
             self.assertEqual(lines["epoch"], str(status["epoch"]))
 
     def test_a_broker_that_is_away_is_said(self):
         self.broker.kill()
-        wait_until(lambda: json.loads(self.agent.get("/v1/status").body)["broker"]["up"] is False, what="the news")
+        wait_until(lambda: self.agent.status()["broker"]["up"] is False, what="the news")
         self.assertIn("(503", self.ctl("queue", "pause", "payments", code=1))
 
 

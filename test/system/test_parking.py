@@ -8,7 +8,7 @@ import time
 import unittest
 
 import harness
-import test_agent
+from producer import Producer
 
 PARTITIONS = 2
 
@@ -28,11 +28,10 @@ class Parking(harness.StackTest):
         self.stack.write_rules(text.replace('"RETRY"', retry).replace(f'"{retention}"', retention))
         self.options = options
         self.agent = self.stack.agent(**options)
-        self.producer = test_agent.Producer(self.broker, PARTITIONS)
+        self.producer = Producer(self.broker, PARTITIONS)
 
-    def order(self, path="fail", **query):
-        text = "&".join(f"{name}={value}" for name, value in query.items())
-        self.assertEqual(harness.request(self.app.port, "POST", f"/-/sample/{path}?{text}").status, 204)
+    def order(self, what="fail", **query):
+        self.app.order(what, **query)
 
     def mend(self):
         self.order(times=0)
@@ -47,8 +46,6 @@ class Parking(harness.StackTest):
             return None
         return sum(part[field] for part in status["partitions"] for field in fields)
 
-    def counter(self, name):
-        return self.agent.status()["counters"][name]
 
     def wait_for(self, expected, *fields, timeout=30.0):
         harness.wait_until(lambda: self.sum_of(*fields) == expected, timeout=timeout,
@@ -131,7 +128,7 @@ class Parking(harness.StackTest):
         self.wait_all()
         self.check_all()
         self.nothing_is_left()
-        self.assertGreater(self.counter("agent_unparked_total"), 20)
+        self.assertGreater(self.agent.metric("agent_unparked_total"), 20)
 
     def test_thousands_of_parked_users_take_no_memory_of_the_agent_and_all_come_back(self):
         self.start(ladder=["1s"])
@@ -169,7 +166,7 @@ class Parking(harness.StackTest):
         time_out = time.monotonic() + 1.5
         while time.monotonic() < time_out:  # for a time in which each could be parked and die
             self.assertEqual(self.sum_of("parked", "dead"), 0)
-            self.assertEqual(self.counter("agent_retries_total"), 0)
+            self.assertEqual(self.agent.metric("agent_retries_total"), 0)
         self.app.start()
         self.wait_for(0, "pending")
         self.assertEqual(self.sum_of("parked", "dead"), 0)
@@ -291,7 +288,7 @@ class Parking(harness.StackTest):
             self.assertEqual(self.broker.call("DEL", key(partition, suffix)), 1)
         self.broker.call("CLIENT", "KILL", "TYPE", "normal")
         self.wait_all()
-        self.assertEqual(self.counter("agent_stream_regressions_total"), 1)
+        self.assertEqual(self.agent.metric("agent_stream_regressions_total"), 1)
         self.check_all()
         self.nothing_is_left()
 
@@ -303,7 +300,7 @@ class Parking(harness.StackTest):
         self.broker.call("CONFIG", "SET", "maxmemory", 1)
         self.wait_all()
         self.check_all()
-        self.assertEqual(self.counter("agent_retries_total"), 3)
+        self.assertEqual(self.agent.metric("agent_retries_total"), 3)
         self.nothing_is_left()
 
 

@@ -57,10 +57,6 @@ class QueueTest(harness.StackTest):
     def broker_row(self, unit="RZ01"):
         return next(row["broker"] for row in self.gateway.status()["units"] if row["name"] == unit)
 
-    def counter(self, name):
-        return self.gateway.metric(name)
-
-
 
 class Envelopes(QueueTest):
     def test_the_stream_holds_the_whole_request_in_the_order_of_the_fields(self):
@@ -150,7 +146,7 @@ class Refusals(QueueTest):
     def test_a_full_broker_is_told_and_forgotten(self):
         self.start()
         self.accepted()
-        before, refused = set(stored(self.broker)), self.counter("queue_refused_total")
+        before, refused = set(stored(self.broker)), self.gateway.metric("queue_refused_total")
         self.broker.call("CONFIG", "SET", "maxmemory", "1")
         for _ in range(50):
             answer = self.post()
@@ -158,7 +154,7 @@ class Refusals(QueueTest):
             self.assertEqual(answer.headers["retry-after"], "1")
             self.assertNotIn("message", problem)
         self.assertEqual(set(stored(self.broker)), before)
-        self.assertEqual(self.counter("queue_refused_total") - refused, 50)
+        self.assertEqual(self.gateway.metric("queue_refused_total") - refused, 50)
         told = self.gateway.log_text().count("broker.refuses")
         self.assertTrue(1 <= told < 25, f"{told} lines in the log")
         self.broker.call("CONFIG", "SET", "maxmemory", "0")
@@ -219,7 +215,7 @@ class Silence(QueueTest):
         answer = self.post(user="2")
         self.assertGreater(time.monotonic() - began, 0.29)
         identity = self.expect_problem(answer, 503, "outcome-unknown")["message"]
-        self.assertEqual(self.counter("queue_unknown_total"), 1)
+        self.assertEqual(self.gateway.metric("queue_unknown_total"), 1)
         wait_until(lambda: not self.broker_row()["up"], what="the connection to be given up")
         self.expect_problem(self.post(user="2"), 503, "broker-unavailable")
         self.broker.signal(signal.SIGCONT)
@@ -240,19 +236,19 @@ class Silence(QueueTest):
     def test_a_client_that_goes_away_leaves_its_message_on_its_way(self):
         self.stopped(broker__timeout="20s")
         with Pending(self.gateway.port, 20) as pending:
-            wait_until(lambda: self.counter("requests_in_flight") == 20, what="the requests")
-        wait_until(lambda: self.counter("requests_in_flight") == 0, what="the gateway to notice")
+            wait_until(lambda: self.gateway.metric("requests_in_flight") == 20, what="the requests")
+        wait_until(lambda: self.gateway.metric("requests_in_flight") == 0, what="the gateway to notice")
         del pending
         self.broker.signal(signal.SIGCONT)
         wait_until(lambda: len(stored(self.broker)) == 21, what="all messages to be stored")
-        wait_until(lambda: self.counter("queue_accepted_total") == 21, what="all messages to be confirmed")
+        wait_until(lambda: self.gateway.metric("queue_accepted_total") == 21, what="all messages to be confirmed")
         self.assertEqual(self.post().status, 202)
 
     def test_what_waits_for_a_broker_is_bounded(self):
         self.stopped(broker__timeout="60s", limits__body="4MiB", limits__bodies_total="1GiB")
-        before = self.counter("queue_refused_total")  # while the connection was made
+        before = self.gateway.metric("queue_refused_total")  # while the connection was made
         with Pending(self.gateway.port, 20, b"x" * (4 << 20)) as pending:
-            wait_until(lambda: self.counter("queue_refused_total") - before == 4, what="all beyond 64 MiB to be refused")
+            wait_until(lambda: self.gateway.metric("queue_refused_total") - before == 4, what="all beyond 64 MiB to be refused")
             self.broker.signal(signal.SIGCONT)
             self.assertEqual(sorted(pending.statuses()), [202] * 16 + [503] * 4)
         self.assertEqual(len(stored(self.broker)), 17)

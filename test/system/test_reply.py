@@ -41,9 +41,6 @@ class ReplyTest(harness.StackTest):
         self.addCleanup(pool.shutdown)
         return pool.submit(self.post, **options)
 
-    def counter(self, name):
-        return self.gateway.metric(name)
-
 
 class Answers(ReplyTest):
     def test_the_apps_answer_comes_back_with_status_headers_and_body(self):
@@ -57,7 +54,7 @@ class Answers(ReplyTest):
         self.assertEqual(got, {"content-type": "application/json", "x-receipt": "r-7", "etag": '"e"',
                                "preference-applied": "wait=5", "ldc-unit": "RZ01", "ldc-durability": "local", "x-hop": None})
         self.assertTrue(answer.headers["ldc-message-id"].startswith("RZ01.payments."))
-        self.assertEqual(self.counter("reply_answers_total"), 1)
+        self.assertEqual(self.gateway.metric("reply_answers_total"), 1)
 
     def test_binary_empty_and_large_answers_are_whole(self):
         self.start()
@@ -131,20 +128,20 @@ class InVain(ReplyTest):
         self.app.release.set()
         wait_until(lambda: harness.request(self.gateway.port, "GET", "/-/messages/" + identity).json()["state"] == "delivered",
                    what="the delivery")
-        self.assertEqual(self.counter("reply_timeouts_total"), 1)
+        self.assertEqual(self.gateway.metric("reply_timeouts_total"), 1)
 
     def test_an_answer_that_nobody_waits_for_is_dropped_and_counted(self):
         self.start()
         with socket.create_connection(("127.0.0.1", self.gateway.port)) as client:
             client.sendall(b"POST /pay/held HTTP/1.1\r\nHost: x\r\nX-User-Id: 1\r\nPrefer: wait=20\r\nContent-Length: 1\r\n\r\nx")
             self.assertTrue(self.app.arrived.wait(20))
-        wait_until(lambda: self.counter("reply_waiting") == 0, what="the client to be gone")
+        wait_until(lambda: self.gateway.metric("reply_waiting") == 0, what="the client to be gone")
         keeper = self.later(user="2", path="/pay/2", wait=20)
         self.assertEqual(keeper.result().status, 200)
         self.app.release.set()
         with contextlib.suppress(AssertionError):  # somebody must wait for the stream to be read
             self.post(user="3", wait=20)
-        wait_until(lambda: self.post(user="3", wait=5).status == 200 and self.counter("reply_strays_total") == 1,
+        wait_until(lambda: self.post(user="3", wait=5).status == 200 and self.gateway.metric("reply_strays_total") == 1,
                    what="the stray answer")
 
 
@@ -177,10 +174,10 @@ class Kills(ReplyTest):
 
     def test_kill_9_of_the_broker_while_clients_wait(self):
         self.start()
-        accepted = self.counter("queue_accepted_total")
+        accepted = self.gateway.metric("queue_accepted_total")
         answer = self.later(path="/pay/held", wait=30)
         self.assertTrue(self.app.arrived.wait(20))
-        wait_until(lambda: self.counter("queue_accepted_total") > accepted, what="the broker's word")
+        wait_until(lambda: self.gateway.metric("queue_accepted_total") > accepted, what="the broker's word")
         self.broker.kill()
         self.app.release.set()
         self.broker.restart()

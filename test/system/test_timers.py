@@ -17,7 +17,7 @@ class Headers(waiting_fixture.Waiting):
         self.assertEqual(answer.status, 202, answer.body)
         accepted = answer.json()
         self.assertEqual(accepted["state"], "scheduled")
-        self.assertAlmostEqual(waiting_fixture.parse_us(accepted["due"]) / 1e6, time.time() + 3600, delta=5)
+        self.assertAlmostEqual(waiting_load.parse_us(accepted["due"]) / 1e6, time.time() + 3600, delta=5)
         self.assertEqual(self.find(accepted["id"])[0], "scheduled")
         self.assertEqual(self.waiting()[0] + self.waiting()[1], 1)
         self.assertEqual(self.stored(), {})
@@ -33,7 +33,7 @@ class Headers(waiting_fixture.Waiting):
                 ({"LDC-Deliver-At": time.strftime("%Y-%m-%dT%H:%M:%S+01:00", time.gmtime(now + 700 + 3600))}, 700)):
             answer = self.post(headers=headers)
             self.assertEqual(answer.status, 202, (headers, answer.body))
-            self.assertAlmostEqual(waiting_fixture.parse_us(answer.json()["due"]) / 1e6, now + seconds, delta=5)
+            self.assertAlmostEqual(waiting_load.parse_us(answer.json()["due"]) / 1e6, now + seconds, delta=5)
 
     def test_what_cannot_be_meant_is_refused_and_nothing_is_stored(self):
         for headers, word in (({"LDC-Delay": "soon"}, "LDC-Delay"), ({"LDC-Delay": "-5s"}, "LDC-Delay"),

@@ -192,15 +192,13 @@ class Bounds(TraceTest):
                 lines += fields[5].decode().splitlines()
         return lines
 
-    def counter(self, name):
-        return self.agent.status()["counters"][name]
 
     def test_one_record_serves_many_messages(self):
         self.start(agent={"trace__interval": "300ms"})
         users = [str(user) for user in range(0, 100 * PARTITIONS, PARTITIONS)]  # of one partition
         for user in users:
             self.post(user=user)
-        wait_until(lambda: self.counter("agent_traces_total") == 2 * len(users), what="all lines")
+        wait_until(lambda: self.agent.metric("agent_traces_total") == 2 * len(users), what="all lines")
         records = sum(self.primary.call("XLEN", "ldc:{RZ01/payments/%d}:trace" % partition) for partition in range(PARTITIONS))
         self.assertEqual(len(self.trace_lines()), 2 * len(users))
         self.assertLess(records, len(users))
@@ -209,8 +207,8 @@ class Bounds(TraceTest):
         self.start(agent={"trace__sample": "4"})
         for user in range(200):
             self.post(user=str(user))
-        wait_until(lambda: self.counter("agent_acknowledged_total") == 200, what="the deliveries")
-        wait_until(lambda: len(self.trace_lines()) == self.counter("agent_traces_total") > 0, what="the traces")
+        wait_until(lambda: self.agent.metric("agent_acknowledged_total") == 200, what="the deliveries")
+        wait_until(lambda: len(self.trace_lines()) == self.agent.metric("agent_traces_total") > 0, what="the traces")
         self.assertTrue(10 < len({line.split()[1] for line in self.trace_lines()}) < 100)
 
     def test_what_cannot_be_kept_is_dropped_and_counted_and_delays_nothing(self):
@@ -221,8 +219,8 @@ class Bounds(TraceTest):
         self.primary.call("DEL", key)
         self.primary.call("SET", key, "in the way")
         self.post()
-        wait_until(lambda: self.counter("agent_acknowledged_total") == 2, what="the delivery")
-        wait_until(lambda: self.counter("agent_traces_dropped_total") == 2, what="the drops")
+        wait_until(lambda: self.agent.metric("agent_acknowledged_total") == 2, what="the delivery")
+        wait_until(lambda: self.agent.metric("agent_traces_dropped_total") == 2, what="the drops")
 
     def test_traces_give_way_where_memory_is_short(self):
         self.start(agent={"trace__max_entries": "1000"})

@@ -2,7 +2,6 @@
 """A gateway and a broker for messages that wait: timers and transactions."""
 import harness
 from harness import wait_until
-from waiting_load import parse_us  # noqa: F401
 
 PARTITIONS = 4
 UNIT = "ldc:{RZ01}:"
