@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The one HTTP client (libcurl): many transfers at once on an sd-event loop, and a blocking call for command-line
- * use. The only place that knows libcurl. Redirects are not followed; proxies from the environment are ignored.
+ * use. http_client.c and http_transfer.c alone know libcurl. Redirects are not followed; proxies from the environment
+ * are ignored.
  */
 #ifndef COMMON_HTTP_CLIENT_H
 #define COMMON_HTTP_CLIENT_H
@@ -11,6 +12,11 @@
 #include "common/error.h"
 #include "common/str.h"
 
+/* Whom to trust and who to be. Each may be NULL. PEM files; the CA's in place of those of the system. */
+struct http_tls {
+    const char *ca_file, *certificate, *key;
+};
+
 struct http_request {
     const char *method, *url;
     const char *target;         /* sent as it is in place of the URL's path and query; NULL: those of the URL */
@@ -19,6 +25,7 @@ struct http_request {
     int64_t timeout_ms;         /* of the whole exchange; 0: none (streams) */
     int64_t connect_timeout_ms; /* 0: 1 s */
     const char *bearer_token;   /* may be NULL; never shown in an error */
+    const struct http_tls *tls; /* for https; may be NULL */
     size_t most_response;       /* a longer body fails the transfer; 0: 16 MiB */
     /* Asked with the transfer's ARG when the connection stands and the first byte is about to leave; false: the
      * transfer fails as `withheld`. NULL: it may. */
@@ -60,5 +67,12 @@ void http_response_headers(const struct http_response *response, struct buf *lin
 
 /* Blocks. The body is appended to BODY. Returns the status, or -1 with *err where nothing answered. */
 long http_call(const struct http_request *request, struct buf *body, struct error *err) MUST_CHECK;
+
+/* The same for those who call often: keeps its connections. One thread at a time. */
+struct http_caller;
+struct http_caller *http_caller_create(void);
+void http_caller_destroy(struct http_caller **caller);
+long http_caller_call(struct http_caller *caller, const struct http_request *request, struct buf *body,
+                      struct error *err) MUST_CHECK;
 
 #endif

@@ -124,6 +124,19 @@ static void set_method(struct http_transfer *transfer, const struct http_request
     }
 }
 
+/* The files that curl was built to trust stand for "none given". */
+static void set_tls(struct http_transfer *transfer, const struct http_tls *tls)
+{
+    CURL *easy = transfer->easy;
+    if (tls == NULL && !transfer->has_tls)
+        return;
+    const char *ca_file = tls != NULL ? tls->ca_file : NULL;
+    curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file != NULL ? ca_file : curl_version_info(CURLVERSION_NOW)->cainfo);
+    curl_easy_setopt(easy, CURLOPT_SSLCERT, tls != NULL ? tls->certificate : NULL);
+    curl_easy_setopt(easy, CURLOPT_SSLKEY, tls != NULL ? tls->key : NULL);
+    transfer->has_tls = tls != NULL;
+}
+
 static void set_timeouts(CURL *easy, const struct http_request *request)
 {
     int64_t connect_ms = request->connect_timeout_ms ? request->connect_timeout_ms : CONNECT_TIMEOUT;
@@ -142,6 +155,7 @@ void http_transfer_prepare(struct http_transfer *transfer, const struct http_req
     transfer->most_response = request->most_response ? request->most_response : MOST_RESPONSE;
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
     curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, request->target);
+    set_tls(transfer, request->tls);
     set_timeouts(easy, request);
     set_method(transfer, request);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, make_headers(transfer, request));
@@ -221,10 +235,31 @@ struct http_transfer *http_transfer_create(void)
     return transfer;
 }
 
-long http_call(const struct http_request *request, struct buf *body, struct error *err)
+struct http_caller {
+    struct http_transfer *transfer; /* its handle keeps the connections */
+};
+
+struct http_caller *http_caller_create(void)
 {
     http_transfer_need_curl();
-    struct http_transfer *transfer = http_transfer_create();
+    struct http_caller *caller = mem_calloc(1, sizeof(*caller));
+    caller->transfer = http_transfer_create();
+    return caller;
+}
+
+void http_caller_destroy(struct http_caller **caller)
+{
+    if (*caller == NULL)
+        return;
+    http_transfer_free((*caller)->transfer);
+    free(*caller);
+    *caller = NULL;
+}
+
+long http_caller_call(struct http_caller *caller, const struct http_request *request, struct buf *body,
+                      struct error *err)
+{
+    struct http_transfer *transfer = caller->transfer;
     http_transfer_prepare(transfer, request);
     CURLcode result = curl_easy_perform(transfer->easy);
     struct http_response response;
@@ -234,6 +269,13 @@ long http_call(const struct http_request *request, struct buf *body, struct erro
                                     "%s: %s", request->url, response.error);
     else
         buf_append_str(body, response.body);
-    http_transfer_free(transfer);
     return response.status;
+}
+
+long http_call(const struct http_request *request, struct buf *body, struct error *err)
+{
+    struct http_caller *caller = http_caller_create();
+    long status = http_caller_call(caller, request, body, err);
+    http_caller_destroy(&caller);
+    return status;
 }

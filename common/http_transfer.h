@@ -24,6 +24,7 @@ struct http_transfer {
     bool too_long, cancelled, no_socket;
     bool (*may_send)(void *arg);
     bool withheld;
+    bool has_tls;               /* files of its own are set */
     struct curl_slist *headers; /* an array; its texts point into header_text */
     size_t header_room;
     struct buf header_text, sent, received;

@@ -14,7 +14,7 @@ struct store {
     void *state;
 };
 
-static const struct store_backend *const backends[] = {&store_dir};
+static const struct store_backend *const backends[] = {&store_dir, &store_etcd};
 
 /* A plain path means the first backend. *PLACE becomes what stands behind the scheme. */
 static const struct store_backend *backend_of(struct str *place)
@@ -32,13 +32,20 @@ static const struct store_backend *backend_of(struct str *place)
 
 struct store *store_open(const char *location, struct error *err)
 {
+    return store_open_as(location, NULL, err);
+}
+
+struct store *store_open_as(const char *location, const struct store_access *access, struct error *err)
+{
+    static const struct store_access none;
     struct str place = str_of(location);
     const struct store_backend *backend = backend_of(&place);
     if (backend == NULL || place.len == 0) {
-        error_set(err, ERROR_INPUT, "the store's location must be dir:PATH, not \"%s\"", location);
+        error_set(err, ERROR_INPUT,
+                  "the store's location must be dir:PATH or etcd:http://HOST:PORT,.../PREFIX, not \"%s\"", location);
         return NULL;
     }
-    void *state = backend->open(place, err);
+    void *state = backend->open(place, access != NULL ? access : &none, err);
     if (state == NULL)
         return NULL;
     struct store *store = mem_calloc(1, sizeof(*store));
@@ -145,6 +152,13 @@ int store_history(struct store *store, struct store_record *records, size_t most
 int store_register(struct store *store, const struct store_member *self, struct error *err)
 {
     return store->backend->enroll(store->state, self, err);
+}
+
+int store_member_order(const void *left, const void *right)
+{
+    const struct store_member *a = left, *b = right;
+    int order = strcmp(b->role, a->role);
+    return order != 0 ? order : strcmp(a->name, b->name);
 }
 
 int store_members(struct store *store, struct store_member *members, size_t most, struct error *err)

@@ -2,9 +2,11 @@
  *
  * The control store: who decides which rules are in force. It keeps every rule version, changes the one current
  * record only by compare-and-set to epoch + 1, and tells who is there. Backends fill `struct store_backend`; the
- * directory of one machine is store_dir.c.
+ * directory of one machine is store_dir.c, etcd store_etcd.c.
  *
- * Calls block (milliseconds on the directory): the control thread makes them, never a thread that carries requests.
+ * Calls block (milliseconds on the directory; a few tenths of a second where etcd does not answer and that is not known
+ * yet): the control thread makes them, never a thread that carries requests. One thread at a time; who wants to call
+ * from another opens the store again.
  * A store that is away is an ordinary outcome: the caller goes on with what it has and says so.
  */
 #ifndef COMMON_STORE_H
@@ -41,10 +43,19 @@ struct store_member {
     bool alive; /* true in what store_members gives: who is gone is not listed */
 };
 
+/* How to reach a store that many machines share. Texts may be NULL; they outlive the store. */
+struct store_access {
+    char *user, *password_file;
+    char *ca_file, *certificate, *key; /* PEM files, for https */
+    int64_t timeout;                   /* ms that one member may take to answer; 0: 50 */
+};
+
 struct store;
 
-/* Takes a location apart and never asks whether the store is there: each call does. LOCATION:
- * "dir:/var/lib/ldcgate/store" (a plain path means the same). NULL with *err. */
+/* Takes a location apart and never asks whether the store is there: each call does. ACCESS may be NULL. LOCATION:
+ * "dir:/var/lib/ldcgate/store" (a plain path means the same) or "etcd:http://HOST:PORT,HOST:PORT.../PREFIX", https as
+ * well; PREFIX (ldcgate) is what the keys of this deployment begin with. NULL with *err. */
+struct store *store_open_as(const char *location, const struct store_access *access, struct error *err) MUST_CHECK;
 struct store *store_open(const char *location, struct error *err) MUST_CHECK;
 void store_close(struct store **store);
 

@@ -10,7 +10,7 @@
 
 struct store_backend {
     const char *scheme; /* what stands before the colon of a location */
-    void *(*open)(struct str place, struct error *err);
+    void *(*open)(struct str place, const struct store_access *access, struct error *err);
     void (*close)(void *state);
     int (*current)(void *state, struct store_record *record, struct error *err);
     /* VERSION is one that was committed. */
@@ -31,7 +31,10 @@ struct store_backend {
     void (*drain)(void *state);
 };
 
-extern const struct store_backend store_dir;
+extern const struct store_backend store_dir, store_etcd;
+
+/* By role, gateways first, then by name: for qsort(3). */
+int store_member_order(const void *left, const void *right);
 
 /* Fails as ERROR_CONFLICT: the rules in force are NOW's, and not those of EXPECTED_EPOCH. */
 int store_stale_rules(const struct store_record *now, uint64_t expected_epoch, struct error *err);

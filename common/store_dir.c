@@ -36,8 +36,9 @@ char *store_dir_path(const struct store_dir *dir, const char *format, ...)
 
 /* The folder is made here and never again: one that vanishes later is on its way back, or was moved by somebody who
  * would not thank us for an empty one in its place. Where it cannot be made, each call will say so. */
-static void *open_dir(struct str place, struct error *err)
+static void *open_dir(struct str place, const struct store_access *access, struct error *err)
 {
+    (void)access;
     struct store_dir *dir = mem_calloc(1, sizeof(*dir));
     *dir = (struct store_dir){.path = str_dup(place), .notify = -1, .watch = -1, .member = -1};
     int made = file_make_folder(dir->path, FOLDER_MODE, err);

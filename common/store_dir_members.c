@@ -191,13 +191,6 @@ static bool is_member_file(const char *name)
     return len > 5 && strcmp(name + len - 5, ".json") == 0;
 }
 
-static int by_role_and_name(const void *left, const void *right)
-{
-    const struct store_member *a = left, *b = right;
-    int order = strcmp(b->role, a->role); /* gateways first */
-    return order != 0 ? order : strcmp(a->name, b->name);
-}
-
 int store_dir_members(void *state, struct store_member *members, size_t most, struct error *err)
 {
     struct store_dir *dir = state;
@@ -210,7 +203,7 @@ int store_dir_members(void *state, struct store_member *members, size_t most, st
             if (is_member_file(entry->d_name))
                 count += look_at(dir, entry->d_name, &members[count]);
         closedir(open_folder);
-        qsort(members, count, sizeof(*members), by_role_and_name);
+        qsort(members, count, sizeof(*members), store_member_order);
     }
     int result = open_folder != NULL || (failed == ENOENT && access(dir->path, R_OK | X_OK) == 0)
                      ? (int)count

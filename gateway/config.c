@@ -2,6 +2,7 @@
 #include "gateway/config.h"
 
 #include "common/log.h"
+#include "common/store_options.h"
 
 #define AT(field)   offsetof(struct gateway_config, field)
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -113,9 +114,10 @@ const struct option gateway_options[] = {
      "File with the bearer token that the admin listener asks for."},
 
     {"store.location", option_set_string, AT(store.location), 0, 0, "dir:/var/lib/ldcgate/store", false,
-     "The control store: `dir:PATH` is a folder shared by the processes of one machine."},
+     STORE_LOCATION_DOC},
     {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
      "File that keeps the last rules in force, so that a gateway starts and routes while its store is away."},
+    STORE_ACCESS_ROWS(AT(store.access)),
 
     {"agents.token_file", option_set_string, AT(agents.token_file), 0, 0, "", false,
      "File with the bearer token that the units' agents ask for; the admin listener's token where empty."},

@@ -7,6 +7,7 @@
 #define GATEWAY_CONFIG_H
 
 #include "common/options.h"
+#include "common/store.h"
 
 struct gateway_config {
     char *name, *datacenter;
@@ -49,6 +50,7 @@ struct gateway_config {
     } admin;
     struct {
         char *location, *cache;
+        struct store_access access;
     } store;
     struct {
         char *token_file;

@@ -227,7 +227,8 @@ int rollout_renew_key(struct rollout *rollout, struct error *err)
 int rollout_open(struct rollout *rollout, struct gateway *gateway, struct control_stats *stats, struct error *err)
 {
     *rollout = (struct rollout){.gateway = gateway, .stats = stats, .since_us = clock_wall_us()};
-    rollout->store = store_open(gateway->config.store.location ? gateway->config.store.location : "", err);
+    rollout->store = store_open_as(gateway->config.store.location ? gateway->config.store.location : "",
+                                   &gateway->config.store.access, err);
     if (rollout->store == NULL)
         return -1;
     stat_set(&stats->store_up, 1);

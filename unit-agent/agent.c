@@ -468,7 +468,8 @@ static int start(struct agent *agent, struct error *err)
     introduce(agent);
     agent->rules = (struct rules_follow){
         .stats = &agent->stats, .cache = agent->config.store.cache, .adopted = on_rules, .arg = agent};
-    if (rules_follow_open(&agent->rules, agent->config.store.location ? agent->config.store.location : "", err) != 0)
+    if (rules_follow_open(&agent->rules, agent->config.store.location ? agent->config.store.location : "",
+                          &agent->config.store.access, err) != 0)
         return -1;
     if (add_sources(agent) < 0)
         return error_set(err, ERROR_SYSTEM, "cannot set up the loop");

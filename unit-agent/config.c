@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "common/protocol.h"
+#include "common/store_options.h"
 
 #define AT(field)   offsetof(struct agent_config, field)
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -24,9 +25,10 @@ const struct option agent_options[] = {
      "File with the bearer token that the admin listener asks for."},
 
     {"store.location", option_set_string, AT(store.location), 0, 0, "dir:/var/lib/ldcgate/store", false,
-     "The control store: `dir:PATH` is a folder shared by the processes of one machine."},
+     STORE_LOCATION_DOC},
     {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
      "File that keeps the last rules in force, so that an agent starts and delivers while its store is away."},
+    STORE_ACCESS_ROWS(AT(store.access)),
 
     {"pulse.listen", option_set_string, AT(pulse.listen), 0, 0, "127.0.0.1:0", false,
      "Address (UDP) for pulses from gateways and other agents, and from which this agent sends its own; port 0 means "

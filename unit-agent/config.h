@@ -7,6 +7,7 @@
 #define AGENT_CONFIG_H
 
 #include "common/options.h"
+#include "common/store.h"
 
 struct agent_config {
     char *name, *unit, *datacenter;
@@ -15,6 +16,7 @@ struct agent_config {
     } admin;
     struct {
         char *location, *cache;
+        struct store_access access;
     } store;
     struct {
         char *listen, *key_file;

@@ -135,10 +135,11 @@ void rules_follow_sync(struct rules_follow *follow)
         adopt(follow, &record);
 }
 
-int rules_follow_open(struct rules_follow *follow, const char *location, struct error *err)
+int rules_follow_open(struct rules_follow *follow, const char *location, const struct store_access *access,
+                      struct error *err)
 {
     follow->since_us = clock_wall_us();
-    follow->store = store_open(location, err);
+    follow->store = store_open_as(location, access, err);
     if (follow->store == NULL)
         return -1;
     load_cache(follow);

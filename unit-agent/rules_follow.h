@@ -28,7 +28,8 @@ struct rules_follow {
 
 /* Opens the store at LOCATION, loads the cache file where there is one, and asks the store. -1 with *err only for a
  * location that makes no sense. The fields up to ARG are the caller's. */
-int rules_follow_open(struct rules_follow *follow, const char *location, struct error *err) MUST_CHECK;
+int rules_follow_open(struct rules_follow *follow, const char *location, const struct store_access *access,
+                      struct error *err) MUST_CHECK;
 void rules_follow_close(struct rules_follow *follow);
 
 /* Asks the store, and does what is to be done. Never fails: it tells by its fields, its counters and the log. */
