@@ -44,7 +44,7 @@ struct broker {
     char fault[160], run_id[41];
     struct buf wire; /* one command in RESP */
     unsigned depth;
-    bool destroyed, suspect;
+    bool destroyed, suspect, replica;
 };
 
 static void dial(void *arg);
@@ -188,11 +188,15 @@ static struct command *take_command(struct broker *broker)
 }
 
 /* A broker that changed under us (a failover, a full disk) says so in its errors: greet it anew. */
-static bool makes_suspect(const redisReply *reply)
+static bool makes_suspect(const struct broker *broker, const redisReply *reply)
 {
-    return reply != NULL && reply->type == REDIS_REPLY_ERROR &&
-           (strncmp(reply->str, "READONLY", 8) == 0 || strncmp(reply->str, "LOADING", 7) == 0 ||
-            strncmp(reply->str, "MISCONF", 7) == 0 || strncmp(reply->str, "NOAUTH", 6) == 0);
+    static const char *const words[] = {"READONLY", "LOADING", "MISCONF", "NOAUTH", "ERR Function not found"};
+    if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
+        return false;
+    for (size_t i = broker->config.must_be_primary ? 0 : 1; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strncmp(reply->str, words[i], strlen(words[i])) == 0)
+            return true;
+    return false;
 }
 
 static void on_reply(redisAsyncContext *context, void *raw_reply, void *raw_command)
@@ -206,7 +210,7 @@ static void on_reply(redisAsyncContext *context, void *raw_reply, void *raw_comm
         broker->newest = &broker->oldest;
     broker->in_flight--;
     enter(broker);
-    if (makes_suspect(raw_reply) && broker->state == BROKER_READY)
+    if (makes_suspect(broker, raw_reply) && broker->state == BROKER_READY)
         broker->suspect = true;
     broker_reply_fn done = command->done;
     void *arg = command->arg;
@@ -390,6 +394,10 @@ static void greet_version(void *arg, const redisReply *reply)
         become_ready(broker);
         return;
     }
+    if (broker->replica) {
+        become_ready(broker);
+        return;
+    }
     struct str library = functions_library();
     const char *load[] = {"FUNCTION", "LOAD", "REPLACE", library.base};
     const size_t lengths[] = {8, 4, 7, library.len};
@@ -416,6 +424,7 @@ static void greet_role(void *arg, const redisReply *reply)
     } else if (broker->config.must_be_primary && strcmp(reply->element[0]->str, "master") != 0) {
         refuse(broker, "it is a replica: name the primary first in `brokers`");
     } else {
+        broker->replica = strcmp(reply->element[0]->str, "master") != 0;
         greet_functions(broker);
     }
 }
@@ -515,6 +524,11 @@ void broker_destroy(struct broker **slot)
     stop_timer(broker, &broker->redial);
     stop_timer(broker, &broker->deadline);
     leave(broker);
+}
+
+void broker_reset(struct broker *broker)
+{
+    drop(broker, "the connection was given up");
 }
 
 enum broker_state broker_state(const struct broker *broker)

@@ -41,8 +41,8 @@ struct broker_config {
     const char *password; /* NULL: none; never logged */
     int64_t command_timeout_ms;
     bool must_be_durable; /* refuse a broker that keeps no append-only file */
-    bool must_be_primary; /* refuse a replica */
-    bool functions;       /* see to it that the broker has our library (common/functions.h); for primaries */
+    bool must_be_primary; /* refuse a replica; where not, READONLY is an answer like others */
+    bool functions; /* see to it that the broker has our library (common/functions.h); replicas get it from theirs */
 };
 
 /* REPLY is borrowed for the call; NULL: outcome unknown. */
@@ -53,6 +53,10 @@ struct broker *broker_create(const struct broker_loop *loop, const struct broker
                              broker_state_fn changed, void *arg);
 /* Calls back what is under way (with NULL) before it returns. */
 void broker_destroy(struct broker **broker);
+
+/* Closes the connection, and calls back what is under way, before it returns; then connects anew. Not from a callback
+ * of this broker. */
+void broker_reset(struct broker *broker);
 
 enum broker_state broker_state(const struct broker *broker);
 /* Why it is not READY, in a sentence: "connection refused", "keeps no append-only file: set appendonly yes". */

@@ -259,6 +259,8 @@ static const struct {
     const char *name, *help;
     size_t offset;
 } histograms[] = {
+    {"failover_held_seconds", "From when a message or request was held to when a broker answered it, or it went on.",
+     offsetof(struct gateway_stats, failover_held_time)},
     {"queue_latency_seconds", "From the whole request to the broker's confirmation.",
      offsetof(struct gateway_stats, queue_latency)},
     {"reply_latency_seconds", "From the whole request to the app's answer, of those who wait for it.",

@@ -92,6 +92,9 @@ const struct option gateway_options[] = {
     {"broker.password_file", option_set_string, AT(broker.password_file), 0, 0, "", false,
      "File with the brokers' password."},
 
+    {"failover.hold", option_set_duration, AT(failover.hold), 0, 60000, "2s", true,
+     "How long a request may wait while its unit changes its broker or its nodes; 503 beyond."},
+
     {"reply.max_wait", option_set_duration, AT(reply.max_wait), 0, 3600000, "60s", true,
      "Longest time that `Prefer: wait=N` may make a client wait for the app's answer; 0 lets nobody wait."},
 

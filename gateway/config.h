@@ -40,6 +40,9 @@ struct gateway_config {
         char *user, *password_file;
     } broker;
     struct {
+        int64_t hold;
+    } failover;
+    struct {
         int64_t max_wait;
     } reply;
     struct {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -62,6 +63,16 @@ static int on_store(sd_event_source *source, int fd, uint32_t events, void *arg)
     struct control *control = arg;
     store_drain(control->rollout.store);
     control_sync(control);
+    return 0;
+}
+
+static int on_asked(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+    (void)source, (void)events;
+    struct control *control = arg;
+    eventfd_t count;
+    (void)!eventfd_read(fd, &count);
+    records_sync(control->gateway->registry, control->rollout.store);
     return 0;
 }
 
@@ -196,6 +207,7 @@ static int add_sources(struct control *control)
 {
     int fd = store_watch_fd(control->rollout.store);
     int failed = fd != -1 ? sd_event_add_io(control->loop, NULL, fd, EPOLLIN, on_store, control) : 0;
+    failed |= sd_event_add_io(control->loop, NULL, control->gateway->record_wanted, EPOLLIN, on_asked, control);
     failed |= sd_event_add_time_relative(control->loop, NULL, CLOCK_MONOTONIC, TICK_US, 0, on_tick, control);
     failed |= sd_event_add_signal(control->loop, NULL, SIGTERM, on_end, control);
     failed |= sd_event_add_signal(control->loop, NULL, SIGINT, on_end, control);
@@ -223,6 +235,7 @@ static int start(struct control *control, struct error *err)
         peer_networks_load(&gateway->trusted_peers, &gateway->config.ingress.trusted_peers, err) == -1)
         return -1;
     gateway->registry = registry_create();
+    records_open(gateway);
     if ((gateway->failover = failover_create(gateway, control->pulse_key, err)) == NULL ||
         (control->admin = admin_create(control, err)) == NULL)
         return -1;
@@ -253,6 +266,7 @@ static void stop(struct control *control)
     sd_event_source_disable_unref(control->drain_tick);
     sd_event_unref(control->loop);
     failover_destroy(&gateway->failover);
+    records_close(gateway);
     registry_destroy(&gateway->registry);
     tls_destroy(&gateway->tls);
     peer_counts_destroy(&gateway->peer_counts);

@@ -31,6 +31,7 @@ struct gateway {
     unsigned worker_count;
     struct control *control;
     struct failover *failover;
+    int record_wanted;            /* eventfd: a worker has heard of a newer broker record than it knows */
     _Atomic uint64_t body_bytes;  /* request bodies held by all threads */
     _Atomic uint32_t connections; /* client connections of all threads */
     uint32_t places;              /* for them, of the process's descriptors; the others are for all it talks to */

@@ -17,6 +17,9 @@ STAT(queue_replayed_total, STAT_COUNTER, "Messages whose idempotency key was kno
 STAT(queue_commits_total, STAT_COUNTER, "Batches of messages that shared one wait for the replicas.")
 STAT(queue_unknown_total, STAT_COUNTER, "Messages whose broker did not confirm in time.")
 STAT(queue_refused_total, STAT_COUNTER, "Messages that were refused before or by the broker.")
+STAT(failover_held_total, STAT_COUNTER,
+     "Messages and requests that waited while their unit changed its broker or nodes.")
+STAT(failover_replayed_total, STAT_COUNTER, "Messages that were sent again, with the same id, after such a wait.")
 STAT(batches_total, STAT_COUNTER, "Batches whose items were published, each on its own.")
 STAT(batch_items_total, STAT_COUNTER, "Items of batches.")
 STAT(batch_items_refused_total, STAT_COUNTER, "Items of batches that were refused or that no broker confirmed.")

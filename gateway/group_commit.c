@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "gateway/gateway.h"
 #include "gateway/line.h"
+#include "gateway/unit_lines.h"
 
 #define LANES_MOST 4
 #define RETRY_MS   50         /* from a failed proof to the next */
@@ -32,6 +33,7 @@ struct lane {
     struct batch *waiting, **last_waiting, *open; /* `open` is the last of the waiting ones: it takes more */
     struct broker_record record;                  /* by which the batch was sent, and is judged */
     bool counted;                                 /* WAIT has counted as many as the record wants */
+    bool lost;                                    /* the proof cannot come any more */
 };
 
 struct group_commit {
@@ -140,16 +142,26 @@ static struct lane *lane_of(struct group_commit *group, uint32_t partition)
     return &group->lanes[partition % group->lane_count];
 }
 
-void group_commit_add(struct group_commit *group, struct message *message, const struct publication *publication)
+static size_t write_call(const struct line *line, struct message *message, const struct queue_call *call,
+                         struct buf *wire)
+{
+    if (call != NULL)
+        return queue_call_format(call, line_epoch(line), wire);
+    return queue_call_format_again(message->made, message->tried, line_epoch(line), wire);
+}
+
+void group_commit_add(struct group_commit *group, struct message *message, const struct queue_call *call)
 {
     struct line *line = group->line;
-    struct batch *batch = open_batch(lane_of(group, publication->call->target.partition));
-    int64_t wanted_ms = publication->timeout_ms, timeout_ms = line->lines->worker->gateway->config.broker.timeout;
-    message->bytes = queue_call_format(publication->call, line->record.epoch, &batch->wire);
-    line->bytes += message->bytes;
-    timers_arm(&line->lines->brokers.timers, &message->impatience, (uint64_t)(wanted_ms > 0 ? wanted_ms : timeout_ms));
+    struct batch *batch = open_batch(lane_of(group, message->partition));
+    int64_t wanted_ms = message->timeout_ms, timeout_ms = line->lines->worker->gateway->config.broker.timeout;
+    message_set_bytes(message, write_call(line, message, call, &batch->wire));
+    if (!h2o_timeout_is_linked(&message->impatience))
+        timers_arm(&line->lines->brokers.timers, &message->impatience,
+                   (uint64_t)(wanted_ms > 0 ? wanted_ms : timeout_ms));
     if (wanted_ms > batch->timeout_ms)
         batch->timeout_ms = wanted_ms;
+    message->next = NULL;
     *batch->last = message;
     batch->last = &message->next;
     batch->count++;
@@ -160,7 +172,9 @@ void group_commit_add(struct group_commit *group, struct message *message, const
 
 static void on_stored(void *arg, const redisReply *reply)
 {
-    message_read_reply(arg, reply);
+    struct message *message = arg;
+    message_read_reply(message, reply);
+    unit_lines_felt(message->home, message);
 }
 
 static void on_waited(void *arg, const redisReply *reply)
@@ -173,6 +187,7 @@ static bool is_covered(struct lane *lane, const redisReply *info)
 {
     char why[160] = "";
     bool covered = false;
+    lane->lost = info == NULL || line_record(lane->group->line)->version != lane->record.version;
     if (info == NULL || info->type != REDIS_REPLY_STRING)
         snprintf(why, sizeof(why), "the connection was lost");
     else if (!lane->counted)
@@ -185,15 +200,28 @@ static bool is_covered(struct lane *lane, const redisReply *info)
     return covered;
 }
 
-/* A message that its function refused was not stored, whatever the others' fate is. */
-static void conclude(struct batch *batch, bool covered)
+static void hold(struct message *message, const char *made)
 {
+    message_keep(message, (struct str){made, message->bytes});
+    unit_lines_hold(message->home, message);
+}
+
+/* A message that its function refused was not stored, whatever the others' fate is. Where no proof can come any more
+ * it is sent again, under the same id. */
+static void conclude(struct batch *batch, bool covered, bool lost)
+{
+    const char *at = batch->wire.base;
     for (struct message *message = batch->first, *next; message != NULL; message = next) {
+        const char *made = at;
+        at += message->bytes;
         next = message->next;
-        if (message->phase != MESSAGE_STORED)
+        bool stored = message->phase == MESSAGE_STORED;
+        if (message->phase == MESSAGE_REFUSED)
             message_conclude(message);
-        else if (covered)
+        else if (stored && covered)
             message_accept(message, DURABILITY_REPLICATED);
+        else if (!stored || lost)
+            hold(message, made);
         else
             message_give_up(message, "The replicas did not confirm it in time: send it again with the same "
                                      "Idempotency-Key, or look it up before");
@@ -225,7 +253,7 @@ static void on_proof(void *arg, const redisReply *reply)
         doubt(group);
     list(group);
     if (batch != NULL) {
-        conclude(batch, covered);
+        conclude(batch, covered, lane->lost);
         spare_batch(group, batch);
     }
 }
@@ -243,8 +271,6 @@ static bool lanes_ready(const struct group_commit *group)
 
 const char *group_commit_fault(const struct group_commit *group)
 {
-    if (line_record(group->line)->member_count < 2)
-        return "No replica is in sync";
     if (!lanes_ready(group))
         return "The connections to the unit's broker are being made";
     return group->doubted ? "The replicas do not confirm what the broker stores" : NULL;
@@ -286,11 +312,15 @@ static void send_info(struct lane *lane, int64_t timeout_ms)
 }
 
 /* What has not left was not stored. */
-static void refuse_waiting(struct group_commit *group, struct batch *batch)
+static void hold_waiting(struct group_commit *group, struct batch *batch)
 {
+    const char *at = batch->wire.base;
     for (struct message *message = batch->first, *next; message != NULL; message = next) {
+        const char *made = at;
+        at += message->bytes;
         next = message->next;
-        message_refuse(message, VERDICT_BROKER_AWAY, "The message was not stored: the connection was lost");
+        message->detail = "The message was not stored: the connection was lost";
+        hold(message, made);
     }
     spare_batch(group, batch);
 }
@@ -313,7 +343,7 @@ static void send_batch(struct lane *lane, struct batch *batch)
         send_info(lane, batch->timeout_ms);
     } else {
         lane->busy = false;
-        refuse_waiting(group, batch);
+        hold_waiting(group, batch);
     }
 }
 
@@ -329,11 +359,22 @@ static void flush(struct group_commit *group)
         if (lane->waiting != NULL && !group->doubted && lane_idle(lane))
             send_batch(lane, take_waiting(lane));
         while (lane->waiting != NULL && !lane_ready(lane, record))
-            refuse_waiting(group, take_waiting(lane));
+            hold_waiting(group, take_waiting(lane));
     }
 }
 
-/* The WAIT is for what the connection wrote last. */
+static void on_pong(void *arg, const redisReply *reply)
+{
+    (void)arg, (void)reply;
+}
+
+/* A WAIT is for what there was when its connection's last command ran, which may be long ago. */
+static void send_ping(struct lane *lane, int64_t timeout_ms)
+{
+    const char *words[] = {"PING"};
+    INVARIANT(broker_command_for(lane->broker, timeout_ms, on_pong, lane, 1, words, NULL));
+}
+
 static void prove_again(void *arg)
 {
     struct group_commit *group = arg;
@@ -347,6 +388,7 @@ static void prove_again(void *arg)
     }
     int64_t timeout_ms = group->line->lines->worker->gateway->config.broker.timeout;
     begin(lane, NULL);
+    send_ping(lane, timeout_ms);
     send_wait(lane, timeout_ms);
     send_info(lane, timeout_ms);
 }
@@ -357,6 +399,17 @@ void group_commit_flush(struct lines *lines)
         lines->unflushed = group->next_listed;
         group->listed = false;
         flush(group);
+    }
+}
+
+void group_commit_withdraw(struct group_commit *group)
+{
+    for (unsigned i = 0; i < group->lane_count; i++) {
+        struct lane *lane = &group->lanes[i];
+        if (broker_in_flight(lane->broker) > 0)
+            broker_reset(lane->broker);
+        while (lane->waiting != NULL)
+            hold_waiting(group, take_waiting(lane));
     }
 }
 
@@ -398,7 +451,7 @@ void group_commit_destroy(struct group_commit **slot)
         group->line->lines->loop.timer_stop(group->line->lines->loop.loop, group->retry);
     for (unsigned i = 0; i < group->lane_count; i++)
         while (group->lanes[i].waiting != NULL)
-            refuse_waiting(group, take_waiting(&group->lanes[i]));
+            hold_waiting(group, take_waiting(&group->lanes[i]));
     unlist(group);
     for (struct batch *batch; (batch = group->spare) != NULL;) {
         group->spare = batch->next;

@@ -19,12 +19,17 @@ struct group_commit *group_commit_create(struct line *line, const struct broker_
 /* Concludes all messages. */
 void group_commit_destroy(struct group_commit **group);
 
-/* Why no message can be replicated now, as a sentence; NULL where nothing is known to be in the way. After a proof that
- * failed, all wait until another one has succeeded: what is certainly not stored is better news than what may be. */
+/* Why no message can be replicated now by the replicas of the record, as a sentence; NULL where nothing is known to be
+ * in the way. After a proof that failed, all wait until another one has succeeded: what is certainly not stored is
+ * better news than what may be. */
 const char *group_commit_fault(const struct group_commit *group);
 
-/* Takes MESSAGE, whose CALL is copied: it is concluded later, by this module. */
-void group_commit_add(struct group_commit *group, struct message *message, const struct publication *publication);
+/* Takes MESSAGE: CALL, which is copied, or where that is NULL what the message keeps. It is concluded, or held, later.
+ */
+void group_commit_add(struct group_commit *group, struct message *message, const struct queue_call *call);
+
+/* Gives up all proofs and messages: they are held. Not from a broker's callback. */
+void group_commit_withdraw(struct group_commit *group);
 
 /* At the end of a loop turn: sends what can be sent of the groups that have something waiting. */
 void group_commit_flush(struct lines *lines);

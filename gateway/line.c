@@ -9,14 +9,16 @@
 #include "common/log.h"
 #include "gateway/gateway.h"
 #include "gateway/group_commit.h"
-
-/* What may wait for one broker in one thread: beyond, the broker is slower than its clients, who must hear of it. */
-#define MOST_MESSAGES 20000
-#define MOST_BYTES    (64u << 20)
+#include "gateway/unit_lines.h"
 
 #define WIRE_KEPT (256u << 10) /* bytes of the buffer that are kept for the next call */
 
 /* --- the connection ----------------------------------------------------------------------------------------------- */
+
+static const char *name_of(const struct line *line)
+{
+    return line->home->unit->name;
+}
 
 static void on_state(void *arg, struct broker *broker, enum broker_state state)
 {
@@ -27,18 +29,21 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
     bool news = strcmp(fault, line->fault) != 0;
     memcpy(line->fault, fault, sizeof(fault));
     pthread_mutex_unlock(&line->lines->lock);
-    if (news && state == BROKER_READY)
-        log_info("broker.ready", "unit %s: broker %s takes messages", line->unit->name, line->url);
+    if (news && state == BROKER_READY && line->primary)
+        log_info("broker.ready", "unit %s: broker %s takes messages", name_of(line), line->url);
+    else if (news && state == BROKER_READY)
+        log_info("broker.connected", "unit %s: broker %s is connected, and serves nothing", name_of(line), line->url);
     else if (news && state == BROKER_DOWN)
-        log_warning("broker.away", "unit %s: broker %s: %s", line->unit->name, line->url, fault);
+        log_warning("broker.away", "unit %s: broker %s: %s", name_of(line), line->url, fault);
 }
 
-struct line *line_create(struct lines *lines, struct unit *unit, struct str url, bool replicas)
+struct line *line_create(struct unit_lines *home, struct str url)
 {
+    struct lines *lines = home->lines;
     const struct gateway *gateway = lines->worker->gateway;
     struct line *line = mem_calloc(1, sizeof(*line));
     line->lines = lines;
-    line->unit = unit;
+    line->home = home;
     line->url = str_dup(url);
     snprintf(line->fault, sizeof(line->fault), "not connected yet");
     struct broker_config config = {.url = line->url,
@@ -46,13 +51,26 @@ struct line *line_create(struct lines *lines, struct unit *unit, struct str url,
                                    .password = gateway->broker_password,
                                    .command_timeout_ms = gateway->config.broker.timeout,
                                    .must_be_durable = gateway->config.broker.must_be_durable,
-                                   .must_be_primary = true,
+                                   .must_be_primary = !home->replicas,
                                    .functions = true};
     line->broker = broker_create(&lines->loop, &config, on_state, line);
-    memory_guard_start(&line->guard, &lines->loop, line->broker, unit);
-    if (replicas)
+    if (home->replicas)
         line->commit = group_commit_create(line, &config);
     return line;
+}
+
+void line_step_up(struct line *line)
+{
+    line->primary = true;
+    memory_guard_start(&line->guard, &line->lines->loop, line->broker, line->home->unit);
+    if (broker_state(line->broker) == BROKER_READY)
+        log_info("broker.ready", "unit %s: broker %s takes messages", name_of(line), line->url);
+}
+
+void line_step_down(struct line *line)
+{
+    line->primary = false;
+    memory_guard_stop(&line->guard);
 }
 
 void line_destroy(struct line **slot)
@@ -61,7 +79,8 @@ void line_destroy(struct line **slot)
     *slot = NULL;
     if (line == NULL)
         return;
-    memory_guard_stop(&line->guard);
+    if (line->primary)
+        line_step_down(line);
     group_commit_destroy(&line->commit);
     broker_destroy(&line->broker);
     buf_free(&line->wire);
@@ -69,21 +88,19 @@ void line_destroy(struct line **slot)
     free(line);
 }
 
-void line_retire(struct line *line)
-{
-    memory_guard_stop(&line->guard);
-}
-
 bool line_over(const struct line *line)
 {
     return line->messages == 0 && (broker_in_flight(line->broker) == 0 || broker_state(line->broker) != BROKER_READY);
 }
 
-const struct broker_record *line_record(struct line *line)
+const struct broker_record *line_record(const struct line *line)
 {
-    if (atomic_load_explicit(&line->unit->record_version, memory_order_acquire) != line->record.version)
-        unit_record(line->unit, &line->record);
-    return &line->record;
+    return &line->home->record;
+}
+
+uint64_t line_epoch(const struct line *line)
+{
+    return unit_lines_epoch(line->home);
 }
 
 static bool is_due(struct line_notice *notice, uint64_t *count)
@@ -101,8 +118,8 @@ void line_tell_refusal(struct line *line, const char *text)
 {
     uint64_t count;
     if (is_due(&line->refusals, &count))
-        log_warning("broker.refuses", "unit %s: broker %s refuses messages (%" PRIu64 "): %s", line->unit->name,
-                    line->url, count, text);
+        log_warning("broker.refuses", "unit %s: broker %s refuses messages (%" PRIu64 "): %s", name_of(line), line->url,
+                    count, text);
 }
 
 void line_tell_uncovered(struct line *line, const char *why)
@@ -110,115 +127,107 @@ void line_tell_uncovered(struct line *line, const char *why)
     uint64_t count;
     if (is_due(&line->uncovered, &count))
         log_warning("broker.uncovered",
-                    "unit %s: what broker %s stores is not known to be replicated (%" PRIu64 "): %s", line->unit->name,
+                    "unit %s: what broker %s stores is not known to be replicated (%" PRIu64 "): %s", name_of(line),
                     line->url, count, why);
 }
 
 /* --- messages ----------------------------------------------------------------------------------------------------- */
 
+/* A unit with one broker has nobody else to ask: then it is over. */
 static void on_reply(void *arg, const redisReply *reply)
 {
     struct message *message = arg;
     message_read_reply(message, reply);
-    message_conclude(message);
+    unit_lines_felt(message->home, message);
+    if (message->phase == MESSAGE_STORED || message->phase == MESSAGE_REFUSED)
+        message_conclude(message);
+    else
+        unit_lines_hold(message->home, message);
 }
 
 /* How long the broker may take. It is given its own time at least: a route that waits for less must not cost the
  * others their connection. */
-static int64_t set_deadline(struct message *message, int64_t wanted_ms)
+static int64_t set_deadline(struct message *message)
 {
     struct lines *lines = message->line->lines;
-    int64_t timeout_ms = lines->worker->gateway->config.broker.timeout;
-    if (wanted_ms > 0 && wanted_ms < timeout_ms)
+    int64_t wanted_ms = message->timeout_ms, timeout_ms = lines->worker->gateway->config.broker.timeout;
+    if (wanted_ms > 0 && wanted_ms < timeout_ms && !h2o_timeout_is_linked(&message->impatience))
         timers_arm(&lines->brokers.timers, &message->impatience, (uint64_t)wanted_ms);
     return wanted_ms > timeout_ms ? wanted_ms : timeout_ms;
 }
 
-static bool refuse(struct line *line, struct publish_result *refusal, enum verdict verdict, const char *detail)
-{
-    *refusal = (struct publish_result){.verdict = verdict, .detail = detail};
-    stat_add(&line->lines->worker->stats.queue_refused_total, 1);
-    if (verdict == VERDICT_BROKER_AWAY)
-        atomic_fetch_add_explicit(&line->unit->failed, 1, memory_order_relaxed);
-    return false;
-}
-
-static bool refuse_away(struct line *line, struct publish_result *refusal, const char *detail)
-{
-    return refuse(line, refusal, VERDICT_BROKER_AWAY, detail);
-}
-
 /* Where the store says that the unit has replicas, a broker that was restarted stays closed until the keeper has looked
  * at it: it may lack what its replicas have. */
-static bool record_fits(struct line *line, enum durability durability, struct publish_result *refusal)
+static bool run_fits(const struct line *line)
 {
-    const struct broker_record *record = &line->record;
-    if (record->member_count > 0 && strcmp(record->primary, line->url) != 0)
-        return refuse_away(line, refusal, "The store names another broker as the unit's primary");
-    if (record->member_count >= 2 && strcmp(record->run_id, broker_run_id(line->broker)) != 0)
-        return refuse_away(line, refusal, "The unit's broker was restarted, and is not known to be whole yet");
-    if (durability == DURABILITY_LOCAL)
-        return true;
-    const char *fault = line->commit == NULL ? "The unit has no replica" : group_commit_fault(line->commit);
-    if (fault != NULL)
-        return refuse_away(line, refusal, fault);
-    return true;
+    const struct broker_record *record = line_record(line);
+    return record->member_count < 2 || strcmp(record->run_id, broker_run_id(line->broker)) == 0;
 }
 
-static bool memory_full(const struct line *line)
+static enum line_way way_by_replicas(const struct line *line, const char **detail)
 {
-    return stat_get(&line->unit->memory_percent) >= (uint64_t)line->lines->worker->gateway->config.broker.memory_limit;
+    *detail = "The unit has no replica";
+    if (line->commit == NULL)
+        return LINE_CLOSED;
+    *detail = "No replica is in sync";
+    if (line_record(line)->member_count < 2)
+        return LINE_CLOSED;
+    *detail = group_commit_fault(line->commit);
+    return *detail == NULL ? LINE_PASSABLE : LINE_BLOCKED;
 }
 
-static bool may_send(struct line *line, enum durability durability, struct publish_result *refusal)
+enum line_way line_way(const struct line *line, enum durability durability, const char **detail)
 {
+    *detail = NULL;
     if (broker_state(line->broker) != BROKER_READY)
-        return refuse_away(line, refusal, NULL);
-    if (line->messages >= MOST_MESSAGES || line->bytes >= MOST_BYTES)
-        return refuse(line, refusal, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
-    if (memory_full(line))
-        return refuse(line, refusal, VERDICT_BROKER_FULL, "The broker's memory has reached the limit for messages");
-    return record_fits(line, durability, refusal);
+        return LINE_BLOCKED;
+    *detail = "The unit's broker was restarted, and is not known to be whole yet";
+    if (!run_fits(line))
+        return LINE_BLOCKED;
+    *detail = NULL;
+    return durability == DURABILITY_LOCAL ? LINE_PASSABLE : way_by_replicas(line, detail);
 }
 
-/* What is to be met, of what the route asks for. */
-static enum durability resolve(const struct line *line, enum durability wanted)
-{
-    if (wanted == DURABILITY_AUTO)
-        return line->commit != NULL ? DURABILITY_REPLICATED : DURABILITY_LOCAL;
-    if (wanted == DURABILITY_AVAILABLE)
-        return line->record.member_count >= 2 ? DURABILITY_REPLICATED : DURABILITY_LOCAL;
-    return wanted;
-}
-
-static bool send_now(struct line *line, struct message *message, const struct publication *publication)
+static void write_call(struct line *line, struct message *message, const struct queue_call *call)
 {
     line->wire.len = 0;
-    message->bytes = queue_call_format(publication->call, line->record.epoch, &line->wire);
-    line->bytes += message->bytes;
-    message->phase = MESSAGE_SENT;
-    bool sent = broker_command_made(line->broker, set_deadline(message, publication->timeout_ms), on_reply, message,
-                                    buf_str(&line->wire));
+    size_t bytes = call != NULL ? queue_call_format(call, line_epoch(line), &line->wire)
+                                : queue_call_format_again(message->made, message->tried, line_epoch(line), &line->wire);
+    message_set_bytes(message, bytes);
+    if (line->home->replicas)
+        message_keep(message, buf_str(&line->wire));
+}
+
+static bool send_now(struct line *line, struct message *message, const struct queue_call *call)
+{
+    write_call(line, message, call);
+    bool sent = broker_command_made(line->broker, set_deadline(message), on_reply, message, buf_str(&line->wire));
     if (line->wire.capacity > WIRE_KEPT)
         buf_free(&line->wire);
+    if (sent)
+        message->phase = MESSAGE_SENT;
     return sent;
 }
 
-struct message *line_send(struct line *line, const struct publication *publication, struct publish_result *refusal)
+bool line_send(struct line *line, struct message *message, enum durability durability, const struct queue_call *call)
 {
-    line_record(line);
-    enum durability durability = resolve(line, publication->durability);
-    if (!may_send(line, durability, refusal))
-        return NULL;
-    struct message *message = message_take(line->lines, line, publication);
-    if (durability == DURABILITY_REPLICATED) {
-        group_commit_add(line->commit, message, publication);
-        return message;
-    }
-    if (send_now(line, message, publication))
-        return message;
-    message_forget(message);
-    message_conclude(message);
-    refuse_away(line, refusal, NULL);
-    return NULL;
+    message->line = line;
+    line->messages++;
+    if (durability != DURABILITY_REPLICATED)
+        return send_now(line, message, call);
+    group_commit_add(line->commit, message, call);
+    return true;
+}
+
+void line_withdraw_replicated(struct line *line)
+{
+    if (line->commit != NULL)
+        group_commit_withdraw(line->commit);
+}
+
+void line_withdraw(struct line *line)
+{
+    line_withdraw_replicated(line);
+    if (broker_in_flight(line->broker) > 0)
+        broker_reset(line->broker);
 }

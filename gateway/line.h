@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The way to one unit's broker, of one worker: the connections, and what waits for them. A queue owns its lines; a line
- * owns the messages on it. A line whose broker the rules no longer name is retired: it takes no more messages and goes
- * when its last one is answered.
+ * The way to one broker of a unit, of one worker: the connections. The unit's lines own it (gateway/unit_lines.h). One
+ * that leads to a standby is connected and serves nothing, until the standby is the primary. A line whose broker the
+ * rules no longer name is retired: it takes no more messages and goes when its last one is answered.
  */
 #ifndef GATEWAY_LINE_H
 #define GATEWAY_LINE_H
@@ -25,14 +25,14 @@ struct lines {
 
 struct line {
     struct lines *lines;
-    struct unit *unit;
+    struct unit_lines *home;
     char *url;
     struct broker *broker;       /* for what needs no replica, and for questions */
     struct group_commit *commit; /* NULL where the unit has one broker */
-    struct broker_record record; /* by line_record() */
-    struct memory_guard guard;
-    struct buf wire;        /* of the call that is being sent */
-    size_t bytes, messages; /* on the way */
+    struct memory_guard guard;   /* runs while the line leads to the primary */
+    bool primary;
+    struct buf wire; /* of the call that is being sent */
+    size_t messages; /* on the way */
     struct line *next_retired;
     struct line_notice {
         uint64_t count, told_us; /* since the log was told of them, and when that was */
@@ -40,22 +40,38 @@ struct line {
     char fault[160]; /* under the lock; "": ready */
 };
 
-/* REPLICAS: the unit has more than one broker, of which URL is the primary. */
-struct line *line_create(struct lines *lines, struct unit *unit, struct str url, bool replicas);
+/* To a broker of HOME's unit. */
+struct line *line_create(struct unit_lines *home, struct str url);
 /* Concludes what is on the way. Not from a broker's callback. */
 void line_destroy(struct line **line);
 
-/* Sends the message, or says in REFUSAL why not: then NULL comes back, and nothing will be called. Counts refusals. */
-struct message *line_send(struct line *line, const struct publication *publication, struct publish_result *refusal);
+/* It leads to the primary from now on, or no more. */
+void line_step_up(struct line *line);
+void line_step_down(struct line *line);
 
-/* The rules no longer name it: its broker says nothing of the unit any more. */
-void line_retire(struct line *line);
+enum line_way {
+    LINE_PASSABLE = 0,
+    LINE_BLOCKED, /* for the moment: the connection, a proof or a record is under way */
+    LINE_CLOSED,  /* until somebody changes something */
+};
+
+/* Whether messages of DURABILITY (REPLICATED or LOCAL) can be sent to the broker as primary; if not, why not, as a
+ * sentence in *DETAIL, or NULL. */
+enum line_way line_way(const struct line *line, enum durability durability, const char **detail);
+
+/* Sends MESSAGE: CALL, or where that is NULL what it keeps. False: nothing has left. */
+bool line_send(struct line *line, struct message *message, enum durability durability, const struct queue_call *call);
+
+/* Gives up what is on the way, all or what waits for replicas: it is held. Not from a broker's callback. */
+void line_withdraw(struct line *line);
+void line_withdraw_replicated(struct line *line);
 
 /* Whether nothing is on the way any more, or nothing more can come back. */
 bool line_over(const struct line *line);
 
-/* The broker record that is in force for the unit. */
-const struct broker_record *line_record(struct line *line);
+/* The broker record that is in force for the unit, in this worker, and the epoch of its broker. */
+const struct broker_record *line_record(const struct line *line);
+uint64_t line_epoch(const struct line *line);
 
 /* Why messages that the primary has stored were not acknowledged, and, below, what the broker refused: for the log,
  * one line a second and not one for each message. */

@@ -6,22 +6,36 @@
 #include "common/invariant.h"
 #include "gateway/gateway.h"
 #include "gateway/line.h"
+#include "gateway/unit_lines.h"
+
+#define EPOCH     "LDC_EPOCH "
+#define NO_WRITES "The message was not stored: the broker takes no writes now"
 
 /* --- what the functions answer ------------------------------------------------------------------------------------ */
 
 /* How their errors begin, and what that means; none of them has stored anything. */
 static const struct {
     const char *code;
+    enum message_phase phase;
     enum verdict verdict;
     const char *detail;
 } errors[] = {
-    {"LDC_CONFLICT", VERDICT_IDEMPOTENCY_CONFLICT, "Send another Idempotency-Key, or the first request as it was"},
-    {"LDC_BACKLOG", VERDICT_BACKLOG_FULL, "The message was not stored: too many wait for their delivery"},
-    {"LDC_EPOCH", VERDICT_BROKER_AWAY, "The message was not stored: the unit is changing its broker"},
-    {"LDC_UNKNOWN", VERDICT_NOT_FOUND, "No such message waits: it never did, or its end is no longer remembered"},
-    {"OOM", VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
-    {"MISCONF", VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
-    {"", VERDICT_BROKER_AWAY, "The message was not stored: the broker takes no writes now"},
+    {"LDC_CONFLICT", MESSAGE_REFUSED, VERDICT_IDEMPOTENCY_CONFLICT,
+     "Send another Idempotency-Key, or the first request as it was"},
+    {"LDC_BACKLOG", MESSAGE_REFUSED, VERDICT_BACKLOG_FULL,
+     "The message was not stored: too many wait for their delivery"},
+    {"LDC_EPOCH", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, "The message was not stored: the unit is changing its broker"},
+    {"LDC_UNKNOWN", MESSAGE_REFUSED, VERDICT_NOT_FOUND,
+     "No such message waits: it never did, or its end is no longer remembered"},
+    {"OOM", MESSAGE_REFUSED, VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
+    {"MISCONF", MESSAGE_REFUSED, VERDICT_BROKER_FULL,
+     "The message was not stored: the broker is out of memory or disk"},
+    {"READONLY", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
+    {"NOREPLICAS", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
+    {"LOADING", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
+    {"MASTERDOWN", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
+    {"ERR Function not found", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
+    {"", MESSAGE_REFUSED, VERDICT_BROKER_AWAY, NO_WRITES},
 };
 
 static void read_error(struct message *message, const char *text)
@@ -29,11 +43,24 @@ static void read_error(struct message *message, const char *text)
     size_t row = 0;
     while (strncmp(text, errors[row].code, strlen(errors[row].code)) != 0)
         row++;
-    message->phase = MESSAGE_REFUSED;
+    bool unsure =
+        message->tried && errors[row].verdict == VERDICT_BROKER_FULL; /* nobody has looked whether it is there */
+    message->phase = unsure ? MESSAGE_PUT_OFF : errors[row].phase;
     message->verdict = errors[row].verdict;
     message->detail = errors[row].detail;
     if (message->verdict == VERDICT_BROKER_AWAY || message->verdict == VERDICT_BROKER_FULL)
         line_tell_refusal(message->line, text);
+    if (strncmp(text, EPOCH, strlen(EPOCH)) == 0)
+        unit_lines_heard_epoch(message->home, strtoull(text + strlen(EPOCH), NULL, 10));
+}
+
+/* A key that the message itself has set, before it was sent again, is no replay. */
+static void read_replay(struct message *message, const redisReply *id)
+{
+    message->phase = MESSAGE_STORED;
+    message->replayed = id->len != message->id_len || memcmp(id->str, message->id, id->len) != 0;
+    message->id_len = (uint8_t)id->len;
+    memcpy(message->id, id->str, id->len);
 }
 
 static bool is_replay(const redisReply *reply)
@@ -52,10 +79,7 @@ void message_read_reply(struct message *message, const redisReply *reply)
         message->entry_len = (uint8_t)reply->len;
         memcpy(message->entry, reply->str, reply->len);
     } else if (is_replay(reply)) {
-        message->phase = MESSAGE_STORED;
-        message->replayed = true;
-        message->id_len = (uint8_t)reply->element[1]->len;
-        memcpy(message->id, reply->element[1]->str, reply->element[1]->len);
+        read_replay(message, reply->element[1]);
     } else {
         read_error(message, reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type");
     }
@@ -73,12 +97,12 @@ static struct str id_of(const struct message *message)
 /* Counts what became of a message that somebody waits for. */
 static void count_failure(const struct message *message, enum verdict verdict)
 {
-    struct gateway_stats *stats = &message->line->lines->worker->stats;
+    struct gateway_stats *stats = &message->home->lines->worker->stats;
     if (message->done == NULL)
         return;
     stat_add(verdict == VERDICT_OUTCOME_UNKNOWN ? &stats->queue_unknown_total : &stats->queue_refused_total, 1);
     if (verdict_info(verdict)->status >= 500)
-        atomic_fetch_add_explicit(&message->line->unit->failed, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&message->home->unit->failed, 1, memory_order_relaxed);
 }
 
 static void tell(struct message *message, const struct publish_result *result)
@@ -91,14 +115,18 @@ static void tell(struct message *message, const struct publish_result *result)
         done(message->arg, result);
 }
 
-/* `done` may publish the next message at once, so the line's room is given back first; the message itself only after
- * it, for the result points into it. */
+/* `done` may publish the next message at once, so its room is given back first; the message itself only after it, for
+ * the result points into it. */
 static void end(struct message *message, const struct publish_result *result)
 {
-    struct lines *lines = message->line->lines;
-    message->line->bytes -= message->bytes;
-    message->line->messages--;
+    struct lines *lines = message->home->lines;
+    unit_lines_ended(message->home, message);
+    message_set_bytes(message, 0);
+    message->home->messages--;
+    if (message->line != NULL)
+        message->line->messages--;
     timers_disarm(&message->impatience);
+    free((char *)message->made.base);
     tell(message, result);
     message->next = lines->spare;
     lines->spare = message;
@@ -111,7 +139,7 @@ static struct publish_result unknown(const struct message *message, const char *
 
 void message_accept(struct message *message, enum durability durability)
 {
-    struct gateway_stats *stats = &message->line->lines->worker->stats;
+    struct gateway_stats *stats = &message->home->lines->worker->stats;
     stat_add(&stats->queue_accepted_total, message->counted);
     stat_add(&stats->queue_replayed_total, message->replayed);
     end(message, &(struct publish_result){.verdict = VERDICT_OK,
@@ -147,16 +175,30 @@ static void on_impatience(h2o_timeout_entry_t *entry)
 {
     struct message *message = H2O_STRUCT_FROM_MEMBER(struct message, impatience, entry);
     struct publish_result result = unknown(message, LOOK_IT_UP);
-    if (message->phase == MESSAGE_WAITING) {
+    if (!message->tried && (message->phase == MESSAGE_WAITING || message->phase == MESSAGE_PUT_OFF)) {
+        static const char late[] = "The message was not stored: the broker did not get to it in time";
         message->phase = MESSAGE_REFUSED;
         result = (struct publish_result){.verdict = VERDICT_BROKER_AWAY,
-                                         .detail = "The message was not stored: the broker did not get to it in time"};
+                                         .detail = message->detail != NULL ? message->detail : late};
     }
     tell(message, &result);
 }
 
-struct message *message_take(struct lines *lines, struct line *line, const struct publication *publication)
+void message_set_bytes(struct message *message, size_t bytes)
 {
+    message->home->bytes += bytes - message->bytes;
+    message->bytes = bytes;
+}
+
+void message_keep(struct message *message, struct str made)
+{
+    if (message->made.base == NULL)
+        message->made = (struct str){str_dup(made), made.len};
+}
+
+struct message *message_take(struct unit_lines *home, const struct publication *publication)
+{
+    struct lines *lines = home->lines;
     struct str id = publication->call->envelope.fields[ENVELOPE_ID];
     struct message *message = lines->spare;
     if (message != NULL)
@@ -164,20 +206,28 @@ struct message *message_take(struct lines *lines, struct line *line, const struc
     else
         message = mem_alloc(sizeof(*message));
     INVARIANT(id.len > 0 && id.len < PROTOCOL_ID_MAX);
-    message->line = line;
+    message->home = home;
+    message->line = NULL;
+    message->number = ++home->number;
     message->done = publication->done;
     message->arg = publication->arg;
     message->phase = MESSAGE_WAITING;
     message->detail = NULL;
     message->replayed = false;
     message->counted = !publication->call->bare;
+    message->tried = false;
+    message->durability = publication->durability;
+    message->partition = publication->call->target.partition;
+    message->timeout_ms = publication->timeout_ms;
+    message->held_us = 0;
+    message->made = (struct str){NULL, 0};
     message->id_len = (uint8_t)id.len;
     message->entry_len = 0;
     message->bytes = 0;
     memcpy(message->id, id.base, id.len);
     message->impatience = (h2o_timeout_entry_t){.cb = on_impatience};
     message->next = NULL;
-    line->messages++;
+    home->messages++;
     return message;
 }
 

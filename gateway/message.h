@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A message between its call and the broker's word on it, and what became of it. It belongs to its line; whoever
- * published it holds a pointer until `done` runs or message_forget() was called, whichever is first. It knows nothing
- * of HTTP: one request may publish many.
+ * A message between its call and the broker's word on it, and what became of it. It belongs to its unit's lines, and is
+ * on one of them or held; whoever published it holds a pointer until `done` runs or message_forget() was called,
+ * whichever is first. It knows nothing of HTTP: one request may publish many.
  */
 #ifndef GATEWAY_MESSAGE_H
 #define GATEWAY_MESSAGE_H
@@ -18,6 +18,7 @@
 
 struct line;
 struct lines;
+struct unit_lines;
 
 struct publish_result {
     enum verdict verdict;       /* VERDICT_OK: accepted. OUTCOME_UNKNOWN: may be stored. Others: was not stored */
@@ -44,17 +45,26 @@ enum message_phase {
     MESSAGE_SENT,
     MESSAGE_STORED, /* by the primary's word */
     MESSAGE_REFUSED,
+    MESSAGE_PUT_OFF, /* the broker does not serve the unit now: to be sent again */
 };
 
 struct message {
-    struct line *line;
+    struct unit_lines *home;
+    struct line *line;    /* that it is on; NULL: it is held */
+    uint64_t number;      /* in the order in which the unit's messages came */
     publish_done_fn done; /* NULL: nobody waits any more */
     void *arg;
     enum message_phase phase;
-    enum verdict verdict; /* of MESSAGE_REFUSED */
+    enum verdict verdict; /* of MESSAGE_REFUSED and MESSAGE_PUT_OFF */
     const char *detail;
     bool replayed;
-    bool counted; /* it is a message more, and no word on one that is there */
+    bool counted;               /* it is a message more, and no word on one that is there */
+    bool tried;                 /* a call of it went out whose outcome nobody knows */
+    enum durability durability; /* what the route asks for */
+    uint32_t partition;
+    int64_t timeout_ms; /* of the route; 0: the broker's */
+    uint64_t held_us;   /* since when it waits for a primary, monotonic; 0: it never did */
+    struct str made;    /* its call, to be sent again, of its own memory; base NULL: in its batch, or nowhere */
     uint8_t id_len, entry_len;
     char id[PROTOCOL_ID_MAX], entry[STREAM_ID_TEXT + 1];
     size_t bytes;                   /* of its call on the wire */
@@ -62,8 +72,13 @@ struct message {
     struct message *next;           /* in its batch, or spare */
 };
 
-/* Takes one from the spare ones of LINES; message_conclude() gives it back. */
-struct message *message_take(struct lines *lines, struct line *line, const struct publication *publication);
+/* Takes a spare one; message_conclude() gives it back. */
+struct message *message_take(struct unit_lines *home, const struct publication *publication);
+
+/* Its call takes BYTES on the wire now. */
+void message_set_bytes(struct message *message, size_t bytes);
+/* Keeps a copy of its call, MADE, unless it has one. */
+void message_keep(struct message *message, struct str made);
 
 /* The broker's REPLY to the call; NULL: it never came. Sets the phase. */
 void message_read_reply(struct message *message, const redisReply *reply);

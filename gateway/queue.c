@@ -8,61 +8,28 @@
 #include "gateway/envelope.h"
 #include "gateway/gateway.h"
 #include "gateway/group_commit.h"
-#include "gateway/line.h"
+#include "gateway/unit_lines.h"
 #include "gateway/queue_answer.h"
 #include "gateway/reply.h"
 
 struct queue {
     struct lines lines;
-    struct line **by_unit; /* by unit id; NULL where the unit has no broker. Readers in other threads lock lines.lock */
+    struct unit_lines **by_unit; /* by unit id; NULL: never named. Readers in other threads lock lines.lock */
     uint32_t unit_count;
-    struct line *retired;
 };
 
-/* --- lines come and go with the rules ------------------------------------------------------------------------------
- */
+/* --- lines come and go with the rules, and follow the records ----------------------------------------------------- */
 
-static void retire(struct queue *queue, struct line *line)
+static struct unit_lines *find_or_create(struct queue *queue, struct unit *unit)
 {
-    line_retire(line);
-    line->next_retired = queue->retired;
-    queue->retired = line;
-}
-
-/* Not from a broker's callback: a line must not go while its broker is calling. */
-static void sweep_retired(struct queue *queue)
-{
-    for (struct line **slot = &queue->retired, *line; (line = *slot) != NULL;) {
-        if (line_over(line)) {
-            *slot = line->next_retired;
-            line_destroy(&line);
-        } else {
-            slot = &line->next_retired;
-        }
+    if (unit->id >= queue->unit_count) {
+        queue->by_unit = mem_realloc(queue->by_unit, (unit->id + 1) * sizeof(struct unit_lines *));
+        while (queue->unit_count <= unit->id)
+            queue->by_unit[queue->unit_count++] = NULL;
     }
-}
-
-static void make_room(struct queue *queue, uint32_t id)
-{
-    if (id < queue->unit_count)
-        return;
-    queue->by_unit = mem_realloc(queue->by_unit, (id + 1) * sizeof(struct line *));
-    while (queue->unit_count <= id)
-        queue->by_unit[queue->unit_count++] = NULL;
-}
-
-static void adopt_unit(struct queue *queue, struct unit *unit, const struct table_unit *rules)
-{
-    make_room(queue, unit->id);
-    struct line *line = queue->by_unit[unit->id];
-    bool replicas = rules->broker_count > 1;
-    if (line != NULL && rules->broker_count > 0 && str_equal(str_of(line->url), rules->brokers[0]) &&
-        replicas == (line->commit != NULL))
-        return;
-    if (line != NULL)
-        retire(queue, line);
-    queue->by_unit[unit->id] =
-        rules->broker_count > 0 ? line_create(&queue->lines, unit, rules->brokers[0], replicas) : NULL;
+    if (queue->by_unit[unit->id] == NULL)
+        queue->by_unit[unit->id] = unit_lines_create(&queue->lines, unit);
+    return queue->by_unit[unit->id];
 }
 
 static bool named_by(const struct view *view, uint32_t unit_id)
@@ -77,24 +44,35 @@ void queue_adopt(struct queue *queue, struct view *view)
 {
     pthread_mutex_lock(&queue->lines.lock);
     for (uint32_t i = 0; i < view->table->unit_count; i++)
-        adopt_unit(queue, view->units[i].unit, &view->table->units[i]);
+        unit_lines_adopt(find_or_create(queue, view->units[i].unit), &view->table->units[i]);
     for (uint32_t id = 0; id < queue->unit_count; id++)
-        if (queue->by_unit[id] != NULL && !named_by(view, id)) {
-            retire(queue, queue->by_unit[id]);
-            queue->by_unit[id] = NULL;
-        }
+        if (queue->by_unit[id] != NULL && !named_by(view, id))
+            unit_lines_adopt(queue->by_unit[id], NULL);
     pthread_mutex_unlock(&queue->lines.lock);
 }
 
-static struct line *line_of(const struct queue *queue, const struct unit *unit)
+static struct unit_lines *lines_of(const struct queue *queue, const struct unit *unit)
 {
     return unit->id < queue->unit_count ? queue->by_unit[unit->id] : NULL;
+}
+
+static struct line *primary_of(const struct queue *queue, const struct unit *unit)
+{
+    const struct unit_lines *unit_lines = lines_of(queue, unit);
+    return unit_lines != NULL ? unit_lines->primary : NULL;
+}
+
+void queue_follow(struct queue *queue, const struct unit *unit)
+{
+    struct unit_lines *unit_lines = lines_of(queue, unit);
+    if (unit_lines != NULL)
+        unit_lines_follow(unit_lines);
 }
 
 bool queue_broker_ready(struct queue *queue, const struct unit *unit, char *fault, size_t size)
 {
     pthread_mutex_lock(&queue->lines.lock);
-    const struct line *line = line_of(queue, unit);
+    const struct line *line = primary_of(queue, unit);
     snprintf(fault, size, "%s", line == NULL ? "the rules give the unit no broker" : line->fault);
     pthread_mutex_unlock(&queue->lines.lock);
     return fault[0] == '\0';
@@ -102,8 +80,14 @@ bool queue_broker_ready(struct queue *queue, const struct unit *unit, char *faul
 
 struct broker *queue_broker(struct queue *queue, const struct unit *unit)
 {
-    struct line *line = line_of(queue, unit);
+    const struct line *line = primary_of(queue, unit);
     return line != NULL ? line->broker : NULL;
+}
+
+struct str queue_primary(struct queue *queue, const struct unit *unit)
+{
+    const struct line *line = primary_of(queue, unit);
+    return line != NULL ? str_of(line->url) : (struct str){NULL, 0};
 }
 
 /* --- publishing ----------------------------------------------------------------------------------------------------
@@ -112,9 +96,9 @@ struct broker *queue_broker(struct queue *queue, const struct unit *unit)
 struct message *queue_send(struct queue *queue, struct unit *unit, const struct publication *publication,
                            struct publish_result *refusal)
 {
-    struct line *line = line_of(queue, unit);
-    if (line != NULL)
-        return line_send(line, publication, refusal);
+    struct unit_lines *unit_lines = lines_of(queue, unit);
+    if (unit_lines != NULL)
+        return unit_lines_send(unit_lines, publication, refusal);
     *refusal = (struct publish_result){.verdict = VERDICT_BROKER_AWAY, .detail = "The rules give the unit no broker"};
     stat_add(&queue->lines.worker->stats.queue_refused_total, 1);
     atomic_fetch_add_explicit(&unit->failed, 1, memory_order_relaxed);
@@ -202,8 +186,9 @@ void queue_flush(struct queue *queue)
 {
     group_commit_flush(&queue->lines);
     broker_h2o_flush(&queue->lines.brokers);
-    if (queue->retired != NULL)
-        sweep_retired(queue);
+    for (uint32_t id = 0; id < queue->unit_count; id++)
+        if (queue->by_unit[id] != NULL && queue->by_unit[id]->retired != NULL)
+            unit_lines_sweep(queue->by_unit[id]);
 }
 
 struct queue *queue_create(struct worker *worker)
@@ -223,14 +208,11 @@ void queue_destroy(struct queue **slot)
     *slot = NULL;
     if (queue == NULL)
         return;
-    for (uint32_t id = 0; id < queue->unit_count; id++)
-        if (queue->by_unit[id] != NULL)
-            retire(queue, queue->by_unit[id]);
+    struct unit_lines **by_unit = queue->by_unit;
+    uint32_t unit_count = queue->unit_count;
     queue->unit_count = 0; /* what is concluded now finds no way any more */
-    for (struct line *line; (line = queue->retired) != NULL;) {
-        queue->retired = line->next_retired;
-        line_destroy(&line);
-    }
+    for (uint32_t id = 0; id < unit_count; id++)
+        unit_lines_destroy(&by_unit[id]);
     message_dispose_spare(&queue->lines);
     timers_dispose(&queue->lines.brokers.timers);
     pthread_mutex_destroy(&queue->lines.lock);

@@ -16,6 +16,9 @@ void queue_destroy(struct queue **queue);
 /* The worker has a new view: connections to brokers that it no longer names finish and go. */
 void queue_adopt(struct queue *queue, struct view *view);
 
+/* The record of UNIT has changed. Not from a broker's callback. */
+void queue_follow(struct queue *queue, const struct unit *unit);
+
 /* Called at the end of each loop turn: what the turn has published leaves in one write a broker. */
 void queue_flush(struct queue *queue);
 
@@ -38,7 +41,8 @@ void queue_message_status(struct exchange *exchange, struct str id);
 /* The same look-up for who wanted to change what is in its stream already: 409 with the state, or 404. */
 void queue_message_conflict(struct exchange *exchange, struct str id);
 
-/* The connection to the broker of UNIT, or NULL where there is none. */
+/* The connection to the primary of UNIT, or NULL where there is none, and its URL, which lives until the next view. */
 struct broker *queue_broker(struct queue *queue, const struct unit *unit);
+struct str queue_primary(struct queue *queue, const struct unit *unit);
 
 #endif

@@ -165,13 +165,13 @@ static bool always(const struct publish_options *options)
 
 /* The first row that takes what the client asks for. */
 static const struct {
-    struct str function;
+    struct str function, replay;
     bool (*takes)(const struct publish_options *options);
     void (*fill)(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options);
 } functions[] = {
-    {STR_LIT("ldc1_prepare"), is_prepared, fill_prepare},
-    {STR_LIT("ldc1_schedule"), is_due_later, fill_schedule},
-    {STR_LIT("ldc1_enqueue"), always, fill_enqueue},
+    {STR_LIT("ldc1_prepare"), STR_LIT("ldc1_replay_prepare"), is_prepared, fill_prepare},
+    {STR_LIT("ldc1_schedule"), STR_LIT("ldc1_replay_schedule"), is_due_later, fill_schedule},
+    {STR_LIT("ldc1_enqueue"), STR_LIT("ldc1_replay"), always, fill_enqueue},
 };
 
 void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct queue_target *target,
@@ -235,5 +235,58 @@ size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, s
     put_words(wire, call->behind, call->behind_count);
     if (call->bare)
         put_number(wire, broker_epoch);
+    return wire->len - start;
+}
+
+/* --- once more ---------------------------------------------------------------------------------------------------- */
+
+/* Takes the number behind its KIND, and the end of that line, off REST, which we have written ourselves. */
+static uint64_t take_head(struct str *rest, char kind)
+{
+    struct str line;
+    uint64_t number;
+    INVARIANT(rest->len > 0 && rest->base[0] == kind && str_next(rest, '\n', &line) && line.len >= 3);
+    INVARIANT(str_to_u64((struct str){line.base + 1, line.len - 2}, &number));
+    return number;
+}
+
+static struct str take_word(struct str *rest)
+{
+    uint64_t len = take_head(rest, '$');
+    INVARIANT(len + 2 <= rest->len);
+    struct str word = {rest->base, len};
+    *rest = (struct str){rest->base + len + 2, rest->len - len - 2};
+    return word;
+}
+
+/* The row of a function that brings a message; NULL for one that ends it, which may be called twice as it is. */
+static const struct str *replay_of(struct str function)
+{
+    for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+        if (str_equal(function, functions[i].function))
+            return &functions[i].replay;
+    return NULL;
+}
+
+size_t queue_call_format_again(struct str made, bool replay, uint64_t broker_epoch, struct buf *wire)
+{
+    struct str rest = made;
+    size_t start = wire->len;
+    uint64_t count = take_head(&rest, '*'), key_count;
+    broker_put_count(wire, count);
+    broker_put_word(wire, take_word(&rest));
+    struct str function = take_word(&rest);
+    const struct str *again = replay_of(function);
+    broker_put_word(wire, again != NULL && replay ? *again : function);
+    struct str keys = rest;
+    INVARIANT(str_to_u64(take_word(&rest), &key_count));
+    for (count -= WORDS_FIXED + key_count; key_count > 0; key_count--)
+        take_word(&rest);
+    for (; again == NULL && count > 1; count--)
+        take_word(&rest);
+    buf_append(wire, keys.base, (size_t)(rest.base - keys.base));
+    take_word(&rest);
+    put_number(wire, broker_epoch);
+    buf_append_str(wire, rest);
     return wire->len - start;
 }

@@ -44,4 +44,7 @@ void queue_call_init_end(struct queue_call *call, h2o_mem_pool_t *pool, struct s
 /* Appends the call to WIRE, in RESP; returns how many bytes that were. */
 size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire);
 
+/* The same for a call that was MADE before. REPLAY: its message may be stored. */
+size_t queue_call_format_again(struct str made, bool replay, uint64_t broker_epoch, struct buf *wire);
+
 #endif

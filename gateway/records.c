@@ -2,8 +2,14 @@
 #include "gateway/records.h"
 
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include "common/invariant.h"
 #include "common/log.h"
+#include "gateway/gateway.h"
+#include "gateway/queue.h"
+#include "gateway/reply.h"
 
 static void tell(const struct unit *unit, const struct broker_record *record)
 {
@@ -39,4 +45,37 @@ static void follow(struct unit *unit, void *arg)
 void records_sync(struct registry *registry, struct store *store)
 {
     registry_each_unit(registry, follow, store);
+}
+
+/* --- workers and the control thread tell each other --------------------------------------------------------------- */
+
+static void on_worker(struct worker *worker, void *arg)
+{
+    queue_follow(worker->queue, arg);
+    replies_follow(worker->replies, arg);
+}
+
+static void on_record(void *arg, struct unit *unit)
+{
+    struct gateway *gateway = arg;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_post(&gateway->workers[i], on_worker, unit);
+}
+
+void records_ask(struct gateway *gateway)
+{
+    eventfd_write(gateway->record_wanted, 1);
+}
+
+void records_open(struct gateway *gateway)
+{
+    gateway->record_wanted = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    INVARIANT(gateway->record_wanted != -1);
+    registry_on_record(gateway->registry, on_record, gateway);
+}
+
+void records_close(struct gateway *gateway)
+{
+    if (gateway->registry != NULL)
+        close(gateway->record_wanted);
 }

@@ -9,6 +9,15 @@
 #include "common/store.h"
 #include "gateway/view.h"
 
+struct gateway;
+
+/* From any thread: there must be a newer record than those that are known; the control thread asks at once. */
+void records_ask(struct gateway *gateway);
+
+/* What a record that comes into force brings about in the workers; before they start. */
+void records_open(struct gateway *gateway);
+void records_close(struct gateway *gateway);
+
 /* Asks the store for the record of each unit. */
 void records_sync(struct registry *registry, struct store *store);
 

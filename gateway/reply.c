@@ -11,6 +11,7 @@
 #include "common/stream_id.h"
 #include "gateway/broker_h2o.h"
 #include "gateway/gateway.h"
+#include "gateway/queue.h"
 #include "gateway/reply_answer.h"
 
 #define BUCKETS   4096      /* a power of two */
@@ -254,8 +255,7 @@ static void connect_to(struct follower *follower, char *url)
     struct broker_config config = {.url = follower->url,
                                    .user = gateway->config.broker.user,
                                    .password = gateway->broker_password,
-                                   .command_timeout_ms = gateway->config.broker.timeout,
-                                   .must_be_primary = true};
+                                   .command_timeout_ms = gateway->config.broker.timeout};
     follower->broker = broker_create(&replies->loop, &config, on_state, follower);
 }
 
@@ -290,18 +290,31 @@ static struct follower *follower_of(struct replies *replies, uint32_t unit)
     return replies->followers[unit];
 }
 
+/* On another turn: the connection may be calling now. */
+static void move_to(struct follower *follower, struct str url)
+{
+    free(follower->next_url);
+    follower->next_url = str_dup(url);
+    timers_arm(&follower->replies->brokers.timers, &follower->timer, 0);
+}
+
 static void follow(struct follower *follower, struct str url)
 {
     follower->waiting++;
-    if (follower->url == NULL) {
+    if (follower->url == NULL)
         connect_to(follower, str_dup(url));
-    } else if (!str_equal(str_of(follower->url), url)) { /* on another turn: the connection may be calling now */
-        free(follower->next_url);
-        follower->next_url = str_dup(url);
-        timers_arm(&follower->replies->brokers.timers, &follower->timer, 0);
-    } else {
+    else if (!str_equal(str_of(follower->url), url))
+        move_to(follower, url);
+    else
         read_on(follower);
-    }
+}
+
+void replies_follow(struct replies *replies, const struct unit *unit)
+{
+    struct follower *follower = unit->id < replies->follower_count ? replies->followers[unit->id] : NULL;
+    struct str url = queue_primary(replies->worker->queue, unit);
+    if (follower != NULL && follower->url != NULL && url.base != NULL && !str_equal(str_of(follower->url), url))
+        move_to(follower, url);
 }
 
 /* --- waiting -------------------------------------------------------------------------------------------------------
@@ -326,7 +339,8 @@ struct str reply_expect(struct exchange *exchange, uint64_t wait_ms)
     struct replies *replies = exchange->worker->replies;
     uint64_t most_ms = (uint64_t)exchange->worker->gateway->config.reply.max_wait;
     wait_ms = wait_ms < most_ms ? wait_ms : most_ms;
-    if (wait_ms == 0 || exchange->rules->broker_count == 0)
+    struct str broker = queue_primary(exchange->worker->queue, exchange->unit);
+    if (wait_ms == 0 || broker.base == NULL)
         return STR_LIT("");
     struct reply_wait *wait = mem_calloc(1, sizeof(*wait)), **bucket = bucket_of(replies, exchange->message_id);
     struct str stream = stream_of(replies);
@@ -339,7 +353,7 @@ struct str reply_expect(struct exchange *exchange, uint64_t wait_ms)
     *bucket = wait;
     exchange->wait = wait;
     stat_add(&replies->worker->stats.reply_waiting, 1);
-    follow(follower_of(replies, wait->unit), exchange->rules->brokers[0]);
+    follow(follower_of(replies, wait->unit), broker);
     return stream;
 }
 

@@ -18,6 +18,8 @@ struct reply_wait;
 struct replies *replies_create(struct worker *worker);
 /* Exchanges that still wait are answered that the gateway ends. */
 void replies_destroy(struct replies **replies);
+/* The record of UNIT has changed: its answers may come by another broker. After queue_follow(). */
+void replies_follow(struct replies *replies, const struct unit *unit);
 /* Called at the end of each loop turn. */
 void replies_flush(struct replies *replies);
 

@@ -25,7 +25,7 @@ struct gateway_stats {
 #include "gateway/gateway_stats_tbl.h"
 #undef STAT
     stat_value verdicts[VERDICT_COUNT]; /* answers by verdict */
-    struct stat_histogram queue_latency, reply_latency, proxy_latency;
+    struct stat_histogram queue_latency, reply_latency, proxy_latency, failover_held_time;
 };
 
 struct worker {

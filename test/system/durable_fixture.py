@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A gateway, a primary and replicas, and the broker record written by the test: so that it says just what a test needs,
 also what no keeper would write."""
+import contextlib
 import json
 import os
 
@@ -63,6 +64,16 @@ class DurableTest(harness.StackTest):
         path = self.stack.store / "document-brokers%2fRZ01"
         path.with_suffix(".new").write_text(f"{self.version}\n{json.dumps(record)}")
         os.rename(path.with_suffix(".new"), path)
+        self.stamp()
+
+    def epoch(self):
+        """What gateways send to the primary by the newest record."""
+        return 0
+
+    def stamp(self):
+        """As the primary's agent does; a broker that is down, or slow, is none that serves."""
+        with contextlib.suppress(OSError, RuntimeError, ConnectionError):
+            harness.call_broker(int(self.record["primary"].rsplit(":", 1)[1]), "SET", "ldc:{RZ01}:epoch", self.epoch())
 
     def wait_followed(self):
         wait_until(lambda: f"RZ01: version {self.version}," in self.gateway.log_text(), what="the gateway to follow")

@@ -203,6 +203,16 @@ def call_broker(port, *words):
             return _read_reply(stream)
 
 
+def transaction(port, *commands):
+    """The commands between MULTI and EXEC; returns what EXEC answers."""
+    wire = [b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(str(word)), str(word).encode()) for word in words)
+            for words in (("MULTI",), *commands, ("EXEC",))]
+    with socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW) as sock:
+        sock.sendall(b"".join(wire))
+        with sock.makefile("rb") as stream:
+            return [_read_reply(stream) for _ in wire][-1]
+
+
 def _read_reply(stream):
     line = stream.readline()
     if not line.endswith(b"\r\n"):

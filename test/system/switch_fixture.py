@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Units that change their broker under load: clients that note what each gateway answered, and when; the test itself
+decides, as gateways, keeper and warden would, by writing the record and by promoting the standby."""
+import collections
+import http.client
+import threading
+import time
+
+import durable_fixture
+import harness
+from durable_fixture import info
+from harness import wait_until
+
+
+class Payers:
+    """Threads that post one payment after the other, each by a gateway of its own: `answers` holds the time of each
+    request and answer, the status, the id and the body."""
+
+    Answer = collections.namedtuple("Answer", "asked at status id body problem")
+
+    def __init__(self, gateways, threads=6, path="/pay/1"):
+        self.path, self.answers, self.stopping = path, [], threading.Event()
+        self.threads = [threading.Thread(target=self._pay, args=(gateways[n % len(gateways)].port, n), daemon=True)
+                        for n in range(threads)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        self.more(200)
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(30 * harness.SLOW)
+
+    def _pay(self, port, thread):
+        client, number = harness.Client(port, timeout=30), 0
+        while not self.stopping.is_set():
+            body, number, asked = f"{thread}/{number}", number + 1, time.monotonic()
+            try:
+                answer = client.request("POST", self.path, {"X-User-Id": str(thread)}, body.encode())
+                document = answer.json()
+                self.answers.append(self.Answer(asked, time.monotonic(), answer.status,
+                                                document.get("id") or document.get("message"), body,
+                                                document.get("type")))
+            except (OSError, http.client.HTTPException) as fault:
+                self.answers.append(self.Answer(asked, time.monotonic(), 0, None, body, str(fault)))
+                client.close()
+                client = harness.Client(port, timeout=30)
+        client.close()
+
+    def more(self, count):
+        goal = len(self.accepted()) + count
+        wait_until(lambda: len(self.accepted()) >= goal, timeout=60, what=f"{count} more 202s")
+
+    def accepted(self):
+        return [answer for answer in self.answers if answer.status == 202]
+
+    def refused(self):
+        return [answer for answer in self.answers if answer.status != 202]
+
+    def longest_ms(self, since):
+        return max((answer.at - answer.asked for answer in self.answers if answer.at >= since), default=0) * 1000
+
+
+class SwitchTest(durable_fixture.DurableTest):
+    def start(self, gateways=3, **options):
+        super().start(replicas=1, **options)
+        self.standby = self.replicas[0]
+        self.gateways = [self.gateway] + [self.stack.gateway(f"gw{n}", **options) for n in range(2, gateways + 1)]
+        for gateway in self.gateways:
+            wait_until(lambda: harness.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "0"}, b"first").status == 202,
+                       what=f"a 202 of {gateway.name}")
+            wait_until(lambda: f"{self.standby.url} is connected" in gateway.log_text(), what="the standby's line")
+
+    def decide(self, primary, members, **changes):
+        """The compare-and-set: from now on gateways may hear of it."""
+        now = info(primary, "server", "stats")
+        self.put_record({"dataset": "0" * 32, "primary": primary.url, "run_id": now["run_id"],
+                         "sync_full": int(now["sync_full"]), "sync_partial": int(now["sync_partial_ok"]),
+                         "wait": len(members) - 1, "at_us": 1, "by": "test", "why": "the test wants it",
+                         "in_sync": [{"broker": member.url, "run_id": info(member, "server")["run_id"]}
+                                     for member in members], **changes})
+        return time.monotonic()
+
+    def stamp(self):
+        pass  # promote() does, or the first record's writer
+
+    def write_record(self, **options):
+        super().write_record(**options)
+        self.primary.call("SET", "ldc:{RZ01}:epoch", self.epoch())
+
+    def promote(self, broker):
+        harness.transaction(broker.port, ("REPLICAOF", "NO", "ONE"), ("EVAL", "redis.call('SET', KEYS[1], ARGV[1])", 1,
+                                                                     "ldc:{RZ01}:epoch", self.epoch()))
+
+    def audit(self, payers, broker):
+        """Each 202 is there, by its id; nothing is there twice but under one id."""
+        stored, ids = collections.defaultdict(set), set()
+        for message in self.stored(broker).values():
+            ids.add(message[b"id"].decode())
+            stored[message[b"body"].decode()].add(message[b"id"].decode())
+        lost = [answer for answer in payers.accepted() if answer.id not in ids]
+        self.assertEqual(lost, [], "accepted and lost")
+        twice = {body: ids for body, ids in stored.items() if len(ids) > 1 and body != "first"}
+        self.assertEqual(twice, {}, "stored under two ids")
+
+    def tell(self, what, payers, since):
+        first = min(answer.at for answer in payers.accepted() if answer.at >= since)
+        by_gateway = [sum(gateway.metric(name) for gateway in self.gateways)
+                      for name in ("failover_held_total", "failover_replayed_total")]
+        print(f"\n{what}: {1000 * (first - since):.1f} ms to the first 202, longest request "
+              f"{payers.longest_ms(since):.1f} ms, {len(payers.accepted())} accepted, {len(payers.refused())} refused, "
+              f"{by_gateway[0]:.0f} held, {by_gateway[1]:.0f} sent again", end=" ", flush=True)
