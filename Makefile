@@ -93,6 +93,11 @@ $(FUZZERS): $(B)/test/%: $(B)/test/fuzz/%.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(if $(findstring fuzz_gateway_,$@),-lh2o-evloop) $(COMMON_LIBS)
 
+# Whole deployments under chance, around the real core of failover.
+$(B)/test/simulation: $(call objects,test/sim) $(LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
 # What a routing decision costs, for the bench.
 $(B)/test/route: $(B)/test/bench/route.o $(LIBS)
 	$(if $(Q),@echo "  link $@")

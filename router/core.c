@@ -96,6 +96,7 @@ static void propose(struct core *core, struct core_unit *unit, enum core_matter 
     };
     core_collect_ballots(core, unit, &action->proposal);
     unit->proposed_us = core->now_us;
+    unit->proposal_ended = false;
 }
 
 /* What is wrong for long is told once, and again when it was right for long. */
@@ -139,7 +140,7 @@ static void consider(struct core *core, struct core_unit *unit, struct core_acti
     if (core_cast_vote(core, unit))
         act(actions, CORE_VOTE, unit);
     decide(core, unit, actions);
-    if (unit->proposed_us != 0 && core->now_us - unit->proposed_us >= ASK_EVERY_US)
+    if (unit->proposed_us != 0 && unit->proposal_ended)
         ask(core, unit, actions);
 }
 
@@ -213,7 +214,8 @@ static void take_record(struct core *core, struct core_unit *unit, const struct 
     INVARIANT(record->member_count <= CORE_BROKERS_MOST);
     if (record->epoch < unit->record.epoch)
         return;
-    unit->proposed_us = 0;
+    if (record->epoch > unit->record.epoch || unit->proposal_ended)
+        unit->proposed_us = 0;
     if (record->moved_ago_us != UINT64_MAX)
         unit->moved_us = (int64_t)core->now_us - (int64_t)record->moved_ago_us;
     if (record->epoch == unit->record.epoch)
@@ -280,7 +282,10 @@ static void hear_record(struct core *core, const struct core_event *event, struc
 static void hear_outcome(struct core *core, const struct core_event *event, struct core_actions *actions)
 {
     struct core_unit *unit = core_find_unit(core, event->proposed.unit);
-    if (unit != NULL && unit->proposed_us != 0 && event->proposed.result != CORE_WON)
+    if (unit == NULL || unit->proposed_us == 0)
+        return;
+    unit->proposal_ended = true;
+    if (event->proposed.result != CORE_WON)
         ask(core, unit, actions);
 }
 

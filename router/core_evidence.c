@@ -89,7 +89,7 @@ void core_note_lag(struct core *core, uint64_t lag_us)
     if (core->ticked_us != 0 && since_us > CORE_TICK_US)
         lag_us = later(lag_us, since_us - CORE_TICK_US);
     if (lag_us > LAG_MOST_US)
-        core->doubts_us = core->now_us + core_gap_us(core);
+        core->doubts_us = core->now_us + later(core_gap_us(core), CORE_VOTE_US);
     core->ticked_us = core->now_us;
 }
 

@@ -46,6 +46,7 @@ struct core_unit {
     struct core_vote vote;                    /* what is told to the peers */
     uint64_t ballot_us;                       /* when this gateway last voted against it */
     uint64_t proposed_us;                     /* since when a proposal of ours is undecided; 0: there is none */
+    bool proposal_ended;                      /* and now the record must tell what came of it */
     uint64_t asked_us;
     enum core_refusal refusal; /* why it is not moved */
     bool alarmed;

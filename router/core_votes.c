@@ -6,8 +6,6 @@
 #include "router/core_evidence.h"
 #include "router/core_rules.h"
 
-#define VOTE_US 50000 /* how long a vote is worth something: a few pulses may be lost */
-
 void core_hear_vote(struct core *core, struct core_unit *unit, const struct core_vote *vote)
 {
     unsigned gateway = core_find_gateway(core, vote->gateway);
@@ -65,7 +63,7 @@ static bool present_vote(const struct core *core, const struct core_unit *unit, 
     }
     ballot->reason = heard->reasons[matter];
     ballot->abstains = heard->abstains;
-    return heard->at_us != 0 && core->now_us - heard->at_us < VOTE_US && heard->epoch == unit->record.epoch;
+    return heard->at_us != 0 && core->now_us - heard->at_us < CORE_VOTE_US && heard->epoch == unit->record.epoch;
 }
 
 /* The datacentre in which the unit's queue is now. */
