@@ -64,12 +64,12 @@ static void ask(struct core *core, struct core_unit *unit, struct core_actions *
         unit->asked_us = core->now_us;
 }
 
-/* Where the consumers are to be: with the standby, if the unit's own are gone and the standby's are there. */
+/* Where the consumers are to be: with the standby, if the unit's own are silent and the standby's are there. */
 static uint64_t next_consumer(const struct core *core, const struct core_unit *unit)
 {
     const struct core_unit *standby = core_find_unit(core, unit->facts.standby);
-    bool gone = unit->suspicion[CORE_CONSUMER] != CORE_FINE;
-    return gone && standby != NULL && core_consumes(core, standby) ? standby->facts.id : unit->record.consumer;
+    return !core_consumes(core, unit) && standby != NULL && core_consumes(core, standby) ? standby->facts.id
+                                                                                         : unit->record.consumer;
 }
 
 static uint64_t run_of_primary(const struct core_unit *unit)
@@ -289,9 +289,9 @@ static void hear_outcome(struct core *core, const struct core_event *event, stru
         ask(core, unit, actions);
 }
 
-static void tick(struct core *core, const struct core_event *event, struct core_actions *actions)
+static void tick(struct core *core, struct core_actions *actions)
 {
-    core_note_lag(core, event->lag_us);
+    core->ticked_us = core->now_us;
     for (unsigned i = 0; i < core->unit_count; i++)
         core_judge(core, &core->units[i]);
     for (unsigned i = 0; i < core->unit_count; i++)
@@ -303,9 +303,10 @@ void core_step(struct core *core, const struct core_event *event, struct core_ac
     INVARIANT(event->now_us >= core->now_us);
     core->now_us = event->now_us;
     actions->count = 0;
+    core_note_lag(core, event->kind == CORE_TICK ? event->lag_us : 0);
     switch (event->kind) {
     case CORE_TICK:
-        tick(core, event, actions);
+        tick(core, actions);
         break;
     case CORE_CONFIG:
         configure(core, event->config);

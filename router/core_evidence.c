@@ -90,7 +90,6 @@ void core_note_lag(struct core *core, uint64_t lag_us)
         lag_us = later(lag_us, since_us - CORE_TICK_US);
     if (lag_us > LAG_MOST_US)
         core->doubts_us = core->now_us + later(core_gap_us(core), CORE_VOTE_US);
-    core->ticked_us = core->now_us;
 }
 
 /* --- what it means ------------------------------------------------------------------------------------------------ */
@@ -158,12 +157,11 @@ bool core_consumes(const struct core *core, const struct core_unit *unit)
     return within(core, unit->agent_us, core_gap_us(core));
 }
 
-/* A unit whose queue has moved, or must, needs its consumers at once; else they are given time to come back. */
+/* A unit whose queue has moved needs its consumers at once; else they are given time to come back. */
 static enum core_reason suspect_consumers(const struct core *core, const struct core_unit *unit)
 {
-    const struct core_broker *primary = core_primary(unit);
-    bool urgent = primary != &unit->brokers[0] || unit->suspicion[CORE_PRIMARY] != CORE_FINE;
-    uint64_t patience_us = urgent ? core_gap_us(core) : CONSUMERS_GONE_US;
+    bool at_home = core_primary(unit) == &unit->brokers[0];
+    uint64_t patience_us = at_home ? CONSUMERS_GONE_US : core_gap_us(core);
     uint64_t good_us = later(unit->agent_us, unit->since_us);
     bool elsewhere = unit->record.consumer != 0 && unit->record.consumer != unit->facts.id;
     return !elsewhere && core->now_us - good_us >= patience_us ? CORE_SILENT : CORE_FINE;

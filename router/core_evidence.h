@@ -11,7 +11,8 @@
 void core_hear_broker(struct core *core, struct core_unit *unit, const struct core_broker_seen *seen);
 void core_hear_line(struct core *core, struct core_broker *broker, enum core_line_kind kind);
 
-/* The loop ran LAG_US late: what was not heard may be waiting to be read. */
+/* With each event, for a loop that was stopped may read what waited before its timer: what was not heard may wait
+ * still. LAG_US: how late the tick is, 0 for other events. */
 void core_note_lag(struct core *core, uint64_t lag_us);
 
 /* Fills in what UNIT is suspected of, and since when. */
