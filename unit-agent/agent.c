@@ -30,15 +30,16 @@ static void on_rules(void *arg, const struct table *table)
         snprintf(agent->unit_fault, sizeof(agent->unit_fault), "the rules of epoch %lu name no unit %s",
                  (unsigned long)table->epoch, agent->config.unit);
         log_warning("unit.gone", "%s; what is in its streams is delivered as before", agent->unit_fault);
-        operations_adopt(agent->operations, NULL, NULL);
+        operations_adopt(agent->operations, NULL, STR_LIT(""));
         return;
     }
+    struct str primary = table->units[unit].broker_count > 0 ? table->units[unit].brokers[0] : STR_LIT("");
     agent->unit_fault[0] = '\0';
     nodes_adopt(agent->nodes, &table->units[unit]);
     inbox_adopt(agent->inbox, table, &table->units[unit]);
-    operations_adopt(agent->operations, table, &table->units[unit]);
-    outbox_adopt(agent->outbox, table->units[unit].broker_count > 0 ? table->units[unit].brokers[0] : STR_LIT(""));
-    clockwork_adopt(agent->clockwork, &table->units[unit]);
+    operations_adopt(agent->operations, table, primary);
+    outbox_adopt(agent->outbox, primary);
+    clockwork_adopt(agent->clockwork, primary);
     keeper_adopt(agent->keeper, &table->units[unit]);
 }
 

@@ -29,8 +29,7 @@ struct checkback {
     struct check *checks;
     unsigned in_flight;
     bool asked;
-    uint64_t next_us;      /* monotonic */
-    struct broker *broker; /* NULL: none */
+    uint64_t next_us; /* monotonic */
 };
 
 /* --- one check ---------------------------------------------------------------------------------------------------- */
@@ -76,8 +75,8 @@ static void on_answer(void *arg, const struct http_response *response)
     char epoch[24];
     snprintf(epoch, sizeof(epoch), "%lu", (unsigned long)checkback->config.record(checkback->config.arg)->epoch);
     const char *words[] = {"FCALL", "ldc1_tx_end", "1", checkback->config.key, check->id, check->verb, epoch};
-    if (check->verb == NULL || checkback->broker == NULL ||
-        !broker_command(checkback->broker, on_ended, check, 7, words, NULL))
+    if (check->verb == NULL || checkback->config.primary->broker == NULL ||
+        !broker_command(checkback->config.primary->broker, on_ended, check, 7, words, NULL))
         check_free(check);
 }
 
@@ -150,12 +149,6 @@ static void on_due(void *arg, const redisReply *reply)
         checkback->next_us = 0;
 }
 
-void checkback_adopt(struct checkback *checkback, struct broker *broker)
-{
-    checkback->broker = broker;
-    checkback->next_us = 0;
-}
-
 void checkback_look(struct checkback *checkback)
 {
     const struct agent_config *options = checkback->config.options;
@@ -168,7 +161,7 @@ void checkback_look(struct checkback *checkback)
     snprintf(most, sizeof(most), "%lld", (long long)options->transactions.concurrency - checkback->in_flight);
     const char *words[] = {"FCALL", "ldc1_tx_due", "1", checkback->config.key, checks, pause, most};
     checkback->next_us = now_us + LOOK_US;
-    checkback->asked = broker_command(checkback->broker, on_due, checkback, 7, words, NULL);
+    checkback->asked = broker_command(checkback->config.primary->broker, on_due, checkback, 7, words, NULL);
 }
 
 /* --- its life ----------------------------------------------------------------------------------------------------- */

@@ -14,22 +14,21 @@
 #include "common/broker_record.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
+#include "unit-agent/primary.h"
 
 struct checkback;
 
 struct checkback_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     struct agent_stats *stats;
+    const struct primary *primary;
     const char *key;                                  /* what the unit's keys begin with */
     const struct broker_record *(*record)(void *arg); /* in force */
     void *arg;
 };
 
 struct checkback *checkback_create(sd_event *loop, const struct checkback_config *config);
-void checkback_destroy(struct checkback **checkback); /* after its broker, whose answers it waits for */
-
-/* The broker from now on; NULL: none. The former one is destroyed behind this call. */
-void checkback_adopt(struct checkback *checkback, struct broker *broker);
+void checkback_destroy(struct checkback **checkback); /* after its primary was closed, whose answers it waits for */
 
 /* To be called often while the broker is ready: asks it what is due, unless it was asked a moment ago. */
 void checkback_look(struct checkback *checkback);

@@ -4,22 +4,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/broker_event.h"
 #include "common/invariant.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "unit-agent/checkback.h"
+#include "unit-agent/primary.h"
 
 #define IDLE_US     100000 /* between two looks whether this agent is the one, and the broker is there */
 #define ACCURACY_US 500
 
 struct clockwork {
-    sd_event *loop;
     struct clockwork_config config;
-    struct broker_loop broker_loop;
     char key[PROTOCOL_KEY_MAX]; /* of the unit */
-    char *url;                  /* NULL: no broker is known */
-    struct broker *broker;
+    struct primary primary;
     struct checkback *checkback;
     sd_event_source *timer;
     bool asked, stopped;
@@ -36,7 +33,7 @@ static void wake_in(struct clockwork *clockwork, uint64_t us)
 
 static bool may_act(const struct clockwork *clockwork)
 {
-    return !clockwork->stopped && clockwork->broker != NULL && broker_state(clockwork->broker) == BROKER_READY &&
+    return !clockwork->stopped && primary_is_ready(&clockwork->primary) &&
            clockwork->config.is_keeper(clockwork->config.arg);
 }
 
@@ -76,7 +73,7 @@ static bool ask_due(struct clockwork *clockwork)
     char near[24];
     snprintf(near, sizeof(near), "%lld", (long long)clockwork->config.options->timers.near);
     const char *words[] = {"FCALL", "ldc1_due", "1", clockwork->key, near};
-    return broker_command(clockwork->broker, on_due, clockwork, 5, words, NULL);
+    return broker_command(clockwork->primary.broker, on_due, clockwork, 5, words, NULL);
 }
 
 /* One call at a time, so that others get their turn at the broker between two of them. */
@@ -110,50 +107,20 @@ static void on_waiting(void *arg, const redisReply *reply)
 void clockwork_tick(struct clockwork *clockwork)
 {
     const char *words[] = {"FCALL", "ldc1_waiting", "1", clockwork->key};
-    if (clockwork->broker != NULL && broker_state(clockwork->broker) == BROKER_READY)
-        (void)!broker_command(clockwork->broker, on_waiting, clockwork, 4, words, NULL);
+    if (primary_is_ready(&clockwork->primary))
+        (void)!broker_command(clockwork->primary.broker, on_waiting, clockwork, 4, words, NULL);
 }
 
 /* --- its life ----------------------------------------------------------------------------------------------------- */
 
-static void on_state(void *arg, struct broker *broker, enum broker_state state)
+void clockwork_adopt(struct clockwork *clockwork, struct str primary)
 {
-    (void)arg, (void)broker, (void)state; /* the next look sees it */
-}
-
-static void disconnect(struct clockwork *clockwork)
-{
-    checkback_adopt(clockwork->checkback, NULL);
-    broker_destroy(&clockwork->broker);
-    free(clockwork->url);
-    clockwork->url = NULL;
-}
-
-void clockwork_adopt(struct clockwork *clockwork, const struct table_unit *unit)
-{
-    const struct agent_config *options = clockwork->config.options;
-    struct str primary = unit->broker_count > 0 ? unit->brokers[0] : STR_LIT("");
-    if (clockwork->url != NULL && str_equal(primary, str_of(clockwork->url)))
-        return;
-    disconnect(clockwork);
-    if (primary.len == 0)
-        return;
-    clockwork->url = str_dup(primary);
-    clockwork->broker = broker_create(&clockwork->broker_loop,
-                                      &(struct broker_config){.url = clockwork->url,
-                                                              .user = options->broker.user,
-                                                              .password = clockwork->config.password,
-                                                              .command_timeout_ms = options->broker.timeout,
-                                                              .must_be_durable = options->broker.must_be_durable,
-                                                              .must_be_primary = true,
-                                                              .functions = true},
-                                      on_state, clockwork);
-    checkback_adopt(clockwork->checkback, clockwork->broker);
+    primary_adopt(&clockwork->primary, primary);
 }
 
 struct broker *clockwork_broker(const struct clockwork *clockwork)
 {
-    return clockwork->broker;
+    return clockwork->primary.broker;
 }
 
 void clockwork_stop(struct clockwork *clockwork)
@@ -164,13 +131,13 @@ void clockwork_stop(struct clockwork *clockwork)
 struct clockwork *clockwork_create(sd_event *loop, const struct clockwork_config *config)
 {
     struct clockwork *clockwork = mem_calloc(1, sizeof(*clockwork));
-    clockwork->loop = loop;
     clockwork->config = *config;
-    clockwork->broker_loop = broker_loop_of_event(loop);
+    primary_init(&clockwork->primary, loop, config->options, config->password, NULL, NULL);
     protocol_unit_key(clockwork->key, str_of(config->options->unit), "");
     clockwork->checkback = checkback_create(loop, &(struct checkback_config){.options = config->options,
                                                                              .stats = config->stats,
                                                                              .key = clockwork->key,
+                                                                             .primary = &clockwork->primary,
                                                                              .record = config->record,
                                                                              .arg = config->arg});
     INVARIANT(
@@ -185,7 +152,7 @@ void clockwork_destroy(struct clockwork **slot)
         return;
     *slot = NULL;
     clockwork->stopped = true;
-    disconnect(clockwork);
+    primary_close(&clockwork->primary);
     checkback_destroy(&clockwork->checkback);
     sd_event_source_disable_unref(clockwork->timer);
     free(clockwork);

@@ -30,8 +30,8 @@ struct clockwork_config {
 struct clockwork *clockwork_create(sd_event *loop, const struct clockwork_config *config);
 void clockwork_destroy(struct clockwork **clockwork);
 
-/* Where the broker is. */
-void clockwork_adopt(struct clockwork *clockwork, const struct table_unit *unit);
+/* PRIMARY: the broker's URL; empty: there is none. */
+void clockwork_adopt(struct clockwork *clockwork, struct str primary);
 
 /* To be called at an interval: counts what waits. */
 void clockwork_tick(struct clockwork *clockwork);

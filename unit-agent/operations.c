@@ -4,24 +4,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/broker_event.h"
 #include "common/clock.h"
 #include "common/httpd_admin.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/stream_id.h"
 #include "unit-agent/dead_letter.h"
+#include "unit-agent/primary.h"
 
 #define LIST_PRESET 100
 #define LIST_MOST   10000
 #define FLOW_MOST   1024 /* valves that a control hash can name */
 
 struct operations {
-    sd_event *loop;
     struct operations_config config;
-    struct broker_loop broker_loop;
-    struct broker *broker; /* NULL: the rules name none */
-    char *url;
+    struct primary primary;
     const struct table *table;
 };
 
@@ -112,7 +109,7 @@ static void on_reply(void *arg, const redisReply *reply)
 
 static bool send_words(struct errand *errand, int count, const char *const *words)
 {
-    return broker_command(errand->job->operations->broker, on_reply, errand, count, words, NULL);
+    return broker_command(errand->job->operations->primary.broker, on_reply, errand, count, words, NULL);
 }
 
 #define SEND(errand, ...)                                                                                              \
@@ -259,7 +256,8 @@ static void send_errand(struct job *job, struct str topic, struct str subscripti
     job->owed++;
     if (job->chore->send(errand))
         return;
-    snprintf(job->fault, sizeof(job->fault), "The broker is away: %.120s", broker_fault(job->operations->broker));
+    snprintf(job->fault, sizeof(job->fault), "The broker is away: %.120s",
+             broker_fault(job->operations->primary.broker));
     free(errand);
     job->owed--;
 }
@@ -321,10 +319,9 @@ static void job_run(struct job *job)
     const char *fault = read_selection(job, &selection);
     if (fault != NULL) {
         job_refuse(job, 400, "bad-request", fault);
-    } else if (operations->table == NULL || operations->broker == NULL ||
-               broker_state(operations->broker) != BROKER_READY) {
+    } else if (operations->table == NULL || !primary_is_ready(&operations->primary)) {
         job_refuse(job, 503, "broker-unavailable",
-                   operations->broker ? broker_fault(operations->broker) : "the rules name no broker");
+                   operations->primary.broker ? broker_fault(operations->primary.broker) : "the rules name no broker");
     } else {
         for (uint32_t i = 0; i < operations->table->topic_count; i++)
             if (chosen(&selection.topic, operations->table->topics[i].name))
@@ -416,45 +413,29 @@ static void on_control(void *arg, const redisReply *reply)
 void operations_tick(struct operations *operations)
 {
     char key[PROTOCOL_KEY_MAX];
-    if (operations->broker == NULL || broker_state(operations->broker) != BROKER_READY)
+    if (!primary_is_ready(&operations->primary))
         return;
     protocol_unit_key(key, str_of(operations->config.options->unit), "control");
     const char *words[] = {"HGETALL", key};
-    (void)!broker_command(operations->broker, on_control, operations, 2, words, NULL);
+    (void)!broker_command(operations->primary.broker, on_control, operations, 2, words, NULL);
 }
 
 static void on_state(void *arg, struct broker *broker, enum broker_state state)
 {
     struct operations *operations = arg;
-    if (operations->broker == broker && state == BROKER_READY)
+    if (operations->primary.broker == broker && state == BROKER_READY)
         operations_tick(operations);
 }
 
-void operations_adopt(struct operations *operations, const struct table *table, const struct table_unit *unit)
+void operations_adopt(struct operations *operations, const struct table *table, struct str primary)
 {
-    const struct agent_config *options = operations->config.options;
-    struct str primary = unit != NULL && unit->broker_count > 0 ? unit->brokers[0] : STR_LIT("");
     operations->table = table;
-    if (operations->url != NULL && str_equal(primary, str_of(operations->url)))
-        return;
-    broker_destroy(&operations->broker);
-    free(operations->url);
-    operations->url = primary.len > 0 ? str_dup(primary) : NULL;
-    if (operations->url == NULL)
-        return;
-    operations->broker = broker_create(&operations->broker_loop,
-                                       &(struct broker_config){.url = operations->url,
-                                                               .user = options->broker.user,
-                                                               .password = operations->config.password,
-                                                               .command_timeout_ms = options->broker.timeout,
-                                                               .must_be_primary = true,
-                                                               .functions = true},
-                                       on_state, operations);
+    primary_adopt(&operations->primary, primary);
 }
 
 struct broker *operations_broker(const struct operations *operations)
 {
-    return operations->broker;
+    return operations->primary.broker;
 }
 
 const struct table *operations_table(const struct operations *operations)
@@ -465,9 +446,8 @@ const struct table *operations_table(const struct operations *operations)
 struct operations *operations_create(sd_event *loop, const struct operations_config *config)
 {
     struct operations *operations = mem_calloc(1, sizeof(*operations));
-    operations->loop = loop;
     operations->config = *config;
-    operations->broker_loop = broker_loop_of_event(loop);
+    primary_init(&operations->primary, loop, config->options, config->password, on_state, operations);
     return operations;
 }
 
@@ -477,7 +457,6 @@ void operations_destroy(struct operations **operations_p)
     if (operations == NULL)
         return;
     *operations_p = NULL;
-    broker_destroy(&operations->broker);
-    free(operations->url);
+    primary_close(&operations->primary);
     free(operations);
 }

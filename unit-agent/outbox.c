@@ -3,53 +3,24 @@
 
 #include <stdlib.h>
 
-#include "common/broker_event.h"
+#include "unit-agent/primary.h"
 
 #define FIXED_WORDS 4 /* FCALL function 1 key */
 
 struct outbox {
-    const struct agent_config *options;
-    const char *password;
-    struct broker_loop loop;
-    char *url;
-    struct broker *broker; /* NULL: none is known */
-    const char **words;    /* of the call that is being made; reused */
+    struct primary primary;
+    const char **words; /* of the call that is being made; reused */
     size_t *lengths, room;
 };
 
-static void on_state(void *arg, struct broker *broker, enum broker_state state)
-{
-    (void)arg, (void)broker, (void)state;
-}
-
-static void disconnect(struct outbox *outbox)
-{
-    broker_destroy(&outbox->broker);
-    free(outbox->url);
-    outbox->url = NULL;
-}
-
 void outbox_adopt(struct outbox *outbox, struct str primary)
 {
-    if (outbox->url != NULL && str_equal(str_of(outbox->url), primary))
-        return;
-    disconnect(outbox);
-    if (primary.len == 0)
-        return;
-    outbox->url = str_dup(primary);
-    outbox->broker = broker_create(&outbox->loop,
-                                   &(struct broker_config){.url = outbox->url,
-                                                           .user = outbox->options->broker.user,
-                                                           .password = outbox->password,
-                                                           .command_timeout_ms = outbox->options->broker.timeout,
-                                                           .must_be_primary = true,
-                                                           .functions = true},
-                                   on_state, outbox);
+    primary_adopt(&outbox->primary, primary);
 }
 
 bool outbox_ready(const struct outbox *outbox)
 {
-    return outbox->broker != NULL && broker_state(outbox->broker) == BROKER_READY;
+    return primary_is_ready(&outbox->primary);
 }
 
 static void put(struct outbox *outbox, size_t at, struct str word)
@@ -75,15 +46,13 @@ bool outbox_call(struct outbox *outbox, const char *function, struct str key, co
     put(outbox, 3, key);
     for (size_t i = 0; i < count; i++)
         put(outbox, FIXED_WORDS + i, args[i]);
-    return broker_command(outbox->broker, done, arg, (int)words, outbox->words, outbox->lengths);
+    return broker_command(outbox->primary.broker, done, arg, (int)words, outbox->words, outbox->lengths);
 }
 
 struct outbox *outbox_create(sd_event *loop, const struct agent_config *options, const char *password)
 {
     struct outbox *outbox = mem_calloc(1, sizeof(*outbox));
-    outbox->options = options;
-    outbox->password = password;
-    outbox->loop = broker_loop_of_event(loop);
+    primary_init(&outbox->primary, loop, options, password, NULL, NULL);
     return outbox;
 }
 
@@ -93,7 +62,7 @@ void outbox_destroy(struct outbox **outbox_p)
     if (outbox == NULL)
         return;
     *outbox_p = NULL;
-    disconnect(outbox);
+    primary_close(&outbox->primary);
     free(outbox->words);
     free(outbox->lengths);
     free(outbox);
