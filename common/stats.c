@@ -5,7 +5,7 @@
 
 #define EXACT 4 /* values below it have a bucket each, and so have those of the first doubling behind it */
 
-static unsigned bucket_of(uint64_t us)
+unsigned stat_bucket(uint64_t us)
 {
     if (us < EXACT)
         return (unsigned)us;
@@ -23,7 +23,7 @@ static uint64_t bound_of(unsigned bucket)
 
 void stat_observe(struct stat_histogram *histogram, uint64_t us)
 {
-    stat_add(&histogram->buckets[bucket_of(us)], 1);
+    stat_add(&histogram->buckets[stat_bucket(us)], 1);
     stat_add(&histogram->sum_us, us);
 }
 

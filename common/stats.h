@@ -49,6 +49,8 @@ struct stat_histogram {
     stat_value sum_us;
 };
 
+/* Which bucket holds US. */
+unsigned stat_bucket(uint64_t us);
 void stat_observe(struct stat_histogram *histogram, uint64_t us);
 /* Quantile Q (0..1) of the sum of COUNT histograms, to the microsecond above; between the bounds of its bucket it is
  * interpolated, as PromQL's histogram_quantile does. 0 when empty. */

@@ -83,8 +83,8 @@ static void get_explain(struct httpd_request *request, void *context)
         return;
     }
     snprintf(file, sizeof(file), "rules-%llu.yaml", (unsigned long long)rollout->record.version);
-    rules_explain(rollout->view->table, file, query(request, "user", &user), query(request, "method", &method),
-                  query(request, "path", &path), &out);
+    rules_explain_split(rollout->view->table, rollout->view->splits, file, query(request, "user", &user),
+                        query(request, "method", &method), query(request, "path", &path), &out);
     httpd_respond(request, 200, "application/json", buf_str(&out));
     buf_free(&user);
     buf_free(&method);
@@ -186,6 +186,18 @@ static const struct httpd_route routes[] = {
      "`diagnostics` where the rules are faulty."},
     {"POST", "/v1/rules/rollback", admin_roll_back, false,
      "Puts the text of the version before the current one, or of `?version=N`, as a new version; else as above."},
+    {"GET", "/v1/colors", admin_get_colors, false,
+     "`{colors: [{unit, version, weights, rules, override, before, salt, away, ramp, by, why, at, fault, seen}...]}`: "
+     "how each unit's users share its colours now (`weights`), by the `rules`, and by operators and ramps "
+     "(`override`); what this gateway has `seen` of each colour."},
+    {"POST", "/v1/colors", admin_set_colors, false,
+     "Sets weights: `?unit=U&blue=N&green=N&salt=TEXT&by=WHO`; both 0 give the unit back to the rules. As each of "
+     "these, it answers with the unit as above, 404 where there is no such unit, 409 where it cannot be."},
+    {"POST", "/v1/colors/ramp", admin_ramp_colors, false,
+     "Begins a ramp: `?unit=U&to=COLOR&steps=5,25,100&dwell_ms=N&abort_errors=PERCENT&abort_latency=TIMES"
+     "&min_requests=N&by=WHO`."},
+    {"POST", "/v1/colors/rollback", admin_roll_back_colors, false,
+     "Puts the weights back that were there before the ramp or the last change: `?unit=U&by=WHO`."},
     {"GET", "/v1/members", get_members, false, "`{members: [...]}`: the living processes that follow the store."},
     {"GET", "/v1/explain", get_explain, false,
      "Where a request would go, and why: `?user=ID&path=P&method=M`, of which any may be missing."},

@@ -31,6 +31,10 @@ void admin_get_ready(struct httpd_request *request, void *context);
 void admin_get_rules(struct httpd_request *request, void *context);
 void admin_get_history(struct httpd_request *request, void *context);
 void admin_put_rules(struct httpd_request *request, void *context);
+void admin_get_colors(struct httpd_request *request, void *context);
+void admin_set_colors(struct httpd_request *request, void *context);
+void admin_ramp_colors(struct httpd_request *request, void *context);
+void admin_roll_back_colors(struct httpd_request *request, void *context);
 void admin_roll_back(struct httpd_request *request, void *context);
 
 #endif

@@ -143,6 +143,67 @@ static void print_nodes(struct printing *printing, uint64_t (*value)(const struc
     }
 }
 
+static void print_colors(struct printing *printing,
+                         uint64_t (*value)(const struct view *view, uint32_t unit, int color))
+{
+    const struct view *view = printing->control->rollout.view;
+    char labels[160];
+    for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++) {
+        for (int color = 0; color < COLOR_COUNT; color++) {
+            snprintf(labels, sizeof(labels), "unit=\"%s\",color=\"%s\"", view->units[i].unit->name,
+                     color_name((enum color)color));
+            line(printing, labels, value(view, i, color));
+        }
+    }
+}
+
+static uint64_t color_weight(const struct view *view, uint32_t unit, int color)
+{
+    return view->splits[unit].weights[color];
+}
+
+static uint64_t color_requests(const struct view *view, uint32_t unit, int color)
+{
+    const struct color_tally *tally = &view->units[unit].unit->tallies[color];
+    uint64_t requests = 0;
+    for (unsigned i = 0; i < STAT_BUCKETS; i++)
+        requests += stat_get(&tally->latency.buckets[i]);
+    return requests;
+}
+
+static uint64_t color_failed(const struct view *view, uint32_t unit, int color)
+{
+    return stat_get(&view->units[unit].unit->tallies[color].failed);
+}
+
+static void print_color_weights(struct printing *printing)
+{
+    print_colors(printing, color_weight);
+}
+
+static void print_color_requests(struct printing *printing)
+{
+    print_colors(printing, color_requests);
+}
+
+static void print_color_failed(struct printing *printing)
+{
+    print_colors(printing, color_failed);
+}
+
+static void print_ramp(struct unit *unit, void *arg)
+{
+    struct printing *printing = arg;
+    char labels[160];
+    snprintf(labels, sizeof(labels), "unit=\"%s\"", unit->name);
+    line(printing, labels, unit->colors.record.ramp.state == COLOR_RAMP_RUNNING);
+}
+
+static void print_ramps(struct printing *printing)
+{
+    registry_each_unit(printing->control->gateway->registry, print_ramp, printing);
+}
+
 static uint64_t usable(const struct node *node)
 {
     return node_usable(node);
@@ -247,6 +308,13 @@ static const struct series all_series[] = {
     {"unit_memory_percent", "gauge", "unit",
      "Share of its maxmemory that the unit's broker uses; messages are refused at `broker.memory_limit`.",
      print_unit_memory_percent},
+    {"unit_color_weight", "gauge", "unit, color", "Weight of the colour now: of the rules, of an operator or a ramp.",
+     print_color_weights},
+    {"unit_color_requests_total", "counter", "unit, color",
+     "Proxied requests that the colour's nodes answered or failed.", print_color_requests},
+    {"unit_color_failed_total", "counter", "unit, color",
+     "Of these, the ones that were answered with a status from 500 on, or not to the end.", print_color_failed},
+    {"unit_ramp_running", "gauge", "unit", "1 while a ramp goes from step to step.", print_ramps},
     {"node_usable", "gauge", "unit, color, node", "1 while the node takes requests.", print_node_usable},
     {"node_in_flight", "gauge", "unit, color, node", "Requests that the node has not answered.", print_node_in_flight},
     {"agent_heard", "gauge", "unit, agent", "1 while the agent's health reports arrive.", print_agents},

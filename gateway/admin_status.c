@@ -197,13 +197,14 @@ static json_t *record_of(struct unit *unit)
     return json;
 }
 
-static json_t *unit_of(const struct control *control, const struct table_unit *rules, const struct view_unit *joined,
-                       const json_t *agents)
+static json_t *unit_of(const struct control *control, const struct view *view, uint32_t at, const json_t *agents)
 {
+    const struct table_unit *rules = &view->table->units[at];
+    const struct view_unit *joined = &view->units[at];
     struct unit *unit = joined->unit;
     json_t *nodes = json_array(), *weights = json_object();
     for (int color = 0; color < COLOR_COUNT; color++) {
-        json_object_set_new(weights, color_name((enum color)color), number(rules->weights[color]));
+        json_object_set_new(weights, color_name((enum color)color), number(view->splits[at].weights[color]));
         for (uint32_t i = 0; i < rules->nodes[color].count; i++)
             json_array_append_new(nodes, node_of(joined->nodes[color][i], (enum color)color, agents));
     }
@@ -220,7 +221,7 @@ static json_t *units_of(const struct control *control, const json_t *agents)
     json_t *list = json_array();
     const struct view *view = control->rollout.view;
     for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++)
-        json_array_append_new(list, unit_of(control, &view->table->units[i], &view->units[i], agents));
+        json_array_append_new(list, unit_of(control, view, i, agents));
     return list;
 }
 

@@ -466,7 +466,8 @@ static struct batch *create(struct exchange *exchange)
     batch->identity = (struct identity){.req = exchange->req, .table = view->table, .jwt_key = view->jwt_key};
     batch->routing = (struct routing){.route = (uint32_t)(exchange->route - view->table->routes),
                                       .color = header(exchange->req, H2O_STRLIT("ldc-color")),
-                                      .datacenter = str_of(exchange->worker->gateway->config.datacenter)};
+                                      .datacenter = str_of(exchange->worker->gateway->config.datacenter),
+                                      .splits = view->splits};
     exchange->carrier = batch;
     exchange->detach = detach;
     return batch;

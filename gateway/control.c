@@ -18,10 +18,12 @@
 #include "common/log.h"
 #include "gateway/access_log.h"
 #include "gateway/admin.h"
+#include "gateway/colors.h"
 #include "gateway/failover.h"
 #include "gateway/follow.h"
 #include "gateway/peer_counts.h"
 #include "gateway/probes.h"
+#include "gateway/ramps.h"
 #include "gateway/records.h"
 #include "gateway/tls.h"
 #include "gateway/workers.h"
@@ -42,12 +44,22 @@ static void enroll(struct control *control)
     snprintf(control->register_fault, sizeof(control->register_fault), "%s", err.text);
 }
 
+/* The units are those of the rules in force, and of rules before them. */
+static void sync_units(struct control *control)
+{
+    struct registry *registry = control->gateway->registry;
+    if (control->rollout.state == ROLLOUT_STORE_AWAY)
+        return;
+    records_sync(registry, control->rollout.store);
+    if (colors_sync(registry, control->rollout.store))
+        rollout_recolor(&control->rollout);
+}
+
 void control_sync(struct control *control)
 {
     rollout_sync(&control->rollout);
     enroll(control);
-    if (control->rollout.state != ROLLOUT_STORE_AWAY)
-        records_sync(control->gateway->registry, control->rollout.store);
+    sync_units(control);
     failover_follow(control->gateway->failover, control->rollout.view, control->rollout.store,
                     control->rollout.state == ROLLOUT_STORE_UP);
     if (control->rollout.view == control->followed)
@@ -55,6 +67,12 @@ void control_sync(struct control *control)
     control->followed = control->rollout.view;
     follow_adopt(control->follow, control->followed->table);
     probes_adopt(control->probes, control->followed);
+}
+
+void control_recolor(struct control *control)
+{
+    rollout_recolor(&control->rollout);
+    control_sync(control); /* all who follow the view */
 }
 
 static int on_store(sd_event_source *source, int fd, uint32_t events, void *arg)
@@ -240,13 +258,16 @@ static int start(struct control *control, struct error *err)
         (control->admin = admin_create(control, err)) == NULL)
         return -1;
     introduce(control);
-    if (tls_create(gateway, err) == -1 || rollout_open(&control->rollout, gateway, &control->stats, err) == -1 ||
-        workers_start(gateway, err) == -1)
+    if (tls_create(gateway, err) == -1 || rollout_open(&control->rollout, gateway, &control->stats, err) == -1)
+        return -1;
+    sync_units(control); /* the first request finds its user's colour */
+    if (workers_start(gateway, err) == -1)
         return -1;
     control->follow = follow_create(control->loop, gateway->registry, control->agents_token);
     if (failover_start(gateway->failover, err) == -1)
         return -1;
     control->probes = probes_create(control->loop, &gateway->config, &control->stats);
+    control->ramps = ramps_create(control);
     if (add_sources(control) < 0)
         return error_set(err, ERROR_SYSTEM, "cannot set up the control loop");
     control_sync(control);
@@ -260,6 +281,7 @@ static void stop(struct control *control)
     follow_destroy(&control->follow);
     probes_destroy(&control->probes);
     failover_stop(gateway->failover);
+    ramps_destroy(&control->ramps);
     workers_stop(gateway);
     if (control->rollout.store != NULL)
         rollout_close(&control->rollout);

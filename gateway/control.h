@@ -19,6 +19,7 @@
 struct httpd;
 struct follow;
 struct probes;
+struct ramps;
 
 struct control {
     struct gateway *gateway;
@@ -32,6 +33,7 @@ struct control {
     struct httpd *admin;
     struct follow *follow;
     struct probes *probes;
+    struct ramps *ramps;
     char *admin_token, *agents_token, *pulse_key; /* NULL: none */
     struct store_member self;
     char register_fault[480]; /* "" while the store lists this gateway */
@@ -45,6 +47,9 @@ int control_run(const char *config_path, const char *const *overrides);
 
 /* Follows the store at once, instead of at its next sign. */
 void control_sync(struct control *control);
+
+/* Hands the workers the units' colours as they are now. */
+void control_recolor(struct control *control);
 
 /* SIGHUP: reads configuration, certificates and the store again. What cannot be taken leaves everything as it is. */
 int control_reload(struct control *control, struct error *err) MUST_CHECK;

@@ -9,6 +9,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "common/file.h"
@@ -20,6 +21,7 @@
 #define HS256_SECRET_MIN 32 /* RFC 7518, section 3.2 */
 
 struct jwt_key {
+    _Atomic uint32_t references;
     enum jwt_algorithm algorithm;
     EVP_PKEY *public_key;
     struct buf secret;
@@ -78,6 +80,7 @@ struct jwt_key *jwt_key_load(const struct jwt_rules *rules, struct error *err)
     char *path = str_dup(rules->key_file);
     struct jwt_key *key = mem_calloc(1, sizeof(*key));
     struct buf content = {NULL, 0, 0};
+    key->references = 1;
     key->algorithm = rules->algorithm;
     key->leeway_s = rules->leeway_s;
     key->issuer = rules->issuer.base ? str_dup(rules->issuer) : NULL;
@@ -91,18 +94,29 @@ struct jwt_key *jwt_key_load(const struct jwt_rules *rules, struct error *err)
     return key;
 }
 
+struct jwt_key *jwt_key_share(struct jwt_key *key)
+{
+    atomic_fetch_add_explicit(&key->references, 1, memory_order_relaxed);
+    return key;
+}
+
+static void release(struct jwt_key *key)
+{
+    if (key->secret.base != NULL)
+        OPENSSL_cleanse(key->secret.base, key->secret.len);
+    buf_free(&key->secret);
+    EVP_PKEY_free(key->public_key);
+    free(key->issuer);
+    free(key->audience);
+    free(key);
+}
+
 void jwt_key_destroy(struct jwt_key **key)
 {
-    if (*key == NULL)
-        return;
-    if ((*key)->secret.base != NULL)
-        OPENSSL_cleanse((*key)->secret.base, (*key)->secret.len);
-    buf_free(&(*key)->secret);
-    EVP_PKEY_free((*key)->public_key);
-    free((*key)->issuer);
-    free((*key)->audience);
-    free(*key);
+    struct jwt_key *old = *key;
     *key = NULL;
+    if (old != NULL && atomic_fetch_sub_explicit(&old->references, 1, memory_order_acq_rel) == 1)
+        release(old);
 }
 
 /* RFC 4648's URL alphabet without padding, into OUT of at least 3/4 of TEXT. Returns the length, or -1. */

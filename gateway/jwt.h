@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON web tokens (RFC 7519): one configured key and one algorithm, which the token's header must name. A view owns
- * its key.
+ * JSON web tokens (RFC 7519): one configured key and one algorithm, which the token's header must name. Views share
+ * it by reference count.
  */
 #ifndef GATEWAY_JWT_H
 #define GATEWAY_JWT_H
@@ -15,6 +15,8 @@ struct json_t;
 
 /* Reads the key file of RULES. NULL with *err; the file's content never shows in it. */
 struct jwt_key *jwt_key_load(const struct jwt_rules *rules, struct error *err) MUST_CHECK;
+/* One reference more, and one less: the last one frees it. */
+struct jwt_key *jwt_key_share(struct jwt_key *key);
 void jwt_key_destroy(struct jwt_key **key);
 
 /* Checks signature, exp, nbf, iss and aud of TOKEN at NOW_S (seconds since 1970). On success *CLAIMS is the payload,

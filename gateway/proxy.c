@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "gateway/balance.h"
+#include "gateway/colors.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 #include "gateway/pool.h"
@@ -108,10 +109,18 @@ static void count_failure(const struct exchange *exchange)
         atomic_fetch_add_explicit(&exchange->unit->failed, 1, memory_order_relaxed);
 }
 
+static void count_for_color(const struct exchange *exchange, bool failed)
+{
+    if (exchange->unit != NULL)
+        colors_count(exchange->unit, exchange->decision.color, failed,
+                     clock_monotonic_us() - exchange->received_mono_us);
+}
+
 static void fail(struct forwarding *forwarding, enum verdict verdict, const char *detail)
 {
     drop_upstream(forwarding);
     count_failure(forwarding->exchange);
+    count_for_color(forwarding->exchange, true);
     exchange_fail(forwarding->exchange, verdict, detail);
 }
 
@@ -129,6 +138,8 @@ static void break_off(struct forwarding *forwarding, enum verdict verdict)
     struct exchange *exchange = forwarding->exchange;
     drop_upstream(forwarding);
     count_failure(exchange);
+    if (exchange->unit != NULL)
+        colors_count_broken(exchange->unit, exchange->decision.color);
     exchange->verdict = verdict;
     stat_add(&exchange->worker->stats.verdicts[verdict], 1);
     if (exchange->req->version < 0x101 && exchange->req->res.content_length == SIZE_MAX)
@@ -349,6 +360,7 @@ static void begin_answer(struct forwarding *forwarding, const struct response *r
     forwarding->responding = true;
     forwarding->reusable = response->keep_alive && response->framing != RESPONSE_UNTIL_CLOSE;
     stat_observe(&exchange->worker->stats.proxy_latency, clock_monotonic_us() - exchange->received_mono_us);
+    count_for_color(exchange, response->status >= 500);
     forward_response_head(exchange, response, forwarding->proxy->via);
 }
 

@@ -168,7 +168,9 @@ static enum verdict read_identity(struct exchange *exchange, struct identity *id
 /* Sets the unit where the verdict is OK; FAULT is the sentence of what was wrong with the identity. */
 static enum verdict decide(struct exchange *exchange, struct identity *identity, uint32_t route)
 {
-    struct routing routing = {.route = route, .datacenter = str_of(exchange->worker->gateway->config.datacenter)};
+    struct routing routing = {.route = route,
+                              .datacenter = str_of(exchange->worker->gateway->config.datacenter),
+                              .splits = exchange->view->splits};
     enum verdict verdict = read_identity(exchange, identity, &routing);
     if (verdict != VERDICT_OK)
         return verdict;

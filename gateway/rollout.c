@@ -224,6 +224,17 @@ int rollout_renew_key(struct rollout *rollout, struct error *err)
     return 0;
 }
 
+void rollout_recolor(struct rollout *rollout)
+{
+    struct gateway *gateway = rollout->gateway;
+    if (rollout->view == NULL)
+        return;
+    struct view *recolored = view_recolor(gateway->registry, rollout->view);
+    view_unref(&rollout->view);
+    rollout->view = gateway->view = recolored;
+    workers_adopt(gateway, recolored);
+}
+
 int rollout_open(struct rollout *rollout, struct gateway *gateway, struct control_stats *stats, struct error *err)
 {
     *rollout = (struct rollout){.gateway = gateway, .stats = stats, .since_us = clock_wall_us()};

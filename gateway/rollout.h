@@ -54,6 +54,9 @@ void rollout_sync(struct rollout *rollout);
 /* Reads the key of tokens again, which may be another one under the same name; the old one stays where that fails. */
 int rollout_renew_key(struct rollout *rollout, struct error *err) MUST_CHECK;
 
+/* Hands the workers the rules in force with the units' colours as they are now. */
+void rollout_recolor(struct rollout *rollout);
+
 /* The epoch that all workers serve. */
 uint64_t rollout_epoch(const struct rollout *rollout);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/invariant.h"
 #include "common/url.h"
 #include "gateway/jwt.h"
 
@@ -170,6 +171,17 @@ static struct node *find_node(struct registry *registry, struct str text, struct
     return node;
 }
 
+/* What the control thread knows of the unit's colours besides the rules. */
+static struct split split_of(const struct unit *unit, const struct table_unit *rules)
+{
+    const struct color_facts *colors = &unit->colors;
+    struct split_override override = {
+        {colors->record.weights.blue, colors->record.weights.green}, str_of(colors->record.salt), {false, false}};
+    for (int color = 0; color < COLOR_COUNT; color++)
+        override.away[color] = colors->health[color].away || colors->held_back[color];
+    return split_make(rules, &override);
+}
+
 static int join_unit(struct registry *registry, const struct table_unit *rules, struct view_unit *joined,
                      struct error *err)
 {
@@ -188,23 +200,42 @@ static int join(struct registry *registry, struct view *view, struct error *err)
 {
     int result = 0;
     pthread_mutex_lock(&registry->lock);
-    for (uint32_t i = 0; i < view->table->unit_count && result == 0; i++)
+    for (uint32_t i = 0; i < view->table->unit_count && result == 0; i++) {
         result = join_unit(registry, &view->table->units[i], &view->units[i], err);
+        view->splits[i] = split_of(view->units[i].unit, &view->table->units[i]);
+    }
     pthread_mutex_unlock(&registry->lock);
-    if (result == 0 && view->table->jwt.algorithm != JWT_NONE)
+    if (result == 0 && view->table->jwt.algorithm != JWT_NONE && view->jwt_key == NULL)
         result = (view->jwt_key = jwt_key_load(&view->table->jwt, err)) != NULL ? 0 : -1;
     return result;
 }
 
-struct view *view_create(struct registry *registry, struct table *table, struct error *err)
+static struct view *begin(struct table *table)
 {
     struct view *view = mem_calloc(1, sizeof(*view));
     view->references = 1;
     view->table = table;
     view->units = mem_calloc(table->unit_count, sizeof(*view->units));
+    view->splits = mem_calloc(table->unit_count, sizeof(*view->splits));
+    return view;
+}
+
+struct view *view_create(struct registry *registry, struct table *table, struct error *err)
+{
+    struct view *view = begin(table);
     if (join(registry, view, err) != 0)
         view_unref(&view);
     return view;
+}
+
+struct view *view_recolor(struct registry *registry, const struct view *view)
+{
+    struct error err = {ERROR_NONE, ""};
+    struct view *other = begin(view->table);
+    table_ref(other->table);
+    other->jwt_key = view->jwt_key != NULL ? jwt_key_share(view->jwt_key) : NULL;
+    INVARIANT(join(registry, other, &err) == 0); /* all nodes are resolved already, and the key is there */
+    return other;
 }
 
 void view_ref(struct view *view)
@@ -218,6 +249,7 @@ static void destroy(struct view *view)
         for (int color = 0; color < COLOR_COUNT; color++)
             free(view->units[i].nodes[color]);
     free(view->units);
+    free(view->splits);
     jwt_key_destroy(&view->jwt_key);
     table_unref(&view->table);
     free(view);

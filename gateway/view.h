@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "common/broker_record.h"
+#include "common/color_record.h"
 #include "common/error.h"
 #include "common/stats.h"
 #include "router/table.h"
@@ -32,6 +33,21 @@ struct node {
     _Atomic uint32_t in_flight;
 };
 
+/* What became of the requests that a unit's nodes of one colour have answered, or failed to. Written with atomic adds:
+ * many threads. */
+struct color_tally {
+    stat_value failed;
+    struct stat_histogram latency; /* of all, the failed ones too; its sum is not kept */
+};
+
+/* What stands against the rules' weights. The control thread's: workers have the splits of their view. */
+struct color_facts {
+    struct color_record record;
+    char fault[160];                         /* why the record may be old; "" */
+    struct color_health health[COLOR_COUNT]; /* by its nodes */
+    bool held_back[COLOR_COUNT];             /* a ramp is to be rolled back, and the store does not take it yet */
+};
+
 /* One unit, by name. */
 struct unit {
     uint32_t id;
@@ -46,6 +62,8 @@ struct unit {
     char record_fault[160];          /* the control thread's: why the record may be old; "" */
     _Atomic(struct unit *) consumer; /* by the record: whose nodes take this unit's requests; NULL: its own */
     _Atomic bool hold;               /* by the record: new requests wait */
+    struct color_facts colors;
+    struct color_tally tallies[COLOR_COUNT];
 };
 
 struct view_unit {
@@ -57,6 +75,7 @@ struct view {
     _Atomic uint32_t references;
     struct table *table;     /* one reference */
     struct view_unit *units; /* [table->unit_count] */
+    struct split *splits;    /* [table->unit_count]: how each unit's users share its colours */
     struct jwt_key *jwt_key; /* NULL where the rules configure none */
 };
 
@@ -79,6 +98,9 @@ void registry_on_record(struct registry *registry, void (*changed)(void *arg, st
 /* Takes over the reference to TABLE also when it fails: a node's host that does not resolve, a key file that cannot
  * be read. The result has one reference. */
 struct view *view_create(struct registry *registry, struct table *table, struct error *err) MUST_CHECK;
+/* The same table, nodes and key with the splits as they are now: cannot fail. For the control thread, as is the above.
+ */
+struct view *view_recolor(struct registry *registry, const struct view *view);
 void view_ref(struct view *view);
 void view_unref(struct view **view);
 

@@ -80,6 +80,26 @@ static const struct ctl_verb verbs[] = {
      verb_queue_transactions_commit},
     {"queue transactions rollback", "ID", "Drops a prepared message, as its sender would.",
      verb_queue_transactions_rollback},
+    {"color show", "[--unit UNIT]",
+     "Shows how each unit's users share its colours: now, by the rules, by a ramp; and what the gateway that was asked "
+     "saw of each colour in the last seconds: failed requests of all, and the 90th percentile of their latency.",
+     verb_color_show},
+    {"color set", "UNIT [--green N] [--blue N] [--salt TEXT]",
+     "Sets a unit's weights, in place of those of the rules: one of them in per cent, or both. Raising a colour only "
+     "adds users to it. Another --salt draws anew who is first. A ramp that runs is stopped.",
+     verb_color_set},
+    {"color ramp",
+     "UNIT --to COLOR --steps PERCENTS [--dwell TIME] [--abort-errors PERCENT] [--abort-latency TIMES] "
+     "[--min-requests N] [--wait]",
+     "Gives a colour more users step by step, such as --steps 5,25,50,100. A step lasts --dwell (30s) and until the "
+     "colour has answered --min-requests (20). It is rolled back by itself when more than --abort-errors (2%) of its "
+     "requests fail and the other colour does better, when it takes --abort-latency times (such as 1.5x; 0, which is "
+     "off) as long as the other colour, or when none of its nodes is well. With --wait the command ends with the ramp: "
+     "exit code 1 where it was rolled back.",
+     verb_color_ramp},
+    {"color rollback", "UNIT", "Puts the weights back that were there before the ramp or the last change.",
+     verb_color_rollback},
+    {"color reset", "UNIT", "Gives a unit's colours back to the rules.", verb_color_reset},
     {"config show", "[GATEWAY]", "Shows the configuration that a gateway runs with.", verb_config_show},
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},

@@ -249,7 +249,8 @@ enum verdict table_route(const struct table *table, const struct routing *routin
         return verdict;
     const struct table_unit *unit = &table->units[decision->unit];
     if (routing->color.base == NULL || !wishes(unit, route->action, routing->color, &decision->color))
-        decision->color = table_color(unit, routing->user);
+        decision->color = routing->splits != NULL ? split_color(&routing->splits[decision->unit], routing->user)
+                                                  : table_color(unit, routing->user);
     return VERDICT_OK;
 }
 

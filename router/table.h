@@ -11,6 +11,7 @@
 #include "router/failover.h"
 #include "router/hash.h"
 #include "router/source.h"
+#include "router/split.h"
 #include "router/topic.h"
 #include "router/unit.h"
 #include "router/verdict.h"
@@ -94,8 +95,9 @@ struct routing {
     struct str participants[ROUTE_MAX_PARTICIPANTS]; /* beside the user; base NULL: absent, which is an error of the
                                                         caller's */
     uint32_t participant_count;
-    struct str color;      /* a tester's wish: "blue", "green", or base NULL */
-    struct str datacenter; /* the gateway's own, for on_missing: local */
+    struct str color;           /* a tester's wish: "blue", "green", or base NULL */
+    struct str datacenter;      /* the gateway's own, for on_missing: local */
+    const struct split *splits; /* of each unit; NULL: the rules' weights */
 };
 
 enum decided_by {

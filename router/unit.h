@@ -43,8 +43,7 @@ struct table_unit {
     uint32_t line;          /* in the rule file */
 };
 
-/* The colour of USER in UNIT: a salted hash below the green share, so that raising green's share only adds users to
- * it. Nobody in particular (base NULL) gets the heavier colour. */
+/* The colour of USER in UNIT by the rules alone: split_color() of router/split.h with the unit's own weights. */
 enum color table_color(const struct table_unit *unit, struct str user);
 
 const char *zone_name(enum zone zone);

@@ -11,6 +11,7 @@ struct explanation {
     const struct table *table;
     const char *file;
     struct str user;
+    const struct split *splits;
     const struct table_route *route; /* NULL: none asked for, or none found */
     struct decision decision;
     json_t *json;
@@ -37,12 +38,14 @@ static enum verdict decide(struct explanation *explanation, struct str method, s
 {
     const struct table *table = explanation->table;
     struct decision *decision = &explanation->decision;
-    struct routing routing = {.user = explanation->user};
+    struct routing routing = {.user = explanation->user, .splits = explanation->splits};
     *decision = (struct decision){.unit = NO_UNIT, .slot = UINT32_MAX};
     if (path.base == NULL) {
         enum verdict verdict = table_owner(table, explanation->user, decision);
         if (verdict == VERDICT_OK)
-            decision->color = table_color(&table->units[decision->unit], explanation->user);
+            decision->color = explanation->splits != NULL
+                                  ? split_color(&explanation->splits[decision->unit], explanation->user)
+                                  : table_color(&table->units[decision->unit], explanation->user);
         return verdict;
     }
     enum verdict verdict = table_match(table, method.base ? method : STR_LIT("GET"), path, &routing.route);
@@ -128,10 +131,11 @@ static void explain_place(struct explanation *explanation, enum verdict verdict,
         set(explanation, "verdict", json_string(verdict_info(verdict)->name));
 }
 
-enum verdict rules_explain(const struct table *table, const char *file, struct str user, struct str method,
-                           struct str path, struct buf *out)
+enum verdict rules_explain_split(const struct table *table, const struct split *splits, const char *file,
+                                 struct str user, struct str method, struct str path, struct buf *out)
 {
-    struct explanation explanation = {.table = table, .file = file, .user = user, .json = json_object()};
+    struct explanation explanation = {
+        .table = table, .file = file, .user = user, .splits = splits, .json = json_object()};
     uint32_t slot;
     enum verdict verdict = decide(&explanation, method, path);
     explain_user(&explanation, &slot);
@@ -142,4 +146,10 @@ enum verdict rules_explain(const struct table *table, const char *file, struct s
     free(json);
     json_decref(explanation.json);
     return verdict;
+}
+
+enum verdict rules_explain(const struct table *table, const char *file, struct str user, struct str method,
+                           struct str path, struct buf *out)
+{
+    return rules_explain_split(table, NULL, file, user, method, path, out);
 }

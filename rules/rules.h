@@ -60,4 +60,8 @@ void rules_diff_free(struct rules_diff *diff);
 enum verdict rules_explain(const struct table *table, const char *file, struct str user, struct str method,
                            struct str path, struct buf *out);
 
+/* The same with the colours of SPLITS, one of each unit, in place of the rules' weights (NULL: those). */
+enum verdict rules_explain_split(const struct table *table, const struct split *splits, const char *file,
+                                 struct str user, struct str method, struct str path, struct buf *out);
+
 #endif
