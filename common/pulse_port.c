@@ -4,12 +4,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <systemd/sd-event.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #define FORGET_US    1000000
 #define LATE_US      10000
 #define SOCKET_BYTES (1 << 20)
+#define GATHER_US    2000 /* what comes within so short a time is read together: waking up costs more than reading */
 
 /* One who was heard: by hash of role and name. */
 struct sender {
@@ -36,12 +36,12 @@ struct pulse_port {
     struct address address;
     char text[128]; /* of the address, for others */
     char name[PULSE_NAME_SIZE];
-    uint64_t incarnation, seq, due_us;
+    uint64_t incarnation, seq;
+    uint64_t due_us, read_us; /* of the next tick; when datagrams may be read again */
     int fd, bell_fd;
     _Atomic bool stopping;
     pthread_t thread;
     bool running;
-    sd_event *loop;
     uint64_t now_us; /* of this turn */
     size_t sender_count;
     struct sender senders[SENDERS];
@@ -102,21 +102,18 @@ static void take(struct pulse_port *port, const uint8_t *bytes, size_t len)
 }
 
 /* Bounded: a flood of datagrams must not keep the ticks from coming. */
-static int on_datagrams(sd_event_source *source, int fd, uint32_t events, void *arg)
+static void read_datagrams(struct pulse_port *port)
 {
-    (void)source, (void)events;
-    struct pulse_port *port = arg;
     struct iovec parts[BATCH];
     struct mmsghdr messages[BATCH] = {0};
     for (unsigned i = 0; i < BATCH; i++) {
         parts[i] = (struct iovec){port->in[i], sizeof(port->in[i])};
         messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
     }
-    int got = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
-    port->now_us = clock_monotonic_us();
+    int got = recvmmsg(port->fd, messages, BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++)
         take(port, port->in[i], messages[i].msg_len);
-    return 0;
+    port->read_us = port->now_us + (got < BATCH ? GATHER_US : 0);
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
@@ -165,11 +162,8 @@ static void count_processor_time(struct pulse_port *port)
 }
 
 /* Ticks that were missed are not made up for. */
-static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
+static void tick(struct pulse_port *port)
 {
-    (void)at_us;
-    struct pulse_port *port = arg;
-    port->now_us = clock_monotonic_us();
     uint64_t lag_us = port->now_us - port->due_us;
     stat_set(&port->config.stats->pulse_lag_us, lag_us);
     stat_add(&port->config.stats->pulse_lags_total, lag_us > LATE_US);
@@ -178,22 +172,13 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     port->due_us += port->config.period_us;
     if (port->due_us <= port->now_us)
         port->due_us = port->now_us + port->config.period_us;
-    sd_event_source_set_time(source, port->due_us);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-static int on_bell(sd_event_source *source, int fd, uint32_t events, void *arg)
+static void answer_bell(struct pulse_port *port)
 {
-    (void)source, (void)events;
-    struct pulse_port *port = arg;
     uint64_t times;
-    if (read(fd, &times, sizeof(times)) != sizeof(times))
-        return 0;
-    if (port->stopping)
-        return sd_event_exit(port->loop, 0);
-    port->now_us = clock_monotonic_us();
-    port->config.rung(port->config.arg, port->now_us);
-    return 0;
+    if (read(port->bell_fd, &times, sizeof(times)) == sizeof(times))
+        port->config.rung(port->config.arg, port->now_us);
 }
 
 void pulse_port_ring(struct pulse_port *port)
@@ -209,25 +194,37 @@ static void hurry(void)
         log_debug("pulse.priority", "the pulses run at the priority of all else");
 }
 
+/* Until the next tick, or until something comes that may be read by then. */
+static void wait_for_events(struct pulse_port *port, struct pollfd *waiting)
+{
+    bool reads = port->now_us >= port->read_us;
+    uint64_t until_us = reads || port->due_us < port->read_us ? port->due_us : port->read_us;
+    uint64_t for_us = until_us > port->now_us ? until_us - port->now_us : 0;
+    struct timespec timeout = {(time_t)(for_us / 1000000), (long)(for_us % 1000000 * 1000)};
+    waiting[0] = (struct pollfd){.fd = port->bell_fd, .events = POLLIN};
+    waiting[1] = (struct pollfd){.fd = reads ? port->fd : -1, .events = POLLIN};
+    if (ppoll(waiting, 2, &timeout, NULL) <= 0)
+        waiting[0].revents = waiting[1].revents = 0;
+    port->now_us = clock_monotonic_us();
+}
+
 static void *run(void *arg)
 {
     struct pulse_port *port = arg;
-    sd_event_source *ticks = NULL, *bell = NULL;
+    struct pollfd waiting[2];
     pthread_setname_np(pthread_self(), "pulse");
     hurry();
-    INVARIANT(sd_event_new(&port->loop) >= 0);
     port->now_us = clock_monotonic_us();
     port->due_us = port->now_us + port->config.period_us;
-    /* Ticks come before datagrams, which may be many. */
-    INVARIANT(sd_event_add_io(port->loop, NULL, port->fd, EPOLLIN, on_datagrams, port) >= 0 &&
-              sd_event_add_io(port->loop, &bell, port->bell_fd, EPOLLIN, on_bell, port) >= 0 &&
-              sd_event_add_time(port->loop, &ticks, CLOCK_MONOTONIC, port->due_us, 1, on_tick, port) >= 0 &&
-              sd_event_source_set_priority(ticks, SD_EVENT_PRIORITY_IMPORTANT) >= 0 &&
-              sd_event_source_set_priority(bell, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
-    sd_event_loop(port->loop);
-    sd_event_source_disable_unref(ticks);
-    sd_event_source_disable_unref(bell);
-    port->loop = sd_event_unref(port->loop);
+    while (!port->stopping) {
+        wait_for_events(port, waiting);
+        if (waiting[1].revents != 0)
+            read_datagrams(port);
+        if (port->now_us >= port->due_us)
+            tick(port);
+        if (waiting[0].revents != 0)
+            answer_bell(port);
+    }
     return NULL;
 }
 
