@@ -12,7 +12,6 @@
 
 #define VERSION    1
 #define BY_AGENT   0x80
-#define MAC_SIZE   16
 #define DIGEST     32
 #define HEAD_LEAST (4 + 1 + 1)
 
@@ -79,6 +78,13 @@ static void authenticate(struct pulse_key *key, const uint8_t *bytes, size_t len
     size_t size = 0;
     INVARIANT(EVP_MAC_init(key->context, NULL, 0, NULL) == 1 && EVP_MAC_update(key->context, bytes, len) == 1 &&
               EVP_MAC_final(key->context, digest, &size, DIGEST) == 1 && size == DIGEST);
+}
+
+void pulse_seal(struct pulse_key *key, uint8_t *bytes, size_t len)
+{
+    uint8_t digest[DIGEST];
+    authenticate(key, bytes, len, digest);
+    memcpy(bytes + len, digest, PULSE_SEAL);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
@@ -155,7 +161,7 @@ size_t pulse_encode(struct pulse_key *key, const struct pulse *pulse, uint8_t *o
 {
     static uint8_t *(*const put_kind[])(uint8_t * at, const struct pulse *pulse) = {
         [PULSE_AGENT] = put_agent, [PULSE_GATEWAY] = put_gateway, [PULSE_RECORD] = put_record};
-    uint8_t digest[DIGEST], *at = out;
+    uint8_t *at = out;
     memcpy(at, magic, sizeof(magic));
     at = put(at + sizeof(magic), VERSION, 1);
     at = put(at, (unsigned)pulse->kind | (pulse->by_agent ? BY_AGENT : 0U), 1);
@@ -166,13 +172,12 @@ size_t pulse_encode(struct pulse_key *key, const struct pulse *pulse, uint8_t *o
     at = put(at, pulse->sent_us, 8);
     at = put(at, pulse->loop_lag_us, 4);
     at = put_kind[pulse->kind](at, pulse);
-    authenticate(key, out, (size_t)(at - out), digest);
-    memcpy(at, digest, MAC_SIZE);
-    return (size_t)(at - out) + MAC_SIZE;
+    pulse_seal(key, out, (size_t)(at - out));
+    return (size_t)(at - out) + PULSE_SEAL;
 }
 
 /* The largest of each kind fits. */
-#define HEAD_MOST (HEAD_LEAST + 2 * PULSE_NAME_SIZE + 28 + MAC_SIZE)
+#define HEAD_MOST (HEAD_LEAST + 2 * PULSE_NAME_SIZE + 28 + PULSE_SEAL)
 _Static_assert(HEAD_MOST + 8 + 4 * PULSE_COLORS + 1 + PULSE_BROKERS_MOST * 45 <= PULSE_MOST, "agents' pulses");
 _Static_assert(HEAD_MOST + 1 + PULSE_VOTES_MOST * 19 <= PULSE_MOST, "gateways' pulses");
 _Static_assert(HEAD_MOST + PULSE_NAME_SIZE + 10 + PULSE_RECORD_MOST <= PULSE_MOST, "records' pulses");
@@ -297,12 +302,12 @@ enum pulse_fault pulse_decode(struct pulse_key *key, const uint8_t *bytes, size_
     uint8_t digest[DIGEST];
     if (len < HEAD_LEAST || memcmp(bytes, magic, sizeof(magic)) != 0 || bytes[4] != VERSION)
         return PULSE_FOREIGN;
-    if (len > PULSE_MOST || len < HEAD_LEAST + MAC_SIZE)
+    if (len > PULSE_MOST || len < HEAD_LEAST + PULSE_SEAL)
         return PULSE_MALFORMED;
-    authenticate(key, bytes, len - MAC_SIZE, digest);
-    if (CRYPTO_memcmp(digest, bytes + len - MAC_SIZE, MAC_SIZE) != 0)
+    authenticate(key, bytes, len - PULSE_SEAL, digest);
+    if (CRYPTO_memcmp(digest, bytes + len - PULSE_SEAL, PULSE_SEAL) != 0)
         return PULSE_FORGED;
-    struct rest rest = {bytes + HEAD_LEAST, len - HEAD_LEAST - MAC_SIZE};
+    struct rest rest = {bytes + HEAD_LEAST, len - HEAD_LEAST - PULSE_SEAL};
     unsigned kind = bytes[5] & ~BY_AGENT;
     if (kind >= sizeof(get_kind) / sizeof(get_kind[0]))
         return PULSE_MALFORMED;

@@ -109,6 +109,11 @@ void pulse_key_destroy(struct pulse_key **key);
 /* Writes PULSE to OUT, which has room for PULSE_MOST bytes, and returns the length. */
 size_t pulse_encode(struct pulse_key *key, const struct pulse *pulse, uint8_t *out);
 
+#define PULSE_SEAL 16
+
+/* Writes PULSE_SEAL bytes behind the LEN BYTES, which make them authentic. */
+void pulse_seal(struct pulse_key *key, uint8_t *bytes, size_t len);
+
 enum pulse_fault {
     PULSE_FINE = 0,
     PULSE_FOREIGN,   /* no pulse at all, or one of another version */

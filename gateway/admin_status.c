@@ -12,6 +12,8 @@
 #include "gateway/queue.h"
 #include "gateway/workers.h"
 
+#define TRANSITIONS_MOST 20 /* /v1/transitions has more */
+
 #define SUM(control, field) workers_sum((control)->gateway, offsetof(struct gateway_stats, field))
 
 static json_t *time_of(uint64_t wall_us)
@@ -249,6 +251,7 @@ static json_t *status_of(struct control *control)
     json_object_set_new(status, "units", units_of(control, agents));
     json_object_set_new(status, "agents", agents);
     json_object_set_new(status, "pulses", failover_status(gateway->failover));
+    json_object_set_new(status, "transitions", failover_transitions(gateway->failover, TRANSITIONS_MOST));
     return status;
 }
 

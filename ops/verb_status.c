@@ -6,6 +6,7 @@
 
 #include "ops/fleet.h"
 #include "ops/grid.h"
+#include "ops/status_failover.h"
 
 static uint64_t newest_epoch(const struct fleet *fleet)
 {
@@ -108,6 +109,7 @@ static void print_status(const struct fleet *fleet)
     fleet_faults(fleet, &faults);
     print_gateways(fleet);
     print_units(fleet);
+    status_print_failover(fleet);
     printf("\nepoch %llu%s\n", (unsigned long long)epoch,
            all_serve(fleet, epoch) ? ", served by all" : "; NOT served by all");
     if (faults.len > 0)
@@ -117,8 +119,8 @@ static void print_status(const struct fleet *fleet)
 
 static json_t *member_json(const struct fleet_member *member)
 {
-    static const char *const told[] = {"epoch",    "ready",  "draining",      "store", "refused",
-                                       "requests", "broker", "broker_record", "nodes", "lag"};
+    static const char *const told[] = {"epoch",  "ready",         "draining", "store", "refused", "requests",
+                                       "broker", "broker_record", "nodes",    "lag",   "pulses",  "transitions"};
     json_t *json =
         json_pack("{s:s,s:s,s:s,s:s,s:I,s:b,s:s}", "name", member->member.name, "unit", member->member.unit,
                   "datacenter", member->member.datacenter, "admin", member->member.admin, "pid",
@@ -126,6 +128,8 @@ static json_t *member_json(const struct fleet_member *member)
     for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
         if (json_object_get(member->status, told[i]) != NULL)
             json_object_set(json, told[i], json_object_get(member->status, told[i]));
+    if (fleet_is_gateway(member))
+        json_object_set_new(json, "failover", status_failover_json(member->status));
     return json;
 }
 
