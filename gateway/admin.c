@@ -169,7 +169,7 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", admin_get_status, false,
      "`{name, datacenter, pid, version, ready, epoch, rules, store, refused, workers, requests, units, agents, "
-     "pulses}`: "
+     "pulses, transitions}`: "
      "`epoch` is "
      "that of the rules which every thread serves; `refused` is the newest version of the store that was not taken, "
      "with its "

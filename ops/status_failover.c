@@ -97,7 +97,7 @@ static void print_watch(const struct fleet *fleet)
 {
     const json_t *units = json_object_get(fleet->view, "units");
     struct grid grid;
-    grid_begin(&grid, "UNIT|>EPOCH|PRIMARY|CONSUMER|SUSPECTED BY|NOT MOVED SINCE|LAST CHANGE");
+    grid_begin(&grid, "UNIT|>EPOCH|PRIMARY|CONSUMER|SUSPECTED BY|NOT MOVED, FOR|LAST CHANGE");
     for (size_t i = 0; i < json_array_size(units); i++) {
         const json_t *unit = json_array_get(units, i), *record = json_object_get(unit, "broker_record");
         const char *consumer = ctl_text(record, "consumer"), *why = ctl_text(record, "why");

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Pulses between real gateways and agents: who is heard, what is not believed, how soon silence is noticed, and what it
+costs."""
+import json
+import os
+import signal
+import time
+import unittest
+
+import harness
+from pulse_fixture import GATEWAY, RECORD, Sender, key_of, sealed
+
+FAULTS = ("foreign", "malformed", "forged", "repeated")
+
+
+def counts(daemon):
+    return {fault: daemon.metric(f"pulses_{fault}_total") for fault in FAULTS}
+
+
+def heard(gateway, kind):
+    return {one["name"] for one in gateway.status()["pulses"][kind] if one["heard"]}
+
+
+def transitions(gateway, unit=None, event=None):
+    """Oldest first."""
+    found = json.loads(gateway.get("/v1/transitions?most=512").body)["transitions"]
+    return [one for one in reversed(found) if unit in (None, one["unit"]) and event in (None, one["event"])]
+
+
+class Deployment(harness.StackTest):
+    """GATEWAYS in two datacentres, and units with a broker and an agent each."""
+
+    gateways, units = 3, 2
+
+    def setUp(self):
+        super().setUp()
+        names = [f"RZ{i + 1:02}" for i in range(self.units)]
+        share = 100 // self.units
+        self.brokers = [self.stack.broker(f"broker-{unit}") for unit in names]
+        self.stack.write_rules(harness.rules({
+            unit: harness.unit(slots=[f"{i * share}-{i * share + share - 1}"], datacenter=f"dc{i % 2 + 1}",
+                               brokers=[f"redis://127.0.0.1:{self.brokers[i].port}"])
+            for i, unit in enumerate(names)}))
+        self.gateways = [self.stack.gateway(f"gw{i + 1}", datacenter=f"dc{i % 2 + 1}") for i in range(self.gateways)]
+        self.agents = [self.stack.agent(unit) for unit in names]
+        for gateway in self.gateways:
+            peers = {other.name for other in self.gateways} - {gateway.name}
+            harness.wait_until(lambda: heard(gateway, "gateways") == peers, what=f"{gateway.name} to hear its peers")
+            harness.wait_until(lambda: heard(gateway, "agents") == {agent.name for agent in self.agents},
+                               what=f"{gateway.name} to hear the agents")
+
+
+class Belief(Deployment):
+    """What has not been made with the key, and fresh, is counted and changes nothing."""
+
+    gateways, units = 1, 2
+
+    def sent(self, datagram, fault, daemon=None):
+        daemon = daemon or self.gateways[0]
+        before, agents = counts(daemon), heard(daemon, "agents")
+        self.sender.send(datagram, daemon)
+        harness.wait_until(lambda: counts(daemon)[fault] == before[fault] + 1, what=f"a {fault} datagram to be counted")
+        self.assertEqual({**before, fault: before[fault] + 1}, counts(daemon))
+        self.assertEqual(agents, heard(daemon, "agents"))
+
+    def setUp(self):
+        super().setUp()
+        self.sender = Sender("ghost")
+        self.addCleanup(self.sender.close)
+
+    def test_what_is_not_authentic_and_fresh_is_counted_and_ignored(self):
+        good = self.sender.agent()
+        self.sent(b"", "foreign")
+        self.sent(b"GET / HTTP/1.1\r\n\r\n", "foreign")
+        self.sent(good[:3] + b"Q" + good[4:], "foreign")
+        self.sent(good[:-1], "forged")
+        self.sent(good[:40], "forged")
+        self.sent(good[:8], "malformed")
+        self.sent(good[:20] + bytes([good[20] ^ 1]) + good[21:], "forged")
+        self.sent(good + b"x" * 1200, "malformed")
+        stranger = Sender("ghost", secret="another key")
+        self.addCleanup(stranger.close)
+        self.sent(stranger.agent(), "forged")
+        self.sent(sealed(self.sender.body(GATEWAY, b"\xff"), self.sender.key), "malformed")
+
+    def test_a_pulse_counts_once(self):
+        gateway, good = self.gateways[0], self.sender.agent()
+        self.sender.send(good, gateway)
+        harness.wait_until(lambda: any(one["name"] == "ghost" for one in gateway.status()["pulses"]["agents"]),
+                           what="the ghost to be heard")
+        harness.wait_until(lambda: "ghost" not in heard(gateway, "agents"), what="the ghost to be silent")
+        self.sent(good, "repeated")
+        later = self.sender.agent()
+        self.sender.incarnation -= 1
+        self.sent(self.sender.agent(), "repeated")
+        self.sender.send(later, gateway)
+        harness.wait_until(lambda: "ghost" in heard(gateway, "agents"), what="the next pulse to be taken")
+
+    def test_the_record_of_a_stranger_changes_nothing(self):
+        gateway, unit = self.gateways[0], "RZ01"
+        harness.wait_until(lambda: gateway.status()["units"][0]["broker_record"]["version"] > 0, what="a record")
+        before = gateway.status()["units"][0]["broker_record"]
+        self.sender.key = key_of("another key")
+        text = json.dumps({"primary": "redis://127.0.0.1:1"}).encode()
+        body = self.sender.body(RECORD, bytes([len(unit)]) + unit.encode() + (10 ** 6).to_bytes(8, "little") +
+                                len(text).to_bytes(2, "little") + text)
+        self.sent(sealed(body, self.sender.key), "forged")
+        self.assertEqual(before, gateway.status()["units"][0]["broker_record"])
+
+
+class Restart(Deployment):
+    gateways, units = 1, 1
+
+    def test_an_agent_that_starts_again_is_heard_again(self):
+        gateway, agent = self.gateways[0], self.agents[0]
+        agent.kill()
+        harness.wait_until(lambda: not heard(gateway, "agents"), what="the silence to be seen")
+        agent.restart()
+        harness.wait_until(lambda: heard(gateway, "agents") == {agent.name}, what="the agent to be heard again")
+
+
+class Silence(Deployment):
+    def suspicions(self, since_us):
+        return {gateway.name: [one for one in transitions(gateway, event="suspected") if one["at_us"] >= since_us]
+                for gateway in self.gateways}
+
+    def settle(self):
+        """Every gateway holds every unit for well, and trusts itself."""
+        def well():
+            return all(unit["failover"]["suspicion"] == {"primary": "fine", "consumers": "fine"} and
+                       not unit["failover"]["vote"]["abstains"]
+                       for gateway in self.gateways for unit in gateway.status()["units"])
+        harness.wait_until(well, what="all units to be well")
+
+    def test_a_killed_agent_is_suspected_within_100_ms_by_every_gateway(self):
+        self.settle()
+        took_ms = []
+        for _ in range(5):
+            at_us = int(time.time() * 1e6)
+            self.agents[0].kill()
+            harness.wait_until(lambda: all(any(one["unit"] == "RZ01" for one in found)
+                                           for found in self.suspicions(at_us).values()), what="RZ01 to be suspected")
+            for found in self.suspicions(at_us).values():
+                self.assertEqual({"RZ01"}, {one["unit"] for one in found})
+                took_ms.append((found[0]["at_us"] - at_us) / 1000)
+            self.agents[0].restart()
+            self.settle()
+        print("suspected after (ms):", " ".join(f"{one:.0f}" for one in sorted(took_ms)))
+        self.assertLess(sorted(took_ms)[len(took_ms) // 2], 100 * harness.SLOW)
+        self.assertLess(max(took_ms), 100 * harness.SLOW * (1 if (os.cpu_count() or 1) > 4 else 2))
+
+    def test_a_gateway_that_stood_still_suspects_nobody_and_is_no_reason_to(self):
+        self.settle()
+        before_us = int(time.time() * 1e6)
+        lags = self.gateways[0].metric("pulse_lags_total")
+        for _ in range(10):
+            self.gateways[0].signal(signal.SIGSTOP)
+            time.sleep(0.08)  # the disturbance itself
+            self.gateways[0].signal(signal.SIGCONT)
+            harness.wait_until(lambda: heard(self.gateways[0], "agents") == {agent.name for agent in self.agents})
+        self.assertGreaterEqual(self.gateways[0].metric("pulse_lags_total"), lags + 10)
+        for name, found in self.suspicions(before_us).items():
+            if name != self.gateways[0].name:
+                self.assertEqual([], found)
+        for gateway in self.gateways:
+            self.assertEqual(0, gateway.metric("failover_votes_total"))
+            self.assertEqual(0, gateway.metric("failover_proposals_total"))
+
+
+class Cost(Deployment):
+    gateways, units = 3, 4
+    SECONDS = 3
+
+    def test_pulses_of_three_gateways_and_four_agents_cost_little(self):
+        daemons = self.gateways + self.agents
+        before, began = [one.metric("pulse_cpu_us_total") for one in daemons], time.monotonic()
+        deadline = began + self.SECONDS
+        harness.wait_until(lambda: time.monotonic() >= deadline, what="the time to measure")
+        took_us = (time.monotonic() - began) * 1e6
+        share = {one.name: 100 * (one.metric("pulse_cpu_us_total") - was) / took_us for one, was in zip(daemons, before)}
+        print("processor time of the pulses, % of a core:", {name: round(value, 2) for name, value in share.items()})
+        self.assertLess(max(share.values()), 2 * harness.SLOW)
+
+
+if __name__ == "__main__":
+    unittest.main()
