@@ -232,10 +232,11 @@ static void *run(void *arg)
 
 struct failover_store *failover_store_create(struct failover *failover, struct error *err)
 {
+    const struct gateway_config *config = &failover->gateway->config;
     struct failover_store *store = mem_calloc(1, sizeof(*store));
     store->failover = failover;
     pthread_cond_init(&store->more, NULL);
-    store->store = store_open(failover->gateway->config.store.location, err);
+    store->store = store_open_as(config->store.location ? config->store.location : "", &config->store.access, err);
     if (store->store == NULL)
         failover_store_destroy(&store);
     return store;
