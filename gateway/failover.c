@@ -436,6 +436,16 @@ void failover_line(struct failover *failover, const struct unit *unit, struct st
 
 /* --- start and end ------------------------------------------------------------------------------------------------ */
 
+/* The pulses' thread must not wait for another one that holds the lock and is not given the processor. */
+static void create_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    INVARIANT(pthread_mutex_init(lock, &attributes) == 0);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 struct failover *failover_create(struct gateway *gateway, const char *secret, struct error *err)
 {
     struct failover *failover = mem_calloc(1, sizeof(*failover));
@@ -443,7 +453,7 @@ struct failover *failover_create(struct gateway *gateway, const char *secret, st
     failover->gateway = gateway;
     failover->heard = mem_calloc(FAILOVER_HEARD_MOST, sizeof(*failover->heard));
     gethostname(failover->host, sizeof(failover->host) - 1);
-    INVARIANT(pthread_mutex_init(&failover->lock, NULL) == 0);
+    create_lock(&failover->lock);
     failover->port = pulse_port_open(
         &(struct pulse_port_config){.listen = gateway->config.pulse.listen,
                                     .secret = secret,
