@@ -105,7 +105,8 @@ static void schedule_dial(struct broker *broker)
         return;
     int64_t jitter = (int64_t)(clock_monotonic_us() % (uint64_t)(broker->backoff_ms + 1)) / 2;
     broker->redial = broker->loop.timer_start(broker->loop.loop, broker->backoff_ms - jitter, dial, broker);
-    broker->backoff_ms = broker->backoff_ms * 2 > BACKOFF_MOST_MS ? BACKOFF_MOST_MS : broker->backoff_ms * 2;
+    int64_t most_ms = broker->config.redial_most_ms > 0 ? broker->config.redial_most_ms : BACKOFF_MOST_MS;
+    broker->backoff_ms = broker->backoff_ms * 2 > most_ms ? most_ms : broker->backoff_ms * 2;
 }
 
 static void go_down(struct broker *broker)

@@ -40,8 +40,9 @@ struct broker_config {
     const char *user;     /* NULL: none */
     const char *password; /* NULL: none; never logged */
     int64_t command_timeout_ms;
-    bool must_be_durable; /* refuse a broker that keeps no append-only file */
-    bool must_be_primary; /* refuse a replica; where not, READONLY is an answer like others */
+    bool must_be_durable;   /* refuse a broker that keeps no append-only file */
+    bool must_be_primary;   /* refuse a replica; where not, READONLY is an answer like others */
+    int64_t redial_most_ms; /* longest wait before it connects anew; 0: a second */
     bool functions; /* see to it that the broker has our library (common/functions.h); replicas get it from theirs */
 };
 

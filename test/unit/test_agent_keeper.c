@@ -29,6 +29,8 @@ static struct keeper_look sound(uint64_t began_us, const char *run_id)
     struct keeper_look look = {.began_us = began_us,
                                .ended_us = began_us + MS,
                                .offset = OFFSET,
+                               .epoch = 7,
+                               .writes = 100,
                                .aof_on = true,
                                .aof_sound = true,
                                .rewrite_sound = true,
@@ -127,11 +129,18 @@ static void primary_silent(struct keeper_state *state)
 static void primary_is_replica(struct keeper_state *state)
 {
     state->primary.is_primary = false;
+    state->primary.link_up = true;
 }
 
 static void no_record(struct keeper_state *state)
 {
     state->record = (struct broker_record){0};
+}
+
+static void no_record_no_stamp(struct keeper_state *state)
+{
+    no_record(state);
+    state->primary.epoch = state->replicas[0].look.epoch = 0;
 }
 
 static void no_record_and_no_name(struct keeper_state *state)
@@ -152,7 +161,8 @@ static void primary_other(struct keeper_state *state)
 
 static void primary_older(struct keeper_state *state)
 {
-    state->record.epoch = 2;
+    state->primary.epoch = 6;
+    strcpy(state->record.run_id, "before");
 }
 
 static void primary_stranger(struct keeper_state *state)
@@ -174,6 +184,29 @@ static void outside(struct keeper_state *state)
     alone.sync_full = state->record.sync_full;
     alone.wait = state->record.wait;
     state->record = alone;
+}
+
+/* The stamp has reached the replica: it holds whatever came before. */
+static void outside_stamped(struct keeper_state *state)
+{
+    outside(state);
+    state->primary.epoch = state->replicas[0].look.epoch = 8;
+}
+
+static void outside_stamped_ahead(struct keeper_state *state)
+{
+    outside_stamped(state);
+    state->replicas[0].look.epoch = 7;
+}
+
+static void stamped_for_nobody(struct keeper_state *state)
+{
+    state->primary.epoch = state->replicas[0].look.epoch = 8;
+}
+
+static void stamp_not_in_force(struct keeper_state *state)
+{
+    state->record.version = 8;
 }
 
 static void outside_without_file(struct keeper_state *state)
@@ -339,6 +372,64 @@ static void primary_restarted_alone_with_everysec(struct keeper_state *state)
     state->primary.fsync_always = false;
 }
 
+static void fenced(struct keeper_state *state)
+{
+    primary_restarted(state);
+    state->primary.is_primary = false;
+}
+
+static void fenced_with_less(struct keeper_state *state)
+{
+    fenced(state);
+    state->primary.writes = 99;
+    state->primary.fsync_always = false;
+}
+
+static void fenced_with_less_than_was_seen(struct keeper_state *state)
+{
+    fenced(state);
+    state->record = record_of(1);
+    primary_restarted(state);
+    state->primary.writes = 99;
+}
+
+static void fenced_without_word_of_the_member(struct keeper_state *state)
+{
+    fenced(state);
+    state->replicas[0].look.ended_us = 0;
+}
+
+static void fenced_and_empty(struct keeper_state *state)
+{
+    fenced(state);
+    state->primary.dataset[0] = '\0';
+}
+
+static void fenced_of_before(struct keeper_state *state)
+{
+    fenced(state);
+    state->primary.epoch = 6;
+}
+
+static void fenced_and_known(struct keeper_state *state)
+{
+    state->primary.is_primary = false;
+}
+
+static void fenced_at_first(struct keeper_state *state)
+{
+    fenced(state);
+    no_record(state);
+    state->primary.dataset[0] = state->replicas[0].look.dataset[0] = '\0';
+    state->primary.epoch = 0;
+}
+
+static void fenced_at_first_beside_data(struct keeper_state *state)
+{
+    fenced_at_first(state);
+    strcpy(state->replicas[0].look.dataset, data);
+}
+
 static void foreign_attached(struct keeper_state *state)
 {
     struct keeper_look look = primary_look(NOW - 3 * TIMEOUT, 2);
@@ -375,14 +466,18 @@ static const struct scene scenes[] = {
     {"the primary is silent", primary_silent, KEEPER_REST, 0, "does not answer", 0},
     {"the primary is a replica", primary_is_replica, KEEPER_REST, 0, "is a replica", 0},
     {"there is no record, and the data have no name", no_record_and_no_name, KEEPER_MARK, 0, "", 0},
-    {"there is no record", no_record, KEEPER_WRITE, 2, "", 0},
+    {"there is no record", no_record_no_stamp, KEEPER_STAMP, 2, "", 0},
     {"the primary is empty", primary_empty, KEEPER_REFUSE, 0, "was emptied", 0},
     {"the primary holds other data", primary_other, KEEPER_REFUSE, 0, "other data", 0},
-    {"the primary holds data of an older epoch", primary_older, KEEPER_REFUSE, 0, "epoch 0", 0},
+    {"the primary holds data of an older epoch", primary_older, KEEPER_REFUSE, 0, "epoch 6", 0},
     {"the rules name a primary that was not in sync", primary_stranger, KEEPER_REFUSE, 0, "was not in sync with", 0},
     {"the rules name the same primary otherwise", primary_renamed, KEEPER_WRITE, 2, "", 0},
 
-    {"a replica is safe", outside, KEEPER_WRITE, 2, "", 0},
+    {"a replica is safe", outside, KEEPER_STAMP, 2, "", 0},
+    {"a replica is safe, and writers are stopped", outside_stamped, KEEPER_WRITE, 2, "", 0},
+    {"a replica is safe, and does not have the stamp", outside_stamped_ahead, KEEPER_REST, 2, "", 0},
+    {"writers are stopped for nobody", stamped_for_nobody, KEEPER_WRITE, 2, "", 0},
+    {"the primary is not stamped yet", stamp_not_in_force, KEEPER_REST, 2, "", 0},
     {"a replica keeps no file", outside_without_file, KEEPER_REST, 0, "set appendonly yes", 0},
     {"a replica rewrites its file", outside_rewriting, KEEPER_REST, 0, "rewrites", 0},
     {"a replica failed to rewrite its file", outside_rewrite_failed, KEEPER_REST, 0, "rewrite", 0},
@@ -393,7 +488,7 @@ static const struct scene scenes[] = {
     {"a replica attached after we looked", outside_attached_after_the_look, KEEPER_WRITE, 1, "just attached", 0},
     {"no look at the primary follows", outside_looked_at_too_late, KEEPER_REST, 0, "just attached", 0},
     {"a replica was dropped just now", outside_struck, KEEPER_REST, 0, "prove itself", 1},
-    {"a replica was dropped long ago", outside_struck_long_ago, KEEPER_WRITE, 2, "", 0},
+    {"a replica was dropped long ago", outside_struck_long_ago, KEEPER_STAMP, 2, "", 0},
 
     {"a member keeps no file any more", member_without_file, KEEPER_WRITE, 1, "set appendonly yes", 0},
     {"a member's disk is full", member_with_full_disk, KEEPER_WRITE, 1, "full disk", 0},
@@ -412,6 +507,16 @@ static const struct scene scenes[] = {
     {"the primary was restarted, its replica is gone", primary_restarted_alone, KEEPER_WRITE, 1, "", 0},
     {"with everysec too", primary_restarted_alone_with_everysec, KEEPER_REST, 0, "does not answer", 0},
 
+    {"the primary is fenced and holds all", fenced, KEEPER_WRITE, 1, "", 0},
+    {"it holds less than a member", fenced_with_less, KEEPER_REFUSE, 0, "must take over", 0},
+    {"it holds less than it did", fenced_with_less_than_was_seen, KEEPER_REFUSE, 0, "its data are old", 0},
+    {"it holds what a member may exceed", fenced_without_word_of_the_member, KEEPER_REST, 0, "does not say", 0},
+    {"it holds nothing", fenced_and_empty, KEEPER_REFUSE, 0, "was emptied", 0},
+    {"it holds data of an older epoch", fenced_of_before, KEEPER_REFUSE, 0, "epoch 6", 0},
+    {"it is on record, in this run", fenced_and_known, KEEPER_REST, 0, "about to serve", 0},
+    {"it is fenced and new", fenced_at_first, KEEPER_WRITE, 1, "", 0},
+    {"it is fenced and new, beside one with data", fenced_at_first_beside_data, KEEPER_REFUSE, 0, "holds data", 0},
+
     {"a foreign replica is attached", foreign_attached, KEEPER_REST, 0, "", 1},
     {"it may be one of ours", foreign_that_may_be_ours, KEEPER_REST, 0, "does not answer", 0},
 };
@@ -429,8 +534,10 @@ static void every_scene_ends_as_it_should(void **state)
             action.detach_count != scene->detached)
             fail_msg("%s: verdict %d, %u members, %u detached, why \"%s\"", scene->name, action.verdict,
                      action.record.member_count, action.detach_count, action.why);
-        if (action.verdict == KEEPER_WRITE)
+        if (action.verdict == KEEPER_WRITE && seen.primary.is_primary)
             assert_int_equal(action.record.wait, seen.primary.online);
+        if (action.verdict == KEEPER_STAMP)
+            assert_int_equal(action.stamp, seen.record.version + 1);
     }
 }
 
@@ -440,11 +547,13 @@ static void a_record_that_was_written_is_not_written_again(void **state)
     struct keeper_state seen = calm(2);
     struct keeper_action action;
     outside(&seen);
+    seen.primary.epoch = seen.replicas[0].look.epoch = seen.replicas[1].look.epoch = 8;
     keeper_decide(&seen, NOW, &action);
     assert_int_equal(action.verdict, KEEPER_WRITE);
     assert_int_equal(action.record.member_count, 3);
     assert_string_equal(action.record.members[2].run_id, "run of replica 2");
     seen.record = action.record;
+    seen.record.version = 8;
     keeper_decide(&seen, NOW, &action);
     assert_int_equal(action.verdict, KEEPER_REST);
     assert_string_equal(action.why, "");
