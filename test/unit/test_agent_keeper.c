@@ -1,112 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "unit-agent/keeper_decide.h"
+#include "keeper_scene.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
-
-#define MS      1000ULL
-#define NOW     (1000000 * MS)
-#define TIMEOUT (1000 * MS)
-#define OFFSET  5000
-
-static const char primary_run[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                  data[] = "0123456789abcdef0123456789abcdef";
-
-/* --- a scene: a primary, and replicas on ports 1, 2, ... attached from 127.0.0.1:101, 102, ... ---------------------
- */
-
-static const char *url_of(unsigned i)
-{
-    static char text[4][32];
-    snprintf(text[i], sizeof(text[i]), "redis://127.0.0.1:%u", i);
-    return text[i];
-}
-
-static struct keeper_look sound(uint64_t began_us, const char *run_id)
-{
-    struct keeper_look look = {.began_us = began_us,
-                               .ended_us = began_us + MS,
-                               .offset = OFFSET,
-                               .epoch = 7,
-                               .writes = 100,
-                               .aof_on = true,
-                               .aof_sound = true,
-                               .rewrite_sound = true,
-                               .fsync_always = true};
-    strcpy(look.run_id, run_id);
-    strcpy(look.dataset, data);
-    return look;
-}
-
-static struct keeper_look primary_look(uint64_t began_us, unsigned replicas)
-{
-    struct keeper_look look = sound(began_us, primary_run);
-    look.is_primary = true;
-    look.sync_full = replicas;
-    look.link_count = look.progress_count = look.online = replicas;
-    for (unsigned i = 0; i < replicas; i++) {
-        look.links[i].id = 10 + i;
-        snprintf(look.links[i].at, sizeof(look.links[i].at), "127.0.0.1:%u", 101 + i);
-        look.progress[i] = (struct keeper_progress){.ip = "127.0.0.1", .port = i + 1, .offset = OFFSET, .online = true};
-    }
-    return look;
-}
-
-static struct keeper_look replica_look(uint64_t began_us, unsigned i)
-{
-    char run_id[BROKER_RUN_ID_SIZE];
-    snprintf(run_id, sizeof(run_id), "run of replica %u", i + 1);
-    struct keeper_look look = sound(began_us, run_id);
-    look.link_up = true;
-    snprintf(look.link_at, sizeof(look.link_at), "127.0.0.1:%u", 101 + i);
-    return look;
-}
-
-static struct broker_record record_of(unsigned members)
-{
-    struct broker_record record = {
-        .version = 7, .sync_full = members - 1, .wait = members - 1, .member_count = members};
-    strcpy(record.dataset, data);
-    strcpy(record.primary, url_of(0));
-    strcpy(record.run_id, primary_run);
-    for (unsigned i = 0; i < members; i++) {
-        strcpy(record.members[i].url, url_of(i));
-        strcpy(record.members[i].run_id, primary_run);
-        if (i > 0)
-            snprintf(record.members[i].run_id, sizeof(record.members[i].run_id), "run of replica %u", i);
-    }
-    return record;
-}
-
-/* What the keeper sees in 100 ms. */
-static void look_round(struct keeper_state *state, uint64_t at_us)
-{
-    struct keeper_look look = primary_look(at_us, state->replica_count);
-    keeper_saw_primary(state, &look);
-    for (unsigned i = 0; i < state->replica_count; i++) {
-        look = replica_look(at_us + 10 * MS, i);
-        keeper_saw_replica(state, i, &look);
-    }
-}
-
-/* Everything is in sync and on record, and has been looked at for two seconds until NOW. */
-static struct keeper_state calm(unsigned replicas)
-{
-    struct keeper_state state = {.record_known = true, .replica_count = replicas, .timeout_us = TIMEOUT};
-    strcpy(state.url, url_of(0));
-    state.record = record_of(replicas + 1);
-    for (unsigned i = 0; i < replicas; i++) {
-        strcpy(state.replicas[i].url, url_of(i + 1));
-        state.replicas[i].port = i + 1;
-    }
-    for (uint64_t at_us = NOW - 2000 * MS; at_us < NOW - 50 * MS; at_us += 100 * MS)
-        look_round(&state, at_us);
-    struct keeper_look last = primary_look(NOW - 5 * MS, replicas);
-    keeper_saw_primary(&state, &last);
-    return state;
-}
 
 /* --- one fact is different -----------------------------------------------------------------------------------------
  */
@@ -612,74 +510,6 @@ static void the_primary_can_speak_for_a_replica_that_does_not_answer_us(void **s
     assert_int_equal(action.record.member_count, 1);
 }
 
-/* --- looks ---------------------------------------------------------------------------------------------------------
- */
-
-static const char primary_info[] =
-    "# Server\r\nrun_id:abc\r\n# Persistence\r\naof_enabled:1\r\naof_rewrite_in_progress:0\r\n"
-    "aof_rewrite_scheduled:0\r\naof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n"
-    "# Stats\r\nsync_full:3\r\nsync_partial_ok:2\r\n# Replication\r\nrole:master\r\n"
-    "connected_slaves:2\r\nslave0:ip=::1,port=6380,state=online,offset=77,lag=1\r\n"
-    "slave1:ip=10.0.0.1,port=6380,state=wait_bgsave,offset=0,lag=0\r\nmaster_repl_offset:80\r\n";
-
-static void a_primary_is_read(void **state)
-{
-    (void)state;
-    struct keeper_look look = {0};
-    keeper_look_replicas(&look, STR_LIT("id=4 addr=[::1]:55404 laddr=[::1]:6379 fd=8 name= flags=S user=default\n"
-                                        "id=9 addr=10.0.0.1:5 laddr=10.0.0.9:6379 fd=9 name= flags=S user=default\n"));
-    assert_true(keeper_look_info(&look, str_of(primary_info)));
-    assert_true(look.is_primary && look.aof_on && look.aof_sound && look.rewrite_sound && !look.rewriting);
-    assert_int_equal(look.sync_full, 3);
-    assert_int_equal(look.sync_partial, 2);
-    assert_int_equal(look.offset, 80);
-    assert_int_equal(look.online, 1);
-    const struct keeper_link *link = keeper_look_link(&look, "[::1]:55404");
-    assert_non_null(link);
-    assert_int_equal(link->id, 4);
-    assert_int_equal(keeper_look_progress(&look, link, 6380)->offset, 77);
-    assert_null(keeper_look_progress(&look, link, 6381));
-    assert_false(keeper_look_progress(&look, keeper_look_link(&look, "10.0.0.1:5"), 6380)->online);
-    assert_null(keeper_look_link(&look, "10.0.0.1:6"));
-    assert_null(keeper_look_link(&look, ""));
-}
-
-static void a_replica_is_read(void **state)
-{
-    (void)state;
-    struct keeper_look look = {0};
-    keeper_look_primary(&look, STR_LIT("id=4 addr=127.0.0.1:6379 laddr=127.0.0.1:55404 fd=9 name= flags=M\n"));
-    assert_true(
-        keeper_look_info(&look, STR_LIT("run_id:abc\r\nrole:slave\r\nmaster_link_status:up\r\n"
-                                        "master_sync_in_progress:0\r\nslave_repl_offset:108\r\naof_enabled:1\r\n"
-                                        "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:1\r\nsync_full:0\r\n"
-                                        "sync_partial_ok:0\r\n")));
-    assert_string_equal(look.link_at, "127.0.0.1:55404");
-    assert_int_equal(look.offset, 108);
-    assert_true(look.link_up && look.rewriting);
-    assert_false(look.is_primary || look.syncing);
-}
-
-static void what_is_cut_short_is_no_look(void **state)
-{
-    (void)state;
-    struct str info = str_of(primary_info);
-    static const char *const needed[] = {"run_id:", "sync_full:", "sync_partial_ok:", "master_repl_offset:"};
-    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
-        struct keeper_look look = {0};
-        char text[sizeof(primary_info)];
-        memcpy(text, info.base, info.len + 1);
-        *strstr(text, needed[i]) = 'x';
-        assert_false(keeper_look_info(&look, str_of(text)));
-    }
-    struct keeper_look look = {0};
-    assert_false(keeper_look_info(&look, (struct str){NULL, 0}));
-    keeper_look_replicas(&look, (struct str){NULL, 0});
-    keeper_look_primary(&look, (struct str){NULL, 0});
-    assert_int_equal(look.link_count, 0);
-    assert_string_equal(look.link_at, "");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -688,9 +518,6 @@ int main(void)
         cmocka_unit_test(one_of_two_replicas_leaves_and_the_other_stays),
         cmocka_unit_test(who_lags_again_and_again_stays_out_for_longer),
         cmocka_unit_test(the_primary_can_speak_for_a_replica_that_does_not_answer_us),
-        cmocka_unit_test(a_primary_is_read),
-        cmocka_unit_test(a_replica_is_read),
-        cmocka_unit_test(what_is_cut_short_is_no_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
