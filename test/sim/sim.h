@@ -83,6 +83,7 @@ struct unit {
 struct agent {
     uint64_t frozen_us;
     struct sim_record records[UNITS_MOST];
+    struct sim_record disk[UNITS_MOST];         /* older ones, with which it begins anew */
     uint64_t answered_us[UNITS_MOST][REPLICAS]; /* last answer to a probe */
     uint64_t sees_us[UNITS_MOST];               /* last answer of the recorded primary, as one and under its run, */
     uint64_t steady_us[UNITS_MOST];             /* and since when they come without a gap */
