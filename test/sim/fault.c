@@ -7,7 +7,7 @@
 
 #include "test/sim/sim.h"
 
-#define BEGIN_US 300000  /* quiet, for all to learn of each other */
+#define BEGIN_US 600000  /* quiet, for all to learn of each other */
 #define QUIET_US 2500000 /* in the end, for all to come right */
 
 enum fault {
@@ -133,7 +133,7 @@ static const struct step {
     {1, FAULT_BROKER_CRASH, 140000, 100000, 500000},
     /* the standby dies first, and the set has not shrunk yet */
     {2, FAULT_STANDBY_CRASH, 0, 0, 500000},
-    {2, FAULT_PRIMARY_FREEZE, 10000, 40000, 500000},
+    {2, FAULT_PRIMARY_FREEZE, 35000, 14000, 500000},
     /* an agent comes back with what it knew before a failover */
     {3, FAULT_BROKER_CRASH, 0, 0, 400000},
     {3, FAULT_GUARD_CRASH, 60000, 200000, 20000},
@@ -144,16 +144,13 @@ static const struct step {
 #define SCENARIOS   5
 #define LONG_AFFAIR 4 /* the one that takes seconds */
 
-static void plan_scenario(struct world *world, uint8_t scenario)
+static void plan_scenario(struct world *world, uint8_t scenario, uint8_t unit)
 {
     uint64_t room_us = world->chaos_us - BEGIN_US, begin_us = BEGIN_US;
     if (scenario == LONG_AFFAIR)
         world->chaos_us += 4000000;
     else
         begin_us += sim_chance(world, room_us);
-    uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
-    for (uint8_t i = 0; i < world->unit_count && scenario == LONG_AFFAIR; i++)
-        unit = world->store[i].epoch == 0 ? i : unit;
     for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
         if (steps[i].scenario != scenario)
             continue;
@@ -171,8 +168,6 @@ static void plan_faults(struct world *world)
     static const uint64_t spans_us[] = {30000, 80000, 80000, 200000, 500000, 500000, 5000000};
     unsigned first = world->noise_only ? FAULT_AGENT_CRASH : 0;
     unsigned count = 1 + (unsigned)sim_chance(world, 7);
-    if (!world->noise_only && sim_happens(world, 400000))
-        plan_scenario(world, (uint8_t)PICK(world, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, LONG_AFFAIR));
     world->end_us = world->now_us + world->chaos_us + QUIET_US;
     for (unsigned i = 0; i < count; i++) {
         struct sim_event *event =
@@ -188,18 +183,21 @@ void fault_plan(struct world *world)
     lay_out(world);
     choose_policy(world);
     world->noise_only = sim_happens(world, 250000);
-    world->chaos_us = 500000 + sim_chance(world, 1500000);
+    world->chaos_us = BEGIN_US + 200000 + sim_chance(world, 1500000);
     for (uint8_t i = 0; i < world->unit_count; i++)
         start_unit(world, i);
-    if (sim_happens(world, 100000)) { /* a unit whose record was never written */
-        uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
+    uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
+    uint8_t scenario = (uint8_t)PICK(world, 0, 1, 2, 3, 0, 1, 2, 3, LONG_AFFAIR);
+    bool staged = !world->noise_only && sim_happens(world, 400000);
+    if (sim_happens(world, staged && scenario == LONG_AFFAIR ? 500000 : 100000)) /* its record was never written */
         world->store[unit] = (struct sim_record){.consumer = unit, .by = NONE};
-    }
     for (uint8_t i = 0; i < world->unit_count; i++)
         agent_start(world, i);
     for (uint8_t i = 0; i < world->gateway_count; i++)
         gateway_start(world, i);
     tell_records(world);
+    if (staged)
+        plan_scenario(world, scenario, unit);
     plan_faults(world);
 }
 

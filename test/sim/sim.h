@@ -16,7 +16,7 @@
 #define UNITS_MOST    5
 #define REPLICAS      3 /* brokers of a unit: at home, with its standby, and one that no rule names */
 #define MEMBERS       2
-#define MESSAGES_MOST 2048 /* of a unit */
+#define MESSAGES_MOST 3072 /* of a unit */
 #define WORDS         (MESSAGES_MOST / 64)
 #define EPOCHS_MOST   512
 #define PLACES_MOST   (GATEWAYS_MOST + UNITS_MOST + 1)
