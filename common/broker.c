@@ -44,7 +44,7 @@ struct broker {
     char fault[160], run_id[41];
     struct buf wire; /* one command in RESP */
     unsigned depth;
-    bool destroyed, suspect, replica;
+    bool destroyed, suspect, replica, refused;
 };
 
 static void dial(void *arg);
@@ -448,10 +448,13 @@ static void greet(struct broker *broker)
 static void on_connect(const redisAsyncContext *context, int status)
 {
     struct broker *broker = context->data;
+    if (broker != NULL)
+        broker->refused = false;
     if (broker == NULL || status == REDIS_OK)
         return;
     /* hiredis frees a context that could not connect by itself, without a disconnect callback. */
     enter(broker);
+    broker->refused = true;
     set_fault(broker, context->errstr && context->errstr[0] ? context->errstr : "the connection was refused");
     go_down(broker);
     leave(broker);
@@ -525,6 +528,11 @@ void broker_destroy(struct broker **slot)
     stop_timer(broker, &broker->redial);
     stop_timer(broker, &broker->deadline);
     leave(broker);
+}
+
+bool broker_was_refused(const struct broker *broker)
+{
+    return broker->refused;
 }
 
 void broker_reset(struct broker *broker)

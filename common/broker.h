@@ -62,6 +62,8 @@ void broker_reset(struct broker *broker);
 enum broker_state broker_state(const struct broker *broker);
 /* Why it is not READY, in a sentence: "connection refused", "keeps no append-only file: set appendonly yes". */
 const char *broker_fault(const struct broker *broker);
+/* Whether the last connection was refused, rather than ended. */
+bool broker_was_refused(const struct broker *broker);
 size_t broker_in_flight(const struct broker *broker);
 /* The run of the server that this connection leads to, as INFO calls it: another one after each restart. "" while it is
  * not READY. */
