@@ -159,6 +159,8 @@ static void tell_brokers(const struct agent *agent, struct pulse *pulse)
     for (unsigned i = 0; i < count && i < PULSE_BROKERS_MOST; i++) {
         const struct warden_broker *broker = &brokers[i];
         uint64_t age_us = broker->heard_us > 0 ? now_us - broker->heard_us : UINT32_MAX;
+        if (broker->heard_us == 0 && !broker->gone)
+            continue; /* it had no time to answer yet */
         pulse->agent.brokers[pulse->agent.broker_count++] =
             (struct pulse_broker){.unit = pulse_hash(str_of(broker->unit)),
                                   .url = pulse_hash(str_of(broker->url)),
@@ -166,9 +168,10 @@ static void tell_brokers(const struct agent *agent, struct pulse *pulse)
                                   .epoch = broker->stamp,
                                   .offset = broker->offset,
                                   .age_us = age_us < UINT32_MAX ? (uint32_t)age_us : UINT32_MAX,
-                                  .healthy = broker->fits && !broker->gone,
+                                  .healthy = broker->healthy,
                                   .primary = broker->is_primary,
                                   .link_up = broker->link_up,
+                                  .sees_primary = broker->sees_primary,
                                   .gone = broker->gone};
     }
 }

@@ -9,11 +9,13 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/url.h"
 #include "unit-agent/warden_decide.h"
 #include "unit-agent/warden_probe.h"
 
 #define REDIAL_MOST_MS 20
 #define ACCURACY_US    500
+#define SEEN_US        30000 /* after its last answer the primary is not seen any more */
 
 /* A broker that is guarded. */
 struct ward {
@@ -22,6 +24,9 @@ struct ward {
     struct warden_broker facts;
     struct broker_record record; /* of its unit, in force; without members: there is none */
     bool record_known;           /* the store has answered, or a record was heard of */
+    struct warden_probe *other;  /* to the primary, where the record names another broker; it is only looked at */
+    char other_url[BROKER_URL_SIZE];
+    uint64_t other_seen_us;
     char why[WARDEN_WHY];
 };
 
@@ -100,10 +105,50 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
     struct warden *warden = arg;
-    for (unsigned i = 0; i < warden->count; i++)
-        warden_probe_look(warden->wards[i]->probe);
+    for (unsigned i = 0; i < warden->count; i++) {
+        struct ward *ward = warden->wards[i];
+        warden_probe_look(ward->probe);
+        if (ward->other != NULL)
+            warden_probe_look(ward->other);
+    }
     sd_event_source_set_time_relative(source, (uint64_t)warden->config.options->guard.interval * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static struct warden_probe *probe(struct ward *ward, const char *url, warden_look_fn looked)
+{
+    const struct warden *warden = ward->warden;
+    const struct agent_config *options = warden->config.options;
+    struct broker_config broker = {.url = url,
+                                   .user = options->broker.user,
+                                   .password = warden->config.password,
+                                   .command_timeout_ms = options->broker.timeout,
+                                   .redial_most_ms = REDIAL_MOST_MS};
+    return warden_probe_create(&warden->broker_loop, &broker, str_of(ward->facts.unit), looked, ward);
+}
+
+/* One that was started anew answers too, and is the primary no more. */
+static void on_other(void *arg, const struct warden_look *look)
+{
+    struct ward *ward = arg;
+    if (look->is_primary && strcmp(look->run_id, ward->record.run_id) == 0)
+        ward->other_seen_us = clock_monotonic_us();
+}
+
+static void look_at_primary(struct ward *ward)
+{
+    struct url parts;
+    struct error err;
+    bool elsewhere = strcmp(ward->record.primary, ward->facts.url) != 0 &&
+                     url_parse(str_of(ward->record.primary), 6379, &parts, &err) == 0;
+    const char *url = elsewhere ? ward->record.primary : "";
+    if (strcmp(url, ward->other_url) == 0)
+        return;
+    warden_probe_destroy(&ward->other);
+    ward->other_seen_us = 0;
+    memcpy(ward->other_url, url, strlen(url) + 1);
+    if (url[0] != '\0')
+        ward->other = probe(ward, url, on_other);
 }
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
@@ -112,6 +157,7 @@ static void take_record(struct ward *ward, const struct broker_record *record)
 {
     ward->record = *record;
     ward->record_known = true;
+    look_at_primary(ward);
     warden_probe_look(ward->probe);
 }
 
@@ -153,22 +199,17 @@ void warden_sync(struct warden *warden, struct store *store)
 static void ward_destroy(struct ward *ward)
 {
     warden_probe_destroy(&ward->probe);
+    warden_probe_destroy(&ward->other);
     free(ward);
 }
 
 static struct ward *ward_create(struct warden *warden, struct str unit, const char *url)
 {
-    const struct agent_config *options = warden->config.options;
-    struct broker_config broker = {.url = url,
-                                   .user = options->broker.user,
-                                   .password = warden->config.password,
-                                   .command_timeout_ms = options->broker.timeout,
-                                   .redial_most_ms = REDIAL_MOST_MS};
     struct ward *ward = mem_calloc(1, sizeof(*ward));
     ward->warden = warden;
     snprintf(ward->facts.unit, sizeof(ward->facts.unit), "%.*s", STR_ARG(unit));
     snprintf(ward->facts.url, sizeof(ward->facts.url), "%s", url);
-    ward->probe = warden_probe_create(&warden->broker_loop, &broker, unit, on_look, ward);
+    ward->probe = probe(ward, url, on_look);
     if (warden->store != NULL)
         read_record(ward);
     return ward;
@@ -236,8 +277,12 @@ void warden_adopt(struct warden *warden, const struct table *table)
 const struct warden_broker *warden_brokers(struct warden *warden, unsigned *count)
 {
     for (unsigned i = 0; i < warden->count; i++) {
-        warden->facts[i] = warden->wards[i]->facts;
-        warden->facts[i].gone = warden_probe_gone(warden->wards[i]->probe);
+        const struct ward *ward = warden->wards[i];
+        struct warden_broker *facts = &warden->facts[i];
+        *facts = ward->facts;
+        facts->healthy = warden_probe_fault(ward->probe) == NULL;
+        facts->gone = warden_probe_gone(ward->probe);
+        facts->sees_primary = ward->other_seen_us > 0 && clock_monotonic_us() < ward->other_seen_us + SEEN_US;
     }
     *count = warden->count;
     return warden->facts;

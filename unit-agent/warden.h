@@ -36,7 +36,9 @@ struct warden_broker {
     bool is_primary;
     bool link_up;      /* of a replica: it follows the stream of writes */
     bool fits;         /* it does what the record wants of it */
+    bool healthy;      /* it answers, and is not loading; whatever its role */
     bool gone;         /* it refuses connections */
+    bool sees_primary; /* of a replica: the unit's primary answered this warden of late, as one, in its recorded run */
     uint64_t stamp;    /* 0: none */
     uint64_t offset;   /* of replication */
     uint64_t heard_us; /* monotonic: when that look began; 0: there was none */
