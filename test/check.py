@@ -241,8 +241,15 @@ def places(_):
                 yield f"{name_of(path)}:{number}: {line.strip()[:100]}"
 
 
+def model(_):
+    """The failover protocol holds within small bounds (test/model/)."""
+    done = subprocess.run([sys.executable, "test/model/run.py"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        yield from (done.stdout + done.stderr).splitlines()
+
+
 CHECKS = [layers, libraries, purity, licences, headers, sizes, words, formatted, analysis, documents, links, protocol,
-          examples, places]
+          examples, places, model]
 
 
 def fix(build):

@@ -20,7 +20,6 @@
 #include "unit-agent/replies.h"
 #include "unit-agent/rules_follow.h"
 #include "unit-agent/traces.h"
-#include "unit-agent/warden.h"
 
 struct httpd;
 struct health;
@@ -46,7 +45,6 @@ struct agent {
     struct clockwork *clockwork;
     struct inbox *inbox;
     struct keeper *keeper;
-    struct warden *warden;
     struct beacon *beacon;
     struct health *health;
     struct httpd *admin;
