@@ -82,6 +82,7 @@ class Hops(TraceTest):
 
     def test_replication_is_a_hop_between_storing_and_delivering(self):
         self.start(replicas=1)
+        wait_until(lambda: len(self.agent.status()["broker_record"]["in_sync"]) == 2, what="two in sync")
         found = self.acknowledged(self.post())
         names = [hop["hop"] for hop in found["hops"]]
         self.assertEqual(names, ["received", "stored", "replicated", "attempt", "acknowledged"])
