@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/descriptors.h"
 #include "common/invariant.h"
+#include "common/loop.h"
 
 #define KEPT_BUFFER (64 * 1024) /* larger buffers are not kept with a finished transfer */
 #define NEVER       UINT64_MAX
@@ -175,7 +176,7 @@ static void arm_timer(struct http_client *client)
     if (enabled != SD_EVENT_OFF && armed_us <= client->deadline_us)
         return;
     sd_event_source_set_time(client->timer, client->deadline_us);
-    sd_event_source_set_enabled(client->timer, SD_EVENT_ONESHOT);
+    loop_wake(client->timer);
 }
 
 static int on_timer(sd_event_source *source, uint64_t at_us, void *arg)
@@ -210,10 +211,8 @@ struct http_client *http_client_create(sd_event *loop, long most_connections_a_h
     client->deadline_us = NEVER;
     client->sockets = epoll_create1(EPOLL_CLOEXEC);
     INVARIANT(sd_event_add_io(loop, &client->ready, client->sockets, EPOLLIN, on_ready, client) >= 0);
-    INVARIANT(sd_event_add_defer(loop, &client->soon, on_soon, client) >= 0);
-    INVARIANT(sd_event_source_set_enabled(client->soon, SD_EVENT_OFF) >= 0);
-    INVARIANT(sd_event_add_time(loop, &client->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, client) >= 0);
-    INVARIANT(sd_event_source_set_enabled(client->timer, SD_EVENT_OFF) >= 0);
+    client->soon = loop_later(loop, on_soon, client);
+    client->timer = loop_timer(loop, on_timer, client);
     client->multi = curl_multi_init();
     INVARIANT(client->multi != NULL);
     long kept = most_connections_a_host > 0 ? most_connections_a_host * 8 : 1024;

@@ -121,8 +121,7 @@ static uint64_t earliest_ms(const struct lookup *lookup)
     return lookup->made_ms > CLOCK_SLACK_MS ? lookup->made_ms - CLOCK_SLACK_MS : 0;
 }
 
-/* --- the places ----------------------------------------------------------------------------------------------------
- */
+/* --- the places --------------------------------------------------------------------------------------------------- */
 
 static void add_numbers(json_t *place, const redisReply *reply, const char *const *names)
 {
@@ -238,8 +237,7 @@ static void ask_places(struct lookup *lookup)
     place_asked(lookup);
 }
 
-/* --- the stream ----------------------------------------------------------------------------------------------------
- */
+/* --- the stream --------------------------------------------------------------------------------------------------- */
 
 static void ask_page(struct lookup *lookup);
 
@@ -369,8 +367,7 @@ static void ask_stream(struct lookup *lookup)
     ASK(lookup, on_entry, "XRANGE", key_of(lookup, key, "stream"), entry, entry);
 }
 
-/* --- traces --------------------------------------------------------------------------------------------------------
- */
+/* --- traces ------------------------------------------------------------------------------------------------------- */
 
 static void ask_traces(struct lookup *lookup);
 
@@ -435,8 +432,7 @@ static void begin_traces(struct lookup *lookup)
     ask_traces(lookup);
 }
 
-/* --- agents, timers and transactions -------------------------------------------------------------------------------
- */
+/* --- agents, timers and transactions ------------------------------------------------------------------------------ */
 
 static void add_place(struct lookup *lookup, const char *subscription, struct str agent)
 {
@@ -506,8 +502,7 @@ static void ask_waiting(struct lookup *lookup)
     ASK(lookup, on_waiting, "FCALL", "ldc1_find", "1", key, lookup->id);
 }
 
-/* --- its life ------------------------------------------------------------------------------------------------------
- */
+/* --- its life ----------------------------------------------------------------------------------------------------- */
 
 /* The id's last part begins with the milliseconds at which it was made. */
 static uint64_t made_ms(struct str unique)

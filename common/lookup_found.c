@@ -25,8 +25,7 @@ static void set_text(struct buf *buf, struct str text)
     buf_append_str(buf, text);
 }
 
-/* --- the envelope --------------------------------------------------------------------------------------------------
- */
+/* --- the envelope ------------------------------------------------------------------------------------------------- */
 
 /* The gateway says its name in the last Via field. */
 static struct str last_via(struct str lines)
@@ -52,8 +51,7 @@ void lookup_found_envelope(struct lookup_found *found, struct stream_id entry, c
     set_text(&found->gateway, last_via(fields[ENVELOPE_HEADERS]));
 }
 
-/* --- hops ----------------------------------------------------------------------------------------------------------
- */
+/* --- hops --------------------------------------------------------------------------------------------------------- */
 
 static json_t *text_json(struct str text)
 {
@@ -95,8 +93,7 @@ static void set_number(json_t *hop, const char *name, uint64_t number)
     json_object_set_new(hop, name, json_integer((json_int_t)number));
 }
 
-/* --- lines ---------------------------------------------------------------------------------------------------------
- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static struct str next_word(struct str *rest)
 {
@@ -240,8 +237,7 @@ enum lookup_trace lookup_found_last(const struct lookup_found *found, struct str
     return last;
 }
 
-/* --- the document --------------------------------------------------------------------------------------------------
- */
+/* --- the document ------------------------------------------------------------------------------------------------- */
 
 /* The one that an operator should know first. */
 static const char *overall_state(const struct lookup_found *found)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/percent.h"
 
+#include <string.h>
+
 static int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
@@ -30,6 +32,20 @@ bool percent_decode(struct str text, bool plus_is_space, struct buf *out)
         buf_append(out, &c, 1);
     }
     return true;
+}
+
+void percent_encode(struct str text, const char *escaped, struct buf *out)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.base[i];
+        if (c > 0x20 && c < 0x7f && strchr(escaped, c) == NULL)
+            continue;
+        buf_append(out, text.base + start, i - start);
+        buf_printf(out, "%%%02X", c);
+        start = i + 1;
+    }
+    buf_append(out, text.base + start, text.len - start);
 }
 
 bool percent_query(struct str query, const char *name, struct buf *out)

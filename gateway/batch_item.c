@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/percent.h"
+
 #define JSON_TYPE "application/json"
 
 static enum verdict refuse(struct batch_item *item, enum verdict verdict, const char *format, ...)
@@ -18,24 +20,6 @@ static enum verdict refuse(struct batch_item *item, enum verdict verdict, const 
     vsnprintf(item->fault, sizeof(item->fault), format, args);
     va_end(args);
     return verdict;
-}
-
-/* CloudEvents' HTTP binding wants what is not printable ASCII, and the space, quote and percent, percent-encoded. */
-static bool is_encoded(unsigned char c)
-{
-    return c <= 0x20 || c >= 0x7f || c == '"' || c == '%';
-}
-
-static void append_encoded(struct buf *out, const char *text, size_t len)
-{
-    for (size_t i = 0, start = 0; i <= len; i++) {
-        if (i < len && !is_encoded((unsigned char)text[i]))
-            continue;
-        buf_append(out, text + start, i - start);
-        if (i < len)
-            buf_printf(out, "%%%02X", (unsigned char)text[i]);
-        start = i + 1;
-    }
 }
 
 static bool is_attribute_name(const char *name)
@@ -53,7 +37,8 @@ static enum verdict put_attribute(struct batch_item *item, const char *name, con
     buf_append_str(&item->lines, str_of(name));
     buf_append_str(&item->lines, STR_LIT(": "));
     if (json_is_string(value))
-        append_encoded(&item->lines, json_string_value(value), json_string_length(value));
+        percent_encode((struct str){json_string_value(value), json_string_length(value)}, PERCENT_CLOUDEVENTS,
+                       &item->lines);
     else if (json_is_integer(value))
         buf_printf(&item->lines, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_boolean(value))
@@ -170,9 +155,9 @@ static enum verdict read_payload(struct batch_item *item, struct str text)
 static void name_event(struct batch_item *item, struct str source, struct str id)
 {
     size_t start = item->lines.len;
-    append_encoded(&item->lines, source.base, source.len);
+    percent_encode(source, PERCENT_CLOUDEVENTS, &item->lines);
     buf_append(&item->lines, " ", 1);
-    append_encoded(&item->lines, id.base, id.len);
+    percent_encode(id, PERCENT_CLOUDEVENTS, &item->lines);
     item->event = (struct str){item->lines.base + start, item->lines.len - start};
     item->headers = (struct str){item->lines.base, start};
 }

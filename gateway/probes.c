@@ -10,6 +10,7 @@
 
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 
 /* One connection attempt. */
 struct probe {
@@ -128,8 +129,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
     struct probes *probes = arg;
     for (uint32_t unit = 0; probes->view != NULL && unit < probes->view->table->unit_count; unit++)
         probe_unit(probes, unit);
-    sd_event_source_set_time_relative(source, (uint64_t)probes->config->proxy.probe_interval * 1000);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return loop_wake_in(source, (uint64_t)probes->config->proxy.probe_interval * 1000);
 }
 
 void probes_adopt(struct probes *probes, struct view *view)

@@ -8,8 +8,7 @@
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 
-/* --- what the stream says ------------------------------------------------------------------------------------------
- */
+/* --- what the stream says ----------------------------------------------------------------------------------------- */
 
 static struct str text_of(const redisReply *reply)
 {
@@ -35,8 +34,7 @@ bool reply_answer_read(const redisReply *entry, struct reply_answer *answer)
     return answer->id.len > 0 && answer->status.len > 0;
 }
 
-/* --- what the client gets ------------------------------------------------------------------------------------------
- */
+/* --- what the client gets ----------------------------------------------------------------------------------------- */
 
 static char *put(char *at, struct str text)
 {

@@ -6,6 +6,7 @@
 
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "common/protocol.h"
 #include "unit-agent/checkback.h"
 #include "unit-agent/primary.h"
@@ -27,8 +28,7 @@ static void wake_in(struct clockwork *clockwork, uint64_t us)
 {
     if (clockwork->stopped)
         return;
-    INVARIANT(sd_event_source_set_time_relative(clockwork->timer, us) >= 0 &&
-              sd_event_source_set_enabled(clockwork->timer, SD_EVENT_ONESHOT) >= 0);
+    loop_wake_in(clockwork->timer, us);
 }
 
 static bool may_act(const struct clockwork *clockwork)

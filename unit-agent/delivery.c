@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "unit-agent/post.h"
 
 #define LONGEST_RETRY_AFTER_MS 3600000
@@ -49,7 +50,7 @@ void delivery_each_lasting(const struct delivery *delivery, uint64_t before_us,
 
 void delivery_wake(struct delivery *delivery)
 {
-    sd_event_source_set_enabled(delivery->pump, SD_EVENT_ONESHOT);
+    loop_wake(delivery->pump);
 }
 
 static struct message_queue *ready_queue(struct delivery *delivery, const struct message *message)
@@ -329,8 +330,7 @@ struct delivery *delivery_create(sd_event *loop, const struct delivery_config *c
     delivery->config = *config;
     delivery->random = clock_monotonic_us() | 1;
     delivery->client = http_client_create(loop, 0);
-    INVARIANT(sd_event_add_defer(loop, &delivery->pump, on_pump, delivery) >= 0);
-    INVARIANT(sd_event_source_set_enabled(delivery->pump, SD_EVENT_OFF) >= 0);
+    delivery->pump = loop_later(loop, on_pump, delivery);
     return delivery;
 }
 

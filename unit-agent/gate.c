@@ -6,6 +6,7 @@
 
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 
 #define WAIT_MS  "100"
 #define RETRY_US 20000
@@ -70,7 +71,7 @@ static struct partition *dequeue(struct gate *gate)
 
 static void wake(struct gate *gate)
 {
-    sd_event_source_set_enabled(gate->turn, SD_EVENT_ONESHOT);
+    loop_wake(gate->turn);
 }
 
 /* --- a round ----------------------------------------------------------------------------------------------------- */
@@ -78,8 +79,7 @@ static void wake(struct gate *gate)
 static void hold(struct gate *gate)
 {
     gate->holding = true;
-    sd_event_source_set_time_relative(gate->retry, RETRY_US);
-    sd_event_source_set_enabled(gate->retry, SD_EVENT_ONESHOT);
+    loop_wake_in(gate->retry, RETRY_US);
 }
 
 static void set_closed(struct gate *gate, bool closed, const char *why)
@@ -241,10 +241,8 @@ struct gate *gate_create(sd_event *loop, const struct gate_config *config)
     struct gate *gate = mem_calloc(1, sizeof(*gate));
     gate->config = *config;
     gate->last = &gate->first;
-    INVARIANT(sd_event_add_defer(loop, &gate->turn, on_turn, gate) >= 0);
-    INVARIANT(sd_event_source_set_enabled(gate->turn, SD_EVENT_OFF) >= 0);
-    INVARIANT(sd_event_add_time(loop, &gate->retry, CLOCK_MONOTONIC, 0, 1000, on_retry, gate) >= 0);
-    INVARIANT(sd_event_source_set_enabled(gate->retry, SD_EVENT_OFF) >= 0);
+    gate->turn = loop_later(loop, on_turn, gate);
+    gate->retry = loop_timer(loop, on_retry, gate);
     gate->broker = broker_create(config->broker_loop, config->broker, on_state, gate);
     return gate;
 }

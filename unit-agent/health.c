@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/invariant.h"
+#include "common/loop.h"
 #include "unit-agent/report.h"
 
 struct reader_of_health {
@@ -28,7 +29,7 @@ static int on_soon(sd_event_source *source, void *arg)
 
 void health_changed(struct health *health)
 {
-    sd_event_source_set_enabled(health->soon, SD_EVENT_ONESHOT);
+    loop_wake(health->soon);
 }
 
 void health_tell(struct health *health)
@@ -76,8 +77,7 @@ struct health *health_create(struct agent *agent)
 {
     struct health *health = mem_calloc(1, sizeof(*health));
     health->agent = agent;
-    INVARIANT(sd_event_add_defer(agent->loop, &health->soon, on_soon, health) >= 0);
-    INVARIANT(sd_event_source_set_enabled(health->soon, SD_EVENT_OFF) >= 0);
+    health->soon = loop_later(agent->loop, on_soon, health);
     return health;
 }
 

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 
 #define FINISH_US    5000 /* how often those that finish are looked at */
 #define BATCH        256  /* leases in one command: the broker takes a fraction of a millisecond for it */
@@ -233,15 +234,12 @@ static void on_released(void *arg, const redisReply *reply)
     batch_end(batch);
 }
 
-static struct batch *batch_put(struct leases *leases, struct batch *batch, struct lease *lease)
+static struct batch *batch_create(struct leases *leases)
 {
-    if (batch == NULL) {
-        batch = mem_alloc(sizeof(*batch));
-        batch->leases = leases;
-        batch->lapses = leases->lapses;
-        batch->count = 0;
-    }
-    batch->items[batch->count++] = lease;
+    struct batch *batch = mem_alloc(sizeof(*batch));
+    batch->leases = leases;
+    batch->lapses = leases->lapses;
+    batch->count = 0;
     return batch;
 }
 
@@ -269,27 +267,21 @@ static void release_batch(struct batch *batch)
         free(batch);
 }
 
-static void put_release(struct leases *leases, struct batch **batch, struct lease *lease)
+/* LEAVE sends what has gathered, as soon as it is a whole batch. */
+static void put(struct leases *leases, struct batch **batch, struct lease *lease, void (*leave)(struct batch *batch))
 {
-    *batch = batch_put(leases, *batch, lease);
+    if (*batch == NULL)
+        *batch = batch_create(leases);
+    (*batch)->items[(*batch)->count++] = lease;
     if ((*batch)->count < BATCH)
         return;
-    release_batch(*batch);
-    *batch = NULL;
-}
-
-static void put_take(struct leases *leases, struct batch **batch, struct lease *lease)
-{
-    *batch = batch_put(leases, *batch, lease);
-    if ((*batch)->count < BATCH)
-        return;
-    take_batch(*batch);
+    leave(*batch);
     *batch = NULL;
 }
 
 /* --- whose turn it is -------------------------------------------------------------------------------------------- */
 
-static void wants(struct leases *leases)
+static void choose(struct leases *leases)
 {
     if (leases->generation == roster_generation(leases->roster) && !leases->stopped)
         return;
@@ -304,8 +296,7 @@ static void begin_finishing(struct leases *leases, struct lease *lease)
         leases->stopped ? leases->config.options->delivery.stop_timeout : leases->config.options->lease.release_timeout;
     lease->deadline_us = clock_monotonic_us() + (uint64_t)patience_ms * 1000;
     set_state(leases, lease, LEASE_FINISHING);
-    sd_event_source_set_time_relative(leases->finish, 0);
-    sd_event_source_set_enabled(leases->finish, SD_EVENT_ONESHOT);
+    loop_wake_in(leases->finish, 0);
 }
 
 static void resume(struct leases *leases, struct lease *lease)
@@ -329,16 +320,16 @@ static void step(struct leases *leases, struct lease *lease, struct batch **take
     if (leases->batches >= MOST_BATCHES)
         leases->left_out = true;
     else if (take)
-        put_take(leases, takes, lease);
+        put(leases, takes, lease, take_batch);
     else
-        put_release(leases, releases, lease);
+        put(leases, releases, lease, release_batch);
 }
 
 static void turn(struct leases *leases)
 {
     struct batch *takes = NULL, *releases = NULL;
     leases->left_out = false;
-    wants(leases);
+    choose(leases);
     for (size_t i = 0; i < leases->count; i++)
         step(leases, leases->items[i], &takes, &releases);
     if (takes != NULL)
@@ -369,14 +360,13 @@ static int on_finish(sd_event_source *source, uint64_t at_us, void *arg)
         struct lease *lease = leases->items[i];
         if (lease->state != LEASE_FINISHING || !(rests(lease) || now_us >= lease->deadline_us))
             continue;
-        put_release(leases, &batch, lease);
+        put(leases, &batch, lease, release_batch);
     }
     if (batch != NULL)
         release_batch(batch);
     if (leases->finishing == 0)
         return 0;
-    sd_event_source_set_time_relative(source, FINISH_US);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return loop_wake_in(source, FINISH_US);
 }
 
 /* --- what happens ------------------------------------------------------------------------------------------------ */
@@ -452,8 +442,7 @@ struct leases *leases_create(sd_event *loop, const struct leases_config *config)
     struct leases *leases = mem_calloc(1, sizeof(*leases));
     leases->loop = loop;
     leases->config = *config;
-    INVARIANT(sd_event_add_time(loop, &leases->finish, CLOCK_MONOTONIC, 0, 1000, on_finish, leases) >= 0);
-    INVARIANT(sd_event_source_set_enabled(leases->finish, SD_EVENT_OFF) >= 0);
+    leases->finish = loop_timer(loop, on_finish, leases);
     return leases;
 }
 

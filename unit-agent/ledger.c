@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "unit-agent/discovery.h"
 #include "unit-agent/lease.h"
 #include "unit-agent/parking.h"
@@ -93,8 +94,7 @@ static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
 static void hold(struct ledger *ledger)
 {
     ledger->holding = true;
-    sd_event_source_set_time_relative(ledger->retry, RETRY_US);
-    sd_event_source_set_enabled(ledger->retry, SD_EVENT_ONESHOT);
+    loop_wake_in(ledger->retry, RETRY_US);
 }
 
 static void tell_refusal(struct ledger *ledger, const struct partition *partition, const char *fault)
@@ -200,7 +200,7 @@ static int on_flush(sd_event_source *source, void *arg)
 
 static void wake(struct ledger *ledger)
 {
-    sd_event_source_set_enabled(ledger->flush, SD_EVENT_ONESHOT);
+    loop_wake(ledger->flush);
 }
 
 void ledger_note(struct ledger *ledger, struct partition *partition)
@@ -562,10 +562,8 @@ struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
     ledger->loop = loop;
     ledger->config = *config;
     ledger->last = &ledger->first;
-    INVARIANT(sd_event_add_defer(loop, &ledger->flush, on_flush, ledger) >= 0);
-    INVARIANT(sd_event_source_set_enabled(ledger->flush, SD_EVENT_OFF) >= 0);
-    INVARIANT(sd_event_add_time(loop, &ledger->retry, CLOCK_MONOTONIC, 0, 0, on_retry, ledger) >= 0);
-    INVARIANT(sd_event_source_set_enabled(ledger->retry, SD_EVENT_OFF) >= 0);
+    ledger->flush = loop_later(loop, on_flush, ledger);
+    ledger->retry = loop_timer(loop, on_retry, ledger);
     ledger->discovery = (struct discovery){
         .unit = config->unit, .found = config->found, .arg = config->arg, .added = on_added, .ledger = ledger};
     ledger->parking = parking_create(loop, &(struct parking_config){.broker = &ledger->broker,

@@ -6,6 +6,7 @@
 
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 
 #define DOWN_PROBE_MS 200 /* a node that is down is probed at least this often */
 #define LONGEST_PROBE 2000
@@ -84,8 +85,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
             probe(nodes, node);
     if (all)
         nodes->since_probe_ms = 0;
-    sd_event_source_set_time_relative(source, (uint64_t)tick_ms(nodes) * 1000);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return loop_wake_in(source, (uint64_t)tick_ms(nodes) * 1000);
 }
 
 /* --- the list ---------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "unit-agent/entry.h"
 
 #define NEVER        UINT64_MAX
@@ -94,7 +95,7 @@ static void arm(struct parking *parking, uint64_t due_us)
         return;
     parking->next_us = due_us;
     sd_event_source_set_time(parking->timer, due_us);
-    sd_event_source_set_enabled(parking->timer, SD_EVENT_ONESHOT);
+    loop_wake(parking->timer);
 }
 
 void parking_expect(struct parking *parking, struct partition *partition, int64_t wait_ms)
@@ -336,8 +337,7 @@ struct parking *parking_create(sd_event *loop, const struct parking_config *conf
     parking->loop = loop;
     parking->config = *config;
     parking->next_us = NEVER;
-    INVARIANT(sd_event_add_time(loop, &parking->timer, CLOCK_MONOTONIC, 0, 1000, on_time, parking) >= 0);
-    INVARIANT(sd_event_source_set_enabled(parking->timer, SD_EVENT_OFF) >= 0);
+    parking->timer = loop_timer(loop, on_time, parking);
     return parking;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/percent.h"
 
 static void begin(struct post *post, struct str name)
 {
@@ -29,18 +30,6 @@ static void put_number(struct post *post, struct str name, unsigned long value)
     begin(post, name);
     buf_printf(&post->text, "%lu", value);
     end(post);
-}
-
-/* CloudEvents' HTTP binding wants what is not printable ASCII, and the space, quote and percent, percent-encoded. */
-static void append_encoded(struct buf *out, struct str value)
-{
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.base[i];
-        if (c <= 0x20 || c >= 0x7f || c == '"' || c == '%')
-            buf_printf(out, "%%%02X", c);
-        else
-            buf_append(out, &value.base[i], 1);
-    }
 }
 
 static bool in_list(struct str name, const char *const *list)
@@ -102,7 +91,7 @@ static void put_event(struct post *post, const struct message *message, struct s
     end(post);
     put(post, STR_LIT("ce-time"), str_of(time));
     begin(post, STR_LIT("ce-subject"));
-    append_encoded(&post->text, fields[ENVELOPE_USER]);
+    percent_encode(fields[ENVELOPE_USER], PERCENT_CLOUDEVENTS, &post->text);
     end(post);
 }
 

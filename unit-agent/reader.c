@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "unit-agent/entry.h"
 
 #define BLOCK_MS         1000
@@ -251,8 +252,7 @@ static void on_read(void *arg, const redisReply *reply)
     if (refused) {
         if (!reader->refused)
             log_error("stream.refused", "the broker refuses to be read: %s", reply->str);
-        sd_event_source_set_time_relative(reader->retry, RETRY_US);
-        sd_event_source_set_enabled(reader->retry, SD_EVENT_ONESHOT);
+        loop_wake_in(reader->retry, RETRY_US);
     } else {
         if (reply->type == REDIS_REPLY_ARRAY)
             take_answer(reader, reply);
@@ -293,7 +293,7 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
 
 void reader_wake(struct reader *reader)
 {
-    sd_event_source_set_enabled(reader->pump, SD_EVENT_ONESHOT);
+    loop_wake(reader->pump);
 }
 
 struct reader *reader_create(sd_event *loop, const struct reader_config *config)
@@ -301,10 +301,8 @@ struct reader *reader_create(sd_event *loop, const struct reader_config *config)
     struct reader *reader = mem_calloc(1, sizeof(*reader));
     reader->config = *config;
     reader->message_bytes = GUESSED_BYTES;
-    INVARIANT(sd_event_add_defer(loop, &reader->pump, on_pump, reader) >= 0);
-    INVARIANT(sd_event_source_set_enabled(reader->pump, SD_EVENT_OFF) >= 0);
-    INVARIANT(sd_event_add_time(loop, &reader->retry, CLOCK_MONOTONIC, 0, 0, on_retry, reader) >= 0);
-    INVARIANT(sd_event_source_set_enabled(reader->retry, SD_EVENT_OFF) >= 0);
+    reader->pump = loop_later(loop, on_pump, reader);
+    reader->retry = loop_timer(loop, on_retry, reader);
     reader->broker = broker_create(config->broker_loop, config->broker, on_state, reader);
     return reader;
 }

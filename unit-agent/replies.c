@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 
 #define STREAM_MOST   "4096"  /* answers that a stream keeps for a gateway that does not read them */
 #define STREAM_TTL_MS "60000" /* how long a stream outlives its last answer */
@@ -92,8 +93,7 @@ static void find_last(struct replies *replies)
 static void send_all(struct replies *replies)
 {
     if (!outbox_ready(replies->config.outbox)) {
-        sd_event_source_set_time_relative(replies->retry, RETRY_US);
-        sd_event_source_set_enabled(replies->retry, SD_EVENT_ONESHOT);
+        loop_wake_in(replies->retry, RETRY_US);
         return;
     }
     while (replies->first != NULL && send_first(replies))
@@ -115,8 +115,7 @@ static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
     return 0;
 }
 
-/* --- one answer ----------------------------------------------------------------------------------------------------
- */
+/* --- one answer --------------------------------------------------------------------------------------------------- */
 
 static struct str copy(char **at, struct str text)
 {
@@ -162,7 +161,7 @@ static void hold(struct replies *replies, struct answer *answer)
     replies->held += answer->bytes;
     *replies->last = answer;
     replies->last = &answer->next;
-    sd_event_source_set_enabled(replies->flush, SD_EVENT_ONESHOT);
+    loop_wake(replies->flush);
 }
 
 void replies_settle(struct replies *replies, const struct message *message, const struct http_response *response)
@@ -191,20 +190,17 @@ bool replies_idle(const struct replies *replies)
     return replies->held == 0;
 }
 
-/* --- its life ------------------------------------------------------------------------------------------------------
- */
+/* --- its life ----------------------------------------------------------------------------------------------------- */
 
 struct replies *replies_create(sd_event *loop, const struct replies_config *config)
 {
     struct replies *replies = mem_calloc(1, sizeof(*replies));
     replies->config = *config;
     replies->last = &replies->first;
-    INVARIANT(sd_event_add_defer(loop, &replies->flush, on_flush, replies) >= 0);
-    INVARIANT(sd_event_source_set_enabled(replies->flush, SD_EVENT_OFF) >= 0);
+    replies->flush = loop_later(loop, on_flush, replies);
     /* Before the cursor that says that the message is done: an answer must not die with the agent in between. */
     INVARIANT(sd_event_source_set_priority(replies->flush, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
-    INVARIANT(sd_event_add_time(loop, &replies->retry, CLOCK_MONOTONIC, 0, 1000, on_retry, replies) >= 0);
-    INVARIANT(sd_event_source_set_enabled(replies->retry, SD_EVENT_OFF) >= 0);
+    replies->retry = loop_timer(loop, on_retry, replies);
     return replies;
 }
 

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "common/protocol.h"
 
 #define LATE_US 50000 /* a timer that is later than this was not late by chance */
@@ -146,7 +147,7 @@ static void extend(struct roster *roster, uint64_t sent_us)
     roster->until_us = until_us;
     roster->fault[0] = '\0';
     sd_event_source_set_time(roster->lapse, until_us);
-    sd_event_source_set_enabled(roster->lapse, SD_EVENT_ONESHOT);
+    loop_wake(roster->lapse);
     roster->config.beaten(roster->config.arg);
 }
 
@@ -197,8 +198,7 @@ static int on_beat(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct roster *roster = arg;
     beat(roster);
-    sd_event_source_set_time_relative(source, (uint64_t)roster->config.options->lease.beat * 1000);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return loop_wake_in(source, (uint64_t)roster->config.options->lease.beat * 1000);
 }
 
 /* --- leaving ----------------------------------------------------------------------------------------------------- */
@@ -255,8 +255,7 @@ struct roster *roster_create(sd_event *loop, const struct roster_config *config)
     struct roster *roster = mem_calloc(1, sizeof(*roster));
     roster->config = *config;
     protocol_unit_key(roster->agents_key, config->unit, "agents");
-    INVARIANT(sd_event_add_time(loop, &roster->lapse, CLOCK_MONOTONIC, 0, 1000, on_lapse, roster) >= 0);
-    INVARIANT(sd_event_source_set_enabled(roster->lapse, SD_EVENT_OFF) >= 0);
+    roster->lapse = loop_timer(loop, on_lapse, roster);
     /* A process that wakes up after having been stopped learns this before it does anything else. */
     INVARIANT(sd_event_source_set_priority(roster->lapse, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
     INVARIANT(sd_event_add_time_relative(loop, &roster->beat, CLOCK_MONOTONIC, 0, 1000, on_beat, roster) >= 0);

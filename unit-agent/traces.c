@@ -8,6 +8,8 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
+#include "common/percent.h"
 
 #define HELD_MOST     (8u << 20) /* bytes that wait, or are under way */
 #define PAGE_MOST     16384      /* bytes of one entry */
@@ -46,8 +48,7 @@ struct trace_entry {
     size_t count, bytes;
 };
 
-/* --- writing -------------------------------------------------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static void on_written(void *arg, const redisReply *reply)
 {
@@ -83,8 +84,7 @@ static void arm(struct traces *traces)
     if (traces->armed)
         return;
     traces->armed = true;
-    sd_event_source_set_time_relative(traces->timer, (uint64_t)traces->config.options->trace.interval * 1000);
-    sd_event_source_set_enabled(traces->timer, SD_EVENT_ONESHOT);
+    loop_wake_in(traces->timer, (uint64_t)traces->config.options->trace.interval * 1000);
 }
 
 /* While the broker is away lines wait, up to a bound. */
@@ -116,8 +116,7 @@ bool traces_idle(const struct traces *traces)
     return traces->held == 0;
 }
 
-/* --- lines ---------------------------------------------------------------------------------------------------------
- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static struct trace_page *page_of(struct traces *traces, struct partition *partition)
 {
@@ -256,17 +255,11 @@ static uint64_t covered_us(const struct trace_page *page, struct stream_id id)
     return 0; /* it was longer ago than this page knows */
 }
 
-/* Percent-encoded, for users may have blanks. */
+/* Users may have blanks. */
 static void put_user(struct trace_page *page, struct str user)
 {
     buf_append(&page->lines, " ", 1);
-    for (size_t i = 0; i < user.len; i++) {
-        unsigned char c = (unsigned char)user.base[i];
-        if (c > 0x20 && c < 0x7f && c != '%')
-            buf_append(&page->lines, &user.base[i], 1);
-        else
-            buf_printf(&page->lines, "%%%02X", c);
-    }
+    percent_encode(user, "%", &page->lines);
 }
 
 void traces_attempted(struct traces *traces, const struct message *message, const struct delivery_attempt *attempt)
@@ -316,16 +309,14 @@ void traces_recorded(struct traces *traces, const struct message *message)
     end(traces, page);
 }
 
-/* --- its life ------------------------------------------------------------------------------------------------------
- */
+/* --- its life ----------------------------------------------------------------------------------------------------- */
 
 struct traces *traces_create(sd_event *loop, const struct traces_config *config)
 {
     struct traces *traces = mem_calloc(1, sizeof(*traces));
     traces->loop = loop;
     traces->config = *config;
-    INVARIANT(sd_event_add_time(loop, &traces->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, traces) >= 0);
-    INVARIANT(sd_event_source_set_enabled(traces->timer, SD_EVENT_OFF) >= 0);
+    traces->timer = loop_timer(loop, on_timer, traces);
     return traces;
 }
 
