@@ -165,7 +165,8 @@ static enum verdict try_one(struct etcd_session *session, const char *path, stru
         struct etcd_head head;
         fill_head(session, &head);
         text.len = 0;
-        verdict = judge(session, post(session, path, body, head.fields, timeout_ms, &text, err), buf_str(&text), err);
+        long status = post(session, path, body, head.fields, timeout_ms, &text, err);
+        verdict = judge(session, status, buf_str(&text), err);
         if (verdict != LOG_IN_AGAIN)
             break;
         etcd_session_forget(session);
