@@ -68,7 +68,7 @@ $(B)/ldc-sample-app: $(B)/ops/sample/main.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
-TESTS ?= unit,fuzz,system
+TESTS ?= unit,fuzz,simulation,system
 
 # --- tests -----------------------------------------------------------------------------------------------------------
 
@@ -111,12 +111,12 @@ deps: ## install what the build and the tests need (apt; root or sudo)
 test: programs ## unit, golden, system and fuzz-replay tests
 	@$(MAKE) --no-print-directory test-run
 .PHONY: test-run
-test-run: $(UNIT_TESTS) $(FUZZERS) $(PROGRAMS)
+test-run: $(UNIT_TESTS) $(FUZZERS) $(B)/test/simulation $(PROGRAMS)
 	@python3 test/run.py --build $(B) --only $(TESTS)
 
 .PHONY: unit
-unit: $(UNIT_TESTS) $(FUZZERS) ## unit, golden and fuzz-replay tests only
-	@python3 test/run.py --build $(B) --only unit,fuzz
+unit: $(UNIT_TESTS) $(FUZZERS) $(B)/test/simulation ## unit, golden and fuzz-replay tests only
+	@python3 test/run.py --build $(B) --only unit,fuzz,simulation
 
 .PHONY: demo
 demo: programs ## a whole deployment on loopback: users, a rule change, a report
@@ -129,10 +129,12 @@ bench: programs ## side by side with nginx, HAProxy and webdis, on loopback
 SECONDS ?= 600
 SEED ?= 0
 .PHONY: mutants
-mutants: programs ## take one rule at a time out of a copy, and see its test fail (K=WORD for some)
+mutants: programs $(B)/test/simulation ## take one rule at a time out of a copy, and see its test fail (K=WORD for some)
+	$(Q)$(if $(K),,$(B)/test/simulation --mutants --seeds 5000)
 	$(Q)python3 test/mutants.py $(if $(K),-k "$(K)")
 .PHONY: soak
-soak: programs ## kill everything at random for SECONDS (600), and find every message again; SEED=N for the same kills
+soak: programs $(B)/test/simulation ## kill everything at random for SECONDS (600), and find every message again; SEED=N for the same kills
+	@$(B)/test/simulation --seeds 40000 --from $(if $(filter-out 0,$(SEED)),$(SEED),100000)
 	@LDC_BUILD=$(B) LDC_SOAK_SECONDS=$(SECONDS) LDC_SOAK_SEED=$(SEED) python3 test/system/test_conservation.py
 	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_timers.py Delivery
 	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_transactions.py Checks

@@ -44,7 +44,7 @@ struct broker {
     char fault[160], run_id[41];
     struct buf wire; /* one command in RESP */
     unsigned depth;
-    bool destroyed, suspect, replica;
+    bool destroyed, suspect, replica, refused;
 };
 
 static void dial(void *arg);
@@ -105,7 +105,8 @@ static void schedule_dial(struct broker *broker)
         return;
     int64_t jitter = (int64_t)(clock_monotonic_us() % (uint64_t)(broker->backoff_ms + 1)) / 2;
     broker->redial = broker->loop.timer_start(broker->loop.loop, broker->backoff_ms - jitter, dial, broker);
-    broker->backoff_ms = broker->backoff_ms * 2 > BACKOFF_MOST_MS ? BACKOFF_MOST_MS : broker->backoff_ms * 2;
+    int64_t most_ms = broker->config.redial_most_ms > 0 ? broker->config.redial_most_ms : BACKOFF_MOST_MS;
+    broker->backoff_ms = broker->backoff_ms * 2 > most_ms ? most_ms : broker->backoff_ms * 2;
 }
 
 static void go_down(struct broker *broker)
@@ -447,10 +448,13 @@ static void greet(struct broker *broker)
 static void on_connect(const redisAsyncContext *context, int status)
 {
     struct broker *broker = context->data;
+    if (broker != NULL)
+        broker->refused = false;
     if (broker == NULL || status == REDIS_OK)
         return;
     /* hiredis frees a context that could not connect by itself, without a disconnect callback. */
     enter(broker);
+    broker->refused = true;
     set_fault(broker, context->errstr && context->errstr[0] ? context->errstr : "the connection was refused");
     go_down(broker);
     leave(broker);
@@ -524,6 +528,11 @@ void broker_destroy(struct broker **slot)
     stop_timer(broker, &broker->redial);
     stop_timer(broker, &broker->deadline);
     leave(broker);
+}
+
+bool broker_was_refused(const struct broker *broker)
+{
+    return broker->refused;
 }
 
 void broker_reset(struct broker *broker)

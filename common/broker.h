@@ -40,8 +40,9 @@ struct broker_config {
     const char *user;     /* NULL: none */
     const char *password; /* NULL: none; never logged */
     int64_t command_timeout_ms;
-    bool must_be_durable; /* refuse a broker that keeps no append-only file */
-    bool must_be_primary; /* refuse a replica; where not, READONLY is an answer like others */
+    bool must_be_durable;   /* refuse a broker that keeps no append-only file */
+    bool must_be_primary;   /* refuse a replica; where not, READONLY is an answer like others */
+    int64_t redial_most_ms; /* longest wait before it connects anew; 0: a second */
     bool functions; /* see to it that the broker has our library (common/functions.h); replicas get it from theirs */
 };
 
@@ -61,6 +62,8 @@ void broker_reset(struct broker *broker);
 enum broker_state broker_state(const struct broker *broker);
 /* Why it is not READY, in a sentence: "connection refused", "keeps no append-only file: set appendonly yes". */
 const char *broker_fault(const struct broker *broker);
+/* Whether the last connection was refused, rather than ended. */
+bool broker_was_refused(const struct broker *broker);
 size_t broker_in_flight(const struct broker *broker);
 /* The run of the server that this connection leads to, as INFO calls it: another one after each restart. "" while it is
  * not READY. */

@@ -31,7 +31,6 @@ struct broker_member {
 
 struct broker_record {
     uint64_t version; /* of the document, which is the unit's epoch; 0: there is none. Not in the JSON */
-    uint64_t epoch;   /* 0 */
     char dataset[BROKER_DATASET_SIZE];
     char primary[BROKER_URL_SIZE];
     char run_id[BROKER_RUN_ID_SIZE];

@@ -193,7 +193,7 @@ static void add_decision(struct access_log *log, const struct exchange *exchange
     }
     if (exchange->view != NULL) {
         buf_append_str(out, STR_LIT(",\"epoch\":"));
-        add_number(out, exchange->view->table->epoch);
+        add_number(out, exchange_epoch(exchange));
     }
     if (exchange->message_id.base != NULL)
         add_text(out, STR_LIT(",\"message_id\":"), exchange->message_id);

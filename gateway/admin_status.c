@@ -190,7 +190,7 @@ static json_t *record_of(struct unit *unit)
     for (unsigned i = 0; i < record.member_count; i++)
         json_array_append_new(members, json_string(record.members[i].url));
     json_t *json =
-        json_pack("{s:o,s:o,s:s,s:o,s:s,s:s}", "version", number(record.version), "epoch", number(record.epoch),
+        json_pack("{s:o,s:o,s:s,s:o,s:s,s:s}", "version", number(record.version), "epoch", number(record.version),
                   "primary", record.primary, "in_sync", members, "by", record.by, "fault", unit->record_fault);
     json_object_set_new(json, "at", record.version > 0 ? time_of(record.at_us) : json_null());
     json_object_set_new(json, "consumer", json_string(record.consumer));

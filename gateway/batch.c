@@ -191,7 +191,9 @@ static enum verdict decide(struct batch *batch, struct routing *routing, struct 
     for (uint32_t i = 0; verdict == VERDICT_OK && i < route->participant_count; i++)
         verdict = identity_participant(&batch->identity, &route->participants[i], &routing->participants[i]);
     routing->participant_count = route->participant_count;
-    return verdict == VERDICT_OK ? table_route(exchange->view->table, routing, decision) : verdict;
+    if (verdict == VERDICT_OK)
+        verdict = table_route(exchange->view->table, routing, decision);
+    return verdict == VERDICT_OK ? exchange_check_epoch(exchange, decision->unit) : verdict;
 }
 
 /* A batch counts as one request in each unit that it touches. */

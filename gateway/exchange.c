@@ -7,8 +7,32 @@
 #include "common/http_status.h"
 #include "common/json_text.h"
 #include "gateway/gateway.h"
+#include "gateway/records.h"
 
 #define RETRY_AFTER "1" /* seconds: failover and reconnects are faster than HTTP can say */
+
+uint64_t exchange_epoch(const struct exchange *exchange)
+{
+    const struct view *view = exchange->view;
+    if (view == NULL || exchange->rules == NULL)
+        return view != NULL ? view->table->epoch : 0;
+    return view_epoch(view, (uint32_t)(exchange->rules - view->table->units));
+}
+
+enum verdict exchange_check_epoch(const struct exchange *exchange, uint32_t unit)
+{
+    const h2o_headers_t *headers = &exchange->req->headers;
+    ssize_t at = h2o_find_header_by_str(headers, H2O_STRLIT("ldc-epoch"), -1);
+    uint64_t known, current = view_epoch(exchange->view, unit);
+    if (at < 0)
+        return VERDICT_OK;
+    h2o_iovec_t value = headers->entries[at].value;
+    if (!str_to_u64((struct str){value.base, value.len}, &known))
+        return VERDICT_BAD_REQUEST;
+    if (known > current)
+        records_ask(exchange->worker->gateway);
+    return known < current ? VERDICT_STALE_EPOCH : VERDICT_OK;
+}
 
 static void append_problem(struct buf *out, enum verdict verdict, const char *detail, const struct exchange *exchange)
 {
@@ -22,7 +46,7 @@ static void append_problem(struct buf *out, enum verdict verdict, const char *de
     if (exchange != NULL && exchange->rules != NULL)
         buf_printf(out, ",\"unit\":\"%.*s\"", STR_ARG(exchange->rules->name));
     if (exchange != NULL && exchange->view != NULL)
-        buf_printf(out, ",\"epoch\":%" PRIu64, exchange->view->table->epoch);
+        buf_printf(out, ",\"epoch\":%" PRIu64, exchange_epoch(exchange));
     if (exchange != NULL && exchange->message_id.base != NULL)
         buf_printf(out, ",\"message\":\"%.*s\"", STR_ARG(exchange->message_id));
     if (exchange != NULL && exchange->message_state.base != NULL)
@@ -95,7 +119,7 @@ void exchange_add_headers(struct exchange *exchange)
 {
     h2o_req_t *req = exchange->req;
     if (exchange->view != NULL)
-        add_number(req, H2O_STRLIT("ldc-epoch"), exchange->view->table->epoch);
+        add_number(req, H2O_STRLIT("ldc-epoch"), exchange_epoch(exchange));
     if (exchange->rules == NULL)
         return;
     const char *color = color_name(exchange->decision.color);

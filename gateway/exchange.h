@@ -26,7 +26,8 @@ struct exchange {
     const struct table_unit *rules; /* of the unit */
     struct unit *unit;              /* counted in its in_flight while set */
     struct decision decision;
-    struct str user;        /* in the request's pool; base NULL: none */
+    uint32_t server; /* proxy: index of the unit whose nodes take it, which need not be the one that owns the user */
+    struct str user; /* in the request's pool; base NULL: none */
     struct str traceparent; /* the one to pass on: the client's, or made here */
     uint64_t received_us;   /* wall clock */
     uint64_t received_mono_us;
@@ -40,6 +41,13 @@ struct exchange {
     void *carrier;           /* the carrier's own state */
     struct reply_wait *wait; /* for the app's answer; NULL: the client wants none */
 };
+
+/* The newest state that decided about the request: LDC-Epoch. 0 where there are no rules. */
+uint64_t exchange_epoch(const struct exchange *exchange);
+
+/* Whether unit UNIT, an index, has moved on since what the caller knows, who says so in LDC-Epoch: VERDICT_OK,
+ * STALE_EPOCH or BAD_REQUEST. */
+enum verdict exchange_check_epoch(const struct exchange *exchange, uint32_t unit);
 
 /* Answers with the problem of VERDICT; DETAIL (one sentence for the client, may be NULL) is copied. */
 void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *detail);

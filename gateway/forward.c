@@ -339,7 +339,7 @@ static void put_routing(struct request_head *head)
     PUT(pen, "\r\nLDC-Color: ");
     put_str(pen, str_of(color_name(exchange->decision.color)));
     PUT(pen, "\r\nLDC-Epoch: ");
-    put_number(pen, exchange->view->table->epoch);
+    put_number(pen, exchange_epoch(exchange));
     PUT(pen, "\r\ntraceparent: ");
     put_str(pen, exchange->traceparent);
     PUT(pen, "\r\n");

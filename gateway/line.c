@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "gateway/failover.h"
 #include "gateway/gateway.h"
 #include "gateway/group_commit.h"
 #include "gateway/unit_lines.h"
@@ -20,6 +21,16 @@ static const char *name_of(const struct line *line)
     return line->home->unit->name;
 }
 
+static void tell_failover(struct line *line, enum broker_state state)
+{
+    struct failover *failover = line->lines->worker->gateway->failover;
+    if (failover != NULL && state != BROKER_GREETING)
+        failover_line(failover, line->home->unit, str_of(line->url),
+                      state == BROKER_READY              ? CORE_LINE_OK
+                      : broker_was_refused(line->broker) ? CORE_LINE_REFUSED
+                                                         : CORE_LINE_RESET);
+}
+
 static void on_state(void *arg, struct broker *broker, enum broker_state state)
 {
     struct line *line = arg;
@@ -29,6 +40,7 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
     bool news = strcmp(fault, line->fault) != 0;
     memcpy(line->fault, fault, sizeof(fault));
     pthread_mutex_unlock(&line->lines->lock);
+    tell_failover(line, state);
     if (news && state == BROKER_READY && line->primary)
         log_info("broker.ready", "unit %s: broker %s takes messages", name_of(line), line->url);
     else if (news && state == BROKER_READY)

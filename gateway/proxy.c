@@ -8,6 +8,7 @@
 #include "gateway/colors.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
+#include "gateway/hold.h"
 #include "gateway/pool.h"
 #include "gateway/tunnel.h"
 
@@ -185,8 +186,10 @@ static struct node *choose(struct forwarding *forwarding)
 {
     struct exchange *exchange = forwarding->exchange;
     enum color color = exchange->decision.color;
-    uint32_t count = exchange->rules->nodes[color].count;
-    struct node *const *nodes = exchange->view->units[exchange->decision.unit].nodes[color];
+    if (exchange->server == NO_UNIT)
+        return NULL;
+    uint32_t count = exchange->view->table->units[exchange->server].nodes[color].count;
+    struct node *const *nodes = exchange->view->units[exchange->server].nodes[color];
     uint64_t random = count > 1 ? worker_random(exchange->worker) : 0;
     struct node *node = balance_choose(nodes, count, &forwarding->tried, random);
     if (node == NULL && forwarding->tried.count == 0)
@@ -504,8 +507,20 @@ static bool wants_tunnel(const h2o_req_t *req)
            req->upgrade.base != NULL && h2o_lcstris(req->upgrade.base, req->upgrade.len, H2O_STRLIT("websocket"));
 }
 
+/* Another unit may serve this one's users, in colours of its own. */
+static void choose_server(struct exchange *exchange)
+{
+    const struct view *view = exchange->view;
+    exchange->server = view_consumer(view, exchange->decision.unit);
+    if (exchange->server != exchange->decision.unit && exchange->server != NO_UNIT)
+        exchange->decision.color = table_color(&view->table->units[exchange->server], exchange->user);
+}
+
 void proxy_forward(struct exchange *exchange)
 {
+    if (hold_exchange(exchange, proxy_forward))
+        return;
+    choose_server(exchange);
     struct proxy *proxy = exchange->worker->proxy;
     struct forwarding *forwarding = h2o_mem_alloc_pool(&exchange->req->pool, sizeof(*forwarding));
     *forwarding = (struct forwarding){.generator = {.proceed = on_proceed, .stop = on_stop},

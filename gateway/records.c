@@ -8,6 +8,7 @@
 #include "common/invariant.h"
 #include "common/log.h"
 #include "gateway/gateway.h"
+#include "gateway/hold.h"
 #include "gateway/queue.h"
 #include "gateway/reply.h"
 
@@ -53,6 +54,7 @@ static void on_worker(struct worker *worker, void *arg)
 {
     queue_follow(worker->queue, arg);
     replies_follow(worker->replies, arg);
+    holds_follow(worker->holds, arg);
 }
 
 static void on_record(void *arg, struct unit *unit)

@@ -176,9 +176,10 @@ static enum verdict decide(struct exchange *exchange, struct identity *identity,
         return verdict;
     routing.color = header(exchange->req, H2O_STRLIT("ldc-color"));
     verdict = table_route(exchange->view->table, &routing, &exchange->decision);
-    if (verdict == VERDICT_OK)
-        exchange->rules = &exchange->view->table->units[exchange->decision.unit];
-    return verdict;
+    if (verdict != VERDICT_OK)
+        return verdict;
+    exchange->rules = &exchange->view->table->units[exchange->decision.unit];
+    return exchange_check_epoch(exchange, exchange->decision.unit);
 }
 
 /* The bulkhead: one slow unit must not hold all that this gateway can hold. */

@@ -106,7 +106,6 @@ void unit_lines_adopt(struct unit_lines *unit_lines, const struct table_unit *ru
     drop_lines(unit_lines, rules, replicas != unit_lines->replicas);
     unit_lines->replicas = replicas;
     add_lines(unit_lines, rules);
-    unit_record(unit_lines->unit, &unit_lines->record);
     choose_primary(unit_lines);
 }
 
@@ -441,6 +440,7 @@ struct unit_lines *unit_lines_create(struct lines *lines, struct unit *unit)
     struct unit_lines *unit_lines = mem_calloc(1, sizeof(*unit_lines));
     unit_lines->lines = lines;
     unit_lines->unit = unit;
+    unit_record(unit, &unit_lines->record); /* the next one comes by unit_lines_follow() */
     return unit_lines;
 }
 

@@ -65,7 +65,7 @@ void unit_lines_ended(struct unit_lines *unit_lines, const struct message *messa
 /* What the primary must be stamped with to serve. */
 static inline uint64_t unit_lines_epoch(const struct unit_lines *unit_lines)
 {
-    return unit_lines->record.epoch;
+    return unit_lines->record.version;
 }
 
 /* The primary says that it is stamped with EPOCH. */

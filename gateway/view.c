@@ -124,6 +124,24 @@ bool unit_set_record(struct unit *unit, const struct broker_record *record)
     return news;
 }
 
+uint32_t view_consumer(const struct view *view, uint32_t unit)
+{
+    const struct unit *consumer = atomic_load_explicit(&view->units[unit].unit->consumer, memory_order_relaxed);
+    if (consumer == NULL)
+        return unit;
+    for (uint32_t i = 0; i < view->table->unit_count; i++)
+        if (view->units[i].unit == consumer)
+            return i;
+    return NO_UNIT;
+}
+
+uint64_t view_epoch(const struct view *view, uint32_t unit)
+{
+    uint64_t of_rules = view->table->epoch;
+    uint64_t of_record = atomic_load_explicit(&view->units[unit].unit->record_version, memory_order_relaxed);
+    return of_record > of_rules ? of_record : of_rules;
+}
+
 static int resolve(const struct url *url, struct node *node, struct error *err)
 {
     char port[8];

@@ -95,6 +95,13 @@ bool unit_set_record(struct unit *unit, const struct broker_record *record);
 /* What runs, on any thread, when a record has come into force. Set before there are any. */
 void registry_on_record(struct registry *registry, void (*changed)(void *arg, struct unit *unit), void *arg);
 
+/* The unit whose nodes take the requests of unit UNIT now, by its record: an index, or NO_UNIT where these rules do not
+ * name it. */
+uint32_t view_consumer(const struct view *view, uint32_t unit);
+
+/* The newest state that decides about unit UNIT: of the rules, or of its record. */
+uint64_t view_epoch(const struct view *view, uint32_t unit);
+
 /* Takes over the reference to TABLE also when it fails: a node's host that does not resolve, a key file that cannot
  * be read. The result has one reference. */
 struct view *view_create(struct registry *registry, struct table *table, struct error *err) MUST_CHECK;

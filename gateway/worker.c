@@ -8,6 +8,7 @@
 #include "common/invariant.h"
 #include "gateway/access_log.h"
 #include "gateway/gateway.h"
+#include "gateway/hold.h"
 #include "gateway/listener.h"
 #include "gateway/proxy.h"
 #include "gateway/queue.h"
@@ -134,6 +135,7 @@ static void create_parts(struct worker *worker)
     worker->sampler = sampler_create();
     worker->queue = queue_create(worker);
     worker->replies = replies_create(worker);
+    worker->holds = holds_create(worker);
     worker->proxy = proxy_create(worker);
     worker->access_log = access_log_create(worker);
 }
@@ -144,6 +146,7 @@ static void destroy_parts(struct worker *worker)
     if (worker->proxy != NULL)
         proxy_close_tunnels(worker->proxy);
     listener_destroy(&worker->listener);
+    holds_destroy(&worker->holds);
     proxy_destroy(&worker->proxy);
     queue_destroy(&worker->queue);
     replies_destroy(&worker->replies);

@@ -15,6 +15,7 @@
 struct gateway;
 struct queue;
 struct replies;
+struct holds;
 struct proxy;
 struct listener;
 struct access_log;
@@ -42,6 +43,7 @@ struct worker {
     struct gateway_stats stats;
     struct queue *queue;
     struct replies *replies;
+    struct holds *holds;
     struct proxy *proxy;
     struct listener *listener;
     struct access_log *access_log; /* NULL: off */

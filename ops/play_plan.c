@@ -138,8 +138,7 @@ static void add_broker(struct play_plan *plan, size_t unit, bool primary)
     append_quoted_path(&text, plan->dir, folder);
     buf_printf(&text, "\nappendonly yes\nappendfsync always\nsave \"\"\nmaxmemory-policy noeviction\n"
                       "repl-diskless-sync yes\nrepl-diskless-sync-delay 0\nrepl-backlog-size 32mb\n");
-    if (!primary)
-        buf_printf(&text, "replicaof 127.0.0.1 %u\n", unit_port(plan, unit, PRIMARY_PORT));
+    buf_printf(&text, "replicaof 127.0.0.1 1\n"); /* of nobody: it serves, or follows, when an agent says so */
     set_config(process, plan, "conf", &text);
     set_command(process, (char *[]){text_of("redis-server"), text_of(process->config), NULL});
 }
@@ -259,6 +258,11 @@ static void append_unit(const struct play_plan *plan, size_t unit, struct buf *o
                    ((unit + 1) * 100 + units - 1) / units - 1);
     buf_printf(out, "    brokers: [\"redis://127.0.0.1:%u\", \"redis://127.0.0.1:%u\"]\n",
                unit_port(plan, unit, PRIMARY_PORT), unit_port(plan, unit, REPLICA_PORT));
+    if (unit < units && units > 1) {
+        char other[16];
+        unit_name(plan, unit + 1 < units ? unit + 1 : unit - 1, other);
+        buf_printf(out, "    standby: %s\n", other);
+    }
     buf_printf(out, "    agents: [");
     for (size_t agent = 0; agent < (size_t)plan->agents; agent++)
         buf_printf(out, "%s\"http://127.0.0.1:%u\"", agent > 0 ? ", " : "", agent_port(plan, unit, agent));

@@ -10,6 +10,7 @@
 
 #define ASK_EVERY_US 50000
 #define LASTING_US   1000000 /* what stays wrong for so long is told to operators, and may freeze failovers */
+#define LEARNING_US  500000
 #define WINDOW_US(c) ((uint64_t)(c)->policy.window_ms * 1000)
 #define CLEAN_US(c)  ((uint64_t)(c)->policy.clean_ms * 1000)
 
@@ -194,6 +195,8 @@ static void place_unit(struct core *core, uint64_t id, unsigned to)
 static void configure(struct core *core, const struct core_config *config)
 {
     INVARIANT(config->unit_count <= CORE_UNITS_MOST && config->gateway_count <= CORE_GATEWAYS_MOST);
+    if (core->self == 0)
+        core->doubts_us = UINT64_MAX;
     core->policy = config->policy;
     core->self = config->self;
     memcpy(core->gateways, config->gateways, config->gateway_count * sizeof(*config->gateways));
@@ -289,6 +292,14 @@ static void hear_outcome(struct core *core, const struct core_event *event, stru
         ask(core, unit, actions);
 }
 
+/* Who has just begun must learn first which units were moved of late. */
+static void hear_store(struct core *core, bool up)
+{
+    if (up && core->doubts_us == UINT64_MAX)
+        core->doubts_us = core->now_us + LEARNING_US;
+    core->store_up = up;
+}
+
 static void tick(struct core *core, struct core_actions *actions)
 {
     core->ticked_us = core->now_us;
@@ -336,7 +347,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_ac
         hear_outcome(core, event, actions);
         break;
     case CORE_STORE:
-        core->store_up = event->store_up;
+        hear_store(core, event->store_up);
         break;
     }
 }

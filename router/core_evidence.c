@@ -88,7 +88,7 @@ void core_note_lag(struct core *core, uint64_t lag_us)
     uint64_t since_us = core->now_us - core->ticked_us;
     if (core->ticked_us != 0 && since_us > CORE_TICK_US)
         lag_us = later(lag_us, since_us - CORE_TICK_US);
-    if (lag_us > LAG_MOST_US)
+    if (lag_us > LAG_MOST_US && core->doubts_us != UINT64_MAX)
         core->doubts_us = core->now_us + later(core_gap_us(core), CORE_VOTE_US);
 }
 

@@ -62,7 +62,7 @@ struct core {
     struct core_unit units[CORE_UNITS_MOST];
     unsigned unit_count;
     uint64_t now_us, ticked_us;
-    uint64_t doubts_us; /* until then this gateway does not trust what it sees */
+    uint64_t doubts_us; /* until then this gateway does not trust what it sees; UINT64_MAX: until it found the store */
     uint64_t frozen_us; /* until then no unit is moved */
     uint32_t waived;    /* simulator only: bit of each enum core_refusal whose rule is taken out */
     bool store_up;

@@ -20,6 +20,7 @@
     X(BAD_JSON, 400, "bad-json", "", 0, "The body is not the JSON that this route needs")                              \
     X(CROSS_UNIT, 409, "cross-unit", "", 0, "The participants live in different units")                                \
     X(NO_UNIT, 503, "no-unit", "destination_unavailable", 1, "No unit of this zone can take the request")              \
+    X(STALE_EPOCH, 409, "stale-epoch", "", 0, "The caller knows an older state than the one in force")                 \
     X(NO_COLLECTION, 404, "no-collection", "", 0, "There is no such zone C collection")                                \
     /* what the ingress refuses */                                                                                     \
     X(BAD_REQUEST, 400, "bad-request", "", 0, "The request is malformed")                                              \
@@ -34,6 +35,7 @@
     X(BODIES_FULL, 503, "overloaded", "connection_limit_reached", 1, "The gateway holds too many request bodies")      \
     /* the unit */                                                                                                     \
     X(UNIT_BUSY, 503, "unit-busy", "connection_limit_reached", 1, "The unit has too many requests in flight")          \
+    X(SWITCHING, 503, "unit-switching", "destination_unavailable", 1, "The unit is being switched over")               \
     X(BROKER_AWAY, 503, "broker-unavailable", "destination_unavailable", 1, "The unit's broker is not reachable")      \
     X(BROKER_FULL, 503, "broker-full", "destination_unavailable", 1, "The unit's broker refuses messages")             \
     X(BACKLOG_FULL, 503, "backlog-full", "destination_unavailable", 1, "Too many messages wait for their delivery")    \

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tests of a build folder: unit programs, fuzz corpora, system tests.
+"""Runs the tests of a build folder: unit programs, fuzz corpora, simulated deployments, system tests.
 
-    run.py --build build [--only unit,fuzz,system] [-k WORD] [-j N]
+    run.py --build build [--only unit,fuzz,simulation,system] [-k WORD] [-j N]
 
 As many programs as there are processors run at a time, and those that say `RUNS_ALONE = "why"` one by one behind them.
 Single tests are counted, not programs. The last line is `N passed, N failed`; the exit code is 1 where anything
@@ -18,7 +18,8 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LIMITS = {"unit": 180, "fuzz": 120, "system": 420}  # seconds a program
+LIMITS = {"unit": 180, "fuzz": 120, "simulation": 180, "system": 420}  # seconds a program
+SEEDS = 2000  # of simulated deployments; `make soak` runs more
 
 
 class Job:
@@ -56,6 +57,12 @@ def count_fuzz(output, code):
     return (int(inputs.group(1)) if inputs and code == 0 else 0), int(code != 0 or not inputs)
 
 
+def count_seeds(output, code):
+    seeds = re.search(r"^(\d+) seeds, (\d+) failed", output, re.M)
+    failed = int(seeds.group(2)) if seeds else 1
+    return (int(seeds.group(1)) - failed if seeds else 0), max(failed, int(code != 0))
+
+
 def count_unittest(output, code):
     ran = re.search(r"^Ran (\d+) tests?", output, re.M)
     bad = re.search(r"^FAILED \((.*)\)", output, re.M)
@@ -77,6 +84,10 @@ def collect(build, kinds, word):
             corpus = ROOT / "test" / "fuzz" / "corpus" / path.name.removeprefix("fuzz_")
             if path.is_file() and not path.suffix and corpus.is_dir():
                 jobs.append(Job("fuzz", path.name, [str(path), str(corpus)], count_fuzz))
+    simulation = build / "test" / "simulation"
+    if "simulation" in kinds and simulation.is_file():
+        seeds = SEEDS if build.name == "build" else SEEDS // 10
+        jobs.append(Job("simulation", simulation.name, [str(simulation), "--seeds", str(seeds)], count_seeds))
     if "system" in kinds:
         for path in sorted((ROOT / "test" / "system").glob("test_*.py")):
             jobs.append(Job("system", path.name, [sys.executable, "-W", "error::ResourceWarning", str(path)],
@@ -96,7 +107,7 @@ def report(job, result, totals):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build")
-    parser.add_argument("--only", default="unit,fuzz,system")
+    parser.add_argument("--only", default="unit,fuzz,simulation,system")
     parser.add_argument("-k", default="", metavar="WORD")
     parser.add_argument("-j", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()

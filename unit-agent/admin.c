@@ -64,7 +64,8 @@ static void list_transactions(struct httpd_request *request, void *context)
 static void end_transaction(struct httpd_request *request, void *context)
 {
     const struct agent *agent = context;
-    prepared_end(clockwork_broker(agent->clockwork), agent->config.unit, keeper_record(agent->keeper)->epoch, request);
+    prepared_end(clockwork_broker(agent->clockwork), agent->config.unit, keeper_record(agent->keeper)->version,
+                 request);
 }
 
 static const struct httpd_route routes[] = {

@@ -26,6 +26,7 @@ static void on_rules(void *arg, const struct table *table)
 {
     struct agent *agent = arg;
     uint32_t unit = table_unit_index(table, str_of(agent->config.unit));
+    warden_adopt(agent->warden, table);
     if (unit == NO_UNIT) {
         snprintf(agent->unit_fault, sizeof(agent->unit_fault), "the rules of epoch %lu name no unit %s",
                  (unsigned long)table->epoch, agent->config.unit);
@@ -59,6 +60,7 @@ static void follow_store(struct agent *agent)
     if (agent->rules.up)
         enroll(agent);
     keeper_sync(agent->keeper, agent->rules.store);
+    warden_sync(agent->warden, agent->rules.store);
     beacon_follow(agent->beacon, agent->rules.store);
     if (agent->rules.record.rules_epoch != epoch)
         health_changed(agent->health);
@@ -142,10 +144,37 @@ static const struct broker_record *broker_record(void *arg)
 
 static bool is_keeper(void *arg)
 {
-    return inbox_is_keeper(((struct agent *)arg)->inbox);
+    const struct agent *agent = arg;
+    const char *primary = keeper_primary_url(agent->keeper);
+    return inbox_is_keeper(agent->inbox) || (primary != NULL && warden_sees_fenced(agent->warden, primary));
 }
 
 /* --- pulses ------------------------------------------------------------------------------------------------------ */
+
+static void tell_brokers(const struct agent *agent, struct pulse *pulse)
+{
+    unsigned count;
+    const struct warden_broker *brokers = warden_brokers(agent->warden, &count);
+    uint64_t now_us = clock_monotonic_us();
+    for (unsigned i = 0; i < count && i < PULSE_BROKERS_MOST; i++) {
+        const struct warden_broker *broker = &brokers[i];
+        uint64_t age_us = broker->heard_us > 0 ? now_us - broker->heard_us : UINT32_MAX;
+        if (broker->heard_us == 0 && !broker->gone)
+            continue; /* it had no time to answer yet */
+        pulse->agent.brokers[pulse->agent.broker_count++] =
+            (struct pulse_broker){.unit = pulse_hash(str_of(broker->unit)),
+                                  .url = pulse_hash(str_of(broker->url)),
+                                  .run_id = pulse_hash(str_of(broker->run_id)),
+                                  .epoch = broker->stamp,
+                                  .offset = broker->offset,
+                                  .age_us = age_us < UINT32_MAX ? (uint32_t)age_us : UINT32_MAX,
+                                  .healthy = broker->healthy,
+                                  .primary = broker->is_primary,
+                                  .link_up = broker->link_up,
+                                  .sees_primary = broker->sees_primary,
+                                  .gone = broker->gone};
+    }
+}
 
 static void on_look(void *arg, struct pulse *pulse)
 {
@@ -157,6 +186,7 @@ static void on_look(void *arg, struct pulse *pulse)
         nodes->up += node->listed && node->up && nodes->up < nodes->listed;
     }
     pulse->agent.epoch = keeper_record(agent->keeper)->version;
+    tell_brokers(agent, pulse);
 }
 
 static void on_pushed(void *arg, const char *unit, const struct broker_record *record)
@@ -164,6 +194,7 @@ static void on_pushed(void *arg, const char *unit, const struct broker_record *r
     struct agent *agent = arg;
     if (strcmp(unit, agent->config.unit) == 0)
         keeper_heard(agent->keeper, record);
+    warden_heard(agent->warden, unit, record);
 }
 
 static void on_confirmed(void *arg)
@@ -422,6 +453,9 @@ static void create_parts(struct agent *agent)
                                                                        .is_keeper = is_keeper,
                                                                        .changed = on_broker_changed,
                                                                        .arg = agent});
+    agent->warden = warden_create(
+        agent->loop,
+        &(struct warden_config){.options = &agent->config, .password = agent->broker_password, .stats = &agent->stats});
     agent->clockwork = clockwork_create(agent->loop, &(struct clockwork_config){.options = &agent->config,
                                                                                 .password = agent->broker_password,
                                                                                 .stats = &agent->stats,
@@ -484,6 +518,7 @@ static void stop(struct agent *agent)
     operations_destroy(&agent->operations);
     httpd_destroy(&agent->admin);
     beacon_destroy(&agent->beacon);
+    warden_destroy(&agent->warden);
     keeper_destroy(&agent->keeper);
     inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
     valves_destroy(&agent->valves);

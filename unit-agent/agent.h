@@ -20,6 +20,7 @@
 #include "unit-agent/replies.h"
 #include "unit-agent/rules_follow.h"
 #include "unit-agent/traces.h"
+#include "unit-agent/warden.h"
 
 struct httpd;
 struct health;
@@ -45,6 +46,7 @@ struct agent {
     struct clockwork *clockwork;
     struct inbox *inbox;
     struct keeper *keeper;
+    struct warden *warden;
     struct beacon *beacon;
     struct health *health;
     struct httpd *admin;

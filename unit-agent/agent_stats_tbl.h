@@ -50,6 +50,8 @@ STAT(agent_record_version, STAT_GAUGE, "Version of the broker record in force.")
 STAT(agent_in_sync_members, STAT_GAUGE, "Brokers that are in sync by that record, with the primary.")
 STAT(agent_record_writes_total, STAT_COUNTER, "Broker records that this agent wrote.")
 STAT(agent_record_alarm, STAT_GAUGE, "1 while the primary's data are not those of the broker record.")
+STAT(agent_promotions_total, STAT_COUNTER, "Brokers that this agent made primaries, as their records say.")
+STAT(agent_demotions_total, STAT_COUNTER, "Brokers that were primaries and that this agent made replicas.")
 STAT(agent_replicas_detached_total, STAT_COUNTER,
      "Replicas whose connection to the primary was ended: foreign ones, and those that do not keep up.")
 STAT(agent_timers_near, STAT_GAUGE, "Messages of the unit that are due within the hour.")

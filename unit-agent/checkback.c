@@ -73,7 +73,7 @@ static void on_answer(void *arg, const struct http_response *response)
     if (response->status / 100 != 2)
         stat_add(&checkback->config.stats->agent_checks_failed_total, 1);
     char epoch[24];
-    snprintf(epoch, sizeof(epoch), "%lu", (unsigned long)checkback->config.record(checkback->config.arg)->epoch);
+    snprintf(epoch, sizeof(epoch), "%lu", (unsigned long)checkback->config.record(checkback->config.arg)->version);
     const char *words[] = {"FCALL", "ldc1_tx_end", "1", checkback->config.key, check->id, check->verb, epoch};
     if (check->verb == NULL || checkback->config.primary->broker == NULL ||
         !broker_command(checkback->config.primary->broker, on_ended, check, 7, words, NULL))

@@ -49,6 +49,13 @@ const struct option agent_options[] = {
     {"broker.replica_timeout", option_set_duration, AT(broker.replica_timeout), 200, MINUTE_MS, "1s", false,
      "How long a replica may fall behind before it is no longer in sync, and is detached."},
 
+    {"guard.brokers", option_set_strings, AT(guard.brokers), 0, 0, "", false,
+     "Brokers, as the rules write them, that this agent alone makes primaries or replicas as their records say. Where "
+     "empty: the first of its unit, the others too where no unit stands by for it, and the others of each unit that "
+     "its unit stands by for."},
+    {"guard.interval", option_set_duration, AT(guard.interval), 1, MINUTE_MS, "10ms", true,
+     "How often it looks at each of them."},
+
     {"delivery.concurrency", option_set_int, AT(delivery.concurrency), 1, 10000, "128", true,
      "Messages in flight to the app's nodes at once; never more than one of a user and topic."},
     {"delivery.timeout", option_set_duration, AT(delivery.timeout), 10, DAY_MS, "30s", true,

@@ -28,6 +28,10 @@ struct agent_config {
         int64_t look_interval, replica_timeout;
     } broker;
     struct {
+        struct option_strings brokers;
+        int64_t interval;
+    } guard;
+    struct {
         int64_t concurrency, timeout, connect_timeout;
         int64_t window, window_bytes;
         int64_t backoff_min, backoff_max, park_after;

@@ -15,6 +15,8 @@
 #include "unit-agent/keeper_decide.h"
 #include "unit-agent/keeper_probe.h"
 
+#define HASTY_US 250000
+
 struct keeper {
     sd_event *loop;
     struct keeper_config config;
@@ -27,8 +29,13 @@ struct keeper {
     char document[96];
     char alarm[KEEPER_WHY], why[KEEPER_WHY]; /* "" */
     char store_fault[160];
-    bool marking;
+    bool marking, stamping;
+    uint64_t hasty_us;                                /* until then one look follows the other, for writers wait */
+    char named[BROKER_MEMBERS_MOST][BROKER_URL_SIZE]; /* by the rules, in their order */
+    unsigned named_count;
 };
+
+static void stamp(struct keeper *keeper, uint64_t epoch);
 
 /* --- the record in the store -------------------------------------------------------------------------------------- */
 
@@ -92,6 +99,14 @@ static void strike_dropped(struct keeper *keeper, const struct keeper_action *ac
             keeper_strike(&keeper->state, i, clock_monotonic_us());
 }
 
+static void draw_dataset(char *name)
+{
+    unsigned char drawn[16];
+    INVARIANT(getrandom(drawn, sizeof(drawn), 0) == sizeof(drawn));
+    for (unsigned i = 0; i < sizeof(drawn); i++)
+        snprintf(name + 2 * i, 3, "%02x", drawn[i]);
+}
+
 static void write_record(struct keeper *keeper, struct keeper_action *action)
 {
     struct broker_record *record = &action->record;
@@ -100,6 +115,8 @@ static void write_record(struct keeper *keeper, struct keeper_action *action)
     struct error err;
     uint64_t version;
     record->at_us = clock_wall_us();
+    if (record->dataset[0] == '\0')
+        draw_dataset(record->dataset);
     snprintf(record->by, sizeof(record->by), "%s", keeper->config.name);
     snprintf(record->why, sizeof(record->why), "%s", action->why);
     broker_record_format(record, &text);
@@ -112,6 +129,9 @@ static void write_record(struct keeper *keeper, struct keeper_action *action)
         strike_dropped(keeper, action);
         set_store_fault(keeper, "");
         adopt_record(keeper, record);
+        keeper->hasty_us = 0;
+        if (keeper->state.primary.is_primary)
+            stamp(keeper, version);
     } else if (err.code == ERROR_CONFLICT)
         keeper_sync(keeper, keeper->store);
     else
@@ -130,16 +150,50 @@ static void on_marked(void *arg, const redisReply *reply)
 
 static void mark(struct keeper *keeper)
 {
-    unsigned char drawn[16];
     char key[PROTOCOL_KEY_MAX], name[BROKER_DATASET_SIZE];
     if (keeper->marking)
         return;
-    INVARIANT(getrandom(drawn, sizeof(drawn), 0) == sizeof(drawn));
-    for (unsigned i = 0; i < sizeof(drawn); i++)
-        snprintf(name + 2 * i, 3, "%02x", drawn[i]);
+    draw_dataset(name);
     protocol_unit_key(key, str_of(keeper->config.options->unit), "dataset");
     keeper->marking = broker_command(keeper_probe_broker(keeper->primary), on_marked, keeper, 4,
                                      (const char *[]){"SET", key, name, "NX"}, NULL);
+}
+
+static void look_at_replicas(struct keeper *keeper)
+{
+    for (unsigned i = 0; i < keeper->state.replica_count; i++)
+        keeper_probe_look(keeper->replicas[i]);
+}
+
+static void on_stamped(void *arg, const redisReply *reply)
+{
+    struct keeper *keeper = arg;
+    keeper->stamping = false;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        log_warning("broker.refused", "%s: %s", keeper->state.url, reply->str);
+    else if (reply != NULL && keeper->hasty_us != 0)
+        look_at_replicas(keeper);
+}
+
+/* The connection leads to the run that was looked at: another one has another connection. */
+static void stamp(struct keeper *keeper, uint64_t epoch)
+{
+    char key[PROTOCOL_KEY_MAX], text[24];
+    if (strcmp(broker_run_id(keeper_probe_broker(keeper->primary)), keeper->state.primary.run_id) != 0)
+        return;
+    protocol_unit_key(key, str_of(keeper->config.options->unit), "epoch");
+    snprintf(text, sizeof(text), "%" PRIu64, epoch);
+    keeper->stamping = broker_command(keeper_probe_broker(keeper->primary), on_stamped, keeper, 5,
+                                      (const char *[]){"FCALL", "ldc1_stamp", "1", key, text}, NULL);
+}
+
+/* Writers of the record in force are refused from now on: the next one is to follow soon. */
+static void stamp_ahead(struct keeper *keeper, uint64_t epoch)
+{
+    if (keeper->stamping)
+        return;
+    keeper->hasty_us = clock_monotonic_us() + HASTY_US;
+    stamp(keeper, epoch);
 }
 
 static void on_detached(void *arg, const redisReply *reply)
@@ -182,11 +236,15 @@ static void act(struct keeper *keeper)
     stat_set(&keeper->config.stats->agent_record_alarm, refused);
     if (action.verdict == KEEPER_MARK)
         mark(keeper);
+    else if (action.verdict == KEEPER_STAMP)
+        stamp_ahead(keeper, action.stamp);
     else if (action.verdict == KEEPER_WRITE)
         write_record(keeper, &action);
     for (unsigned i = 0; i < action.detach_count; i++)
         detach(keeper, action.detach[i], action.foreign[i]);
 }
+
+static void place_brokers(struct keeper *keeper);
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */
 
@@ -197,14 +255,15 @@ static void on_primary_look(void *arg, unsigned index, const struct keeper_look 
     (void)index;
     keeper_saw_primary(&keeper->state, look);
     act(keeper);
-    for (unsigned i = 0; i < keeper->state.replica_count; i++)
-        keeper_probe_look(keeper->replicas[i]);
+    look_at_replicas(keeper);
 }
 
 static void on_replica_look(void *arg, unsigned index, const struct keeper_look *look)
 {
     struct keeper *keeper = arg;
     keeper_saw_replica(&keeper->state, index, look);
+    if (keeper->hasty_us > clock_monotonic_us())
+        keeper_probe_look(keeper->primary);
 }
 
 static bool is_keeper(const struct keeper *keeper)
@@ -225,6 +284,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
     struct keeper *keeper = arg;
+    place_brokers(keeper);
     bool keeps = is_keeper(keeper);
     stat_set(&keeper->config.stats->agent_keeper, keeps);
     bool looks = keeps && keeper->primary != NULL && keeper->store != NULL;
@@ -255,47 +315,73 @@ static void forget(struct keeper *keeper)
     keeper_probe_destroy(&keeper->primary);
     for (unsigned i = 0; i < KEEPER_REPLICAS_MOST; i++)
         keeper_probe_destroy(&keeper->replicas[i]);
-    keeper->marking = false;
+    keeper->marking = keeper->stamping = false;
+    keeper->hasty_us = 0;
 }
 
-static bool is_known(const struct keeper_state *state, const struct table_unit *unit)
+static bool is_named(const struct keeper *keeper, const char *url)
 {
-    if (unit->broker_count != state->replica_count + 1 || !str_equal(unit->brokers[0], str_of(state->url)))
-        return false;
-    for (unsigned i = 0; i < state->replica_count; i++)
-        if (!str_equal(unit->brokers[i + 1], str_of(state->replicas[i].url)))
-            return false;
-    return true;
+    for (unsigned i = 0; i < keeper->named_count; i++)
+        if (strcmp(keeper->named[i], url) == 0)
+            return true;
+    return false;
 }
 
-static void name_replica(struct keeper *keeper, struct str name)
+/* By the record; by the rules where it names none of theirs. */
+static const char *primary_of(const struct keeper *keeper)
+{
+    const char *recorded = keeper->state.record.primary;
+    return is_named(keeper, recorded) ? recorded : keeper->named[0];
+}
+
+static void name_replica(struct keeper *keeper, const char *name)
 {
     struct url url;
     struct error err;
     unsigned index = keeper->state.replica_count++;
     struct keeper_replica *replica = &keeper->state.replicas[index];
-    INVARIANT(url_parse(name, 6379, &url, &err) == 0); /* the rule loader let nothing else through */
-    snprintf(replica->url, sizeof(replica->url), "%.*s", STR_ARG(name));
+    INVARIANT(url_parse(str_of(name), 6379, &url, &err) == 0); /* the rule loader let nothing else through */
+    memcpy(replica->url, name, strlen(name) + 1);
     replica->port = url.port;
     keeper->replicas[index] = probe(keeper, replica->url, index, on_replica_look);
 }
 
-void keeper_adopt(struct keeper *keeper, const struct table_unit *unit)
+/* Never from within a look: it ends those that are under way. */
+static void place_brokers(struct keeper *keeper)
 {
     struct keeper_state *state = &keeper->state;
-    if (unit->broker_count > 0 && is_known(state, unit))
+    char url[BROKER_URL_SIZE];
+    if (keeper->named_count == 0 || strcmp(primary_of(keeper), state->url) == 0)
+        return;
+    snprintf(url, sizeof(url), "%s", primary_of(keeper));
+    forget(keeper);
+    *state = (struct keeper_state){.record = state->record, .record_known = state->record_known};
+    state->timeout_us = (uint64_t)keeper->config.options->broker.replica_timeout * 1000;
+    memcpy(state->url, url, strlen(url) + 1);
+    for (unsigned i = 0; i < keeper->named_count; i++)
+        if (strcmp(keeper->named[i], state->url) != 0)
+            name_replica(keeper, keeper->named[i]);
+    keeper->primary = probe(keeper, state->url, 0, on_primary_look);
+}
+
+static bool is_known(const struct keeper *keeper, const struct table_unit *unit)
+{
+    bool known = unit->broker_count == keeper->named_count;
+    for (unsigned i = 0; i < keeper->named_count && known; i++)
+        known = str_equal(unit->brokers[i], str_of(keeper->named[i]));
+    return known;
+}
+
+void keeper_adopt(struct keeper *keeper, const struct table_unit *unit)
+{
+    if (is_known(keeper, unit))
         return;
     forget(keeper);
-    struct broker_record record = state->record;
-    bool known = state->record_known;
-    *state = (struct keeper_state){.record = record, .record_known = known};
-    state->timeout_us = (uint64_t)keeper->config.options->broker.replica_timeout * 1000;
-    if (unit->broker_count == 0)
-        return;
-    snprintf(state->url, sizeof(state->url), "%.*s", STR_ARG(unit->brokers[0]));
-    for (uint32_t i = 1; i < unit->broker_count && i <= KEEPER_REPLICAS_MOST; i++)
-        name_replica(keeper, unit->brokers[i]);
-    keeper->primary = probe(keeper, state->url, 0, on_primary_look);
+    keeper->state.url[0] = '\0';
+    keeper->named_count = 0;
+    for (uint32_t i = 0; i < unit->broker_count && i < BROKER_MEMBERS_MOST; i++)
+        snprintf(keeper->named[keeper->named_count++], BROKER_URL_SIZE, "%.*s", STR_ARG(unit->brokers[i]));
+    place_brokers(keeper);
 }
 
 /* --- outside ------------------------------------------------------------------------------------------------------ */
@@ -303,6 +389,11 @@ void keeper_adopt(struct keeper *keeper, const struct table_unit *unit)
 const struct broker_record *keeper_record(const struct keeper *keeper)
 {
     return &keeper->state.record;
+}
+
+const char *keeper_primary_url(const struct keeper *keeper)
+{
+    return keeper->named_count > 0 ? primary_of(keeper) : NULL;
 }
 
 const char *keeper_alarm(const struct keeper *keeper)
@@ -321,10 +412,11 @@ json_t *keeper_report(const struct keeper *keeper)
     json_t *members = json_array();
     for (unsigned i = 0; i < record->member_count; i++)
         json_array_append_new(members, json_string(record->members[i].url));
-    return json_pack("{s:I,s:I,s:s,s:o,s:i,s:I,s:s,s:b,s:s,s:s}", "version", (json_int_t)record->version, "epoch",
-                     (json_int_t)record->epoch, "primary", record->primary, "in_sync", members, "wait",
-                     (int)record->wait, "at_us", (json_int_t)record->at_us, "by", record->by, "keeper",
-                     is_keeper(keeper), "why", keeper->why, "alarm", keeper->alarm);
+    return json_pack("{s:I,s:I,s:s,s:o,s:i,s:I,s:s,s:s,s:b,s:s,s:b,s:s,s:s}", "version", (json_int_t)record->version,
+                     "epoch", (json_int_t)record->version, "primary", record->primary, "in_sync", members, "wait",
+                     (int)record->wait, "at_us", (json_int_t)record->at_us, "by", record->by, "consumer",
+                     record->consumer, "hold", record->hold, "because", record->why, "keeper", is_keeper(keeper), "why",
+                     keeper->why, "alarm", keeper->alarm);
 }
 
 struct keeper *keeper_create(sd_event *loop, const struct keeper_config *config)

@@ -45,12 +45,16 @@ void keeper_heard(struct keeper *keeper, const struct broker_record *record);
 /* In force; without members where there is none. */
 const struct broker_record *keeper_record(const struct keeper *keeper);
 
+/* By the record, or by the rules where it names none of theirs; NULL: the rules name no broker. */
+const char *keeper_primary_url(const struct keeper *keeper);
+
 /* NULL, or the alarm: the primary's data are not those of the record. */
 const char *keeper_alarm(const struct keeper *keeper);
 /* Why not every broker that the rules name is in sync; "" where each is, and in an agent that does not keep. */
 const char *keeper_why(const struct keeper *keeper);
 
-/* {"version","epoch","primary","in_sync":[URL...],"wait","at_us","by","keeper","why","alarm"}; the caller owns it. */
+/* {"version","epoch","primary","in_sync":[URL...],"wait","at_us","by","consumer","hold","because","keeper","why","alarm"};
+ * the caller owns it. */
 json_t *keeper_report(const struct keeper *keeper);
 
 #endif

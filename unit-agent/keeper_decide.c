@@ -66,6 +66,9 @@ void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *lo
     date_links(&state->primary, &before);
     if (!same_run || before.sync_full != look->sync_full || before.sync_partial != look->sync_partial)
         state->steady_us = look->ended_us;
+    if (state->record.member_count > 0 && same(look->dataset, state->record.dataset) &&
+        look->writes > state->most_writes)
+        state->most_writes = look->writes;
     if (before.ended_us == 0 || before.ended_us + state->timeout_us < look->began_us)
         state->watch_us = look->ended_us;
     for (unsigned i = 0; i < state->replica_count; i++) {
@@ -149,8 +152,10 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
     if (look->offset < replica->base_offset || replica->heard_us + state->timeout_us < primary->began_us)
         return because(why, UNSURE, "it is behind, by %" PRIu64 " bytes when it was looked at",
                        primary->offset > look->offset ? primary->offset - look->offset : 0);
-    if (!same(look->dataset, primary->dataset) || look->epoch != primary->epoch)
+    if (!same(look->dataset, primary->dataset) || look->epoch > primary->epoch)
         return because(why, LOST, "its data are not those of the primary");
+    if (look->epoch < primary->epoch && look->epoch < state->record.version)
+        return because(why, UNSURE, "it does not have the primary's stamp yet");
     return SAFE;
 }
 
@@ -166,15 +171,72 @@ static bool holds_the_data(const struct keeper_state *state, char *why)
                 primary->dataset[0] == '\0' ? "%s is empty, or was emptied: its data are not those of the broker record"
                                             : "%s holds other data than those of the broker record",
                 state->url);
-    else if (primary->epoch != record->epoch)
+    else if (primary->epoch < record->version && !same(primary->run_id, record->run_id))
         because(why, LOST, "%s holds data of epoch %" PRIu64 ", and the broker record is of epoch %" PRIu64, state->url,
-                primary->epoch, record->epoch);
+                primary->epoch, record->version);
+    else if (primary->fsync_always && primary->writes < state->most_writes)
+        because(why, LOST, "%s holds %" PRIu64 " writes, and held %" PRIu64 " before: its data are old", state->url,
+                primary->writes, state->most_writes);
     else if (!same(state->url, record->primary) && !same(primary->run_id, record->run_id) &&
              broker_record_member(record, state->url) == NULL)
         because(why, LOST, "%s was not in sync with %s, the primary of the broker record", state->url, record->primary);
     else
         return true;
     return false;
+}
+
+/* There is no record: the first broker may begin one, unless another has what it lacks. */
+static enum keeper_verdict judge_first(const struct keeper_state *state, char *why)
+{
+    for (unsigned i = 0; i < state->replica_count; i++) {
+        const struct keeper_look *look = &state->replicas[i].look;
+        if (look->dataset[0] == '\0' || same(look->dataset, state->primary.dataset))
+            continue;
+        because(why, LOST, "%s holds data that %.100s does not, and there is no record of which are the unit's",
+                state->replicas[i].url, state->url);
+        return KEEPER_REFUSE;
+    }
+    return KEEPER_WRITE;
+}
+
+/* Another run of the primary, with data of the record: whether each member has no more of them. */
+static enum keeper_verdict judge_return(const struct keeper_state *state, char *why)
+{
+    const struct keeper_look *primary = &state->primary;
+    for (unsigned i = 0; i < state->replica_count; i++) {
+        const struct keeper_replica *replica = &state->replicas[i];
+        const struct keeper_look *look = &replica->look;
+        if (broker_record_member(&state->record, replica->url) == NULL)
+            continue;
+        if (look->ended_us == 0 || look->ended_us + state->timeout_us < primary->began_us) {
+            because(why, UNSURE, "%s was started anew, and %.100s, which is in sync, does not say what it holds",
+                    state->url, replica->url);
+            return KEEPER_REST;
+        }
+        if (same(look->dataset, primary->dataset) && look->writes > primary->writes) {
+            because(why, LOST, "%s came back with older data than those of %.100s, which must take over", state->url,
+                    replica->url);
+            return KEEPER_REFUSE;
+        }
+    }
+    return KEEPER_WRITE;
+}
+
+/* The primary takes no writes: it was started, and waits to be told that it may. */
+static enum keeper_verdict judge_fenced(const struct keeper_state *state, char *why)
+{
+    const struct broker_record *record = &state->record;
+    if (state->primary.link_up || state->primary.syncing) {
+        because(why, UNSURE, "%s is a replica: name the primary first in `brokers`", state->url);
+        return KEEPER_REST;
+    }
+    if (record->member_count == 0)
+        return judge_first(state, why);
+    if (same(record->primary, state->url) && same(record->run_id, state->primary.run_id)) {
+        because(why, UNSURE, "%s is about to serve", state->url);
+        return KEEPER_REST;
+    }
+    return holds_the_data(state, why) ? judge_return(state, why) : KEEPER_REFUSE;
 }
 
 /* KEEPER_WRITE where a record may be written at all. */
@@ -187,7 +249,7 @@ static enum keeper_verdict judge_primary(const struct keeper_state *state, uint6
     else if (primary->ended_us == 0 || primary->ended_us + state->timeout_us < now_us)
         because(why, UNSURE, "the primary %s does not answer", state->url);
     else if (!primary->is_primary)
-        because(why, UNSURE, "%s is a replica: name the primary first in `brokers`", state->url);
+        verdict = judge_fenced(state, why);
     else if (state->record.member_count > 0)
         verdict = holds_the_data(state, why) ? KEEPER_WRITE : KEEPER_REFUSE;
     else
@@ -223,8 +285,7 @@ static void add_member(struct broker_record *record, const char *url, const char
 static void begin_record(const struct keeper_state *state, struct broker_record *record)
 {
     const struct keeper_look *primary = &state->primary;
-    *record = (struct broker_record){.epoch = primary->epoch,
-                                     .sync_full = primary->sync_full,
+    *record = (struct broker_record){.sync_full = primary->sync_full,
                                      .sync_partial = primary->sync_partial,
                                      .wait = primary->online,
                                      .hold = state->record.hold,
@@ -272,10 +333,9 @@ static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i,
 
 static bool differs(const struct broker_record *next, const struct broker_record *record)
 {
-    if (next->member_count != record->member_count || next->epoch != record->epoch ||
-        !same(next->run_id, record->run_id) || !same(next->primary, record->primary) ||
-        next->sync_full != record->sync_full || next->sync_partial != record->sync_partial ||
-        next->wait != record->wait)
+    if (next->member_count != record->member_count || !same(next->run_id, record->run_id) ||
+        !same(next->primary, record->primary) || next->sync_full != record->sync_full ||
+        next->sync_partial != record->sync_partial || next->wait != record->wait)
         return true;
     for (unsigned i = 0; i < next->member_count; i++) {
         const struct broker_member *known = broker_record_member(record, next->members[i].url);
@@ -283,6 +343,37 @@ static bool differs(const struct broker_record *next, const struct broker_record
             return true;
     }
     return false;
+}
+
+/* A replica of NEXT, in this run, that the record in force does not have. */
+static bool joins(const struct broker_record *record, const struct broker_member *next)
+{
+    const struct broker_member *known = broker_record_member(record, next->url);
+    return known == NULL || !same(known->run_id, next->run_id);
+}
+
+static bool has_stamp(const struct keeper_state *state, const struct broker_member *member)
+{
+    for (unsigned i = 0; i < state->replica_count; i++)
+        if (same(state->replicas[i].url, member->url))
+            return state->replicas[i].look.epoch == state->primary.epoch;
+    return false;
+}
+
+/* KEEPER_WRITE once writers of the record in force are stopped, and who joins holds all that they wrote. */
+static enum keeper_verdict judge_growth(const struct keeper_state *state, const struct broker_record *next)
+{
+    bool grows = false, stamped = true;
+    for (unsigned i = 1; i < next->member_count; i++)
+        if (joins(&state->record, &next->members[i])) {
+            grows = true;
+            stamped = stamped && has_stamp(state, &next->members[i]);
+        }
+    if (!grows)
+        return KEEPER_WRITE;
+    if (state->primary.epoch <= state->record.version)
+        return KEEPER_STAMP;
+    return stamped ? KEEPER_WRITE : KEEPER_REST;
 }
 
 /* --- who is detached ---------------------------------------------------------------------------------------------- */
@@ -348,11 +439,17 @@ void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct kee
     if (action->verdict != KEEPER_WRITE)
         return;
     begin_record(state, &action->record);
+    if (!state->primary.is_primary)
+        return;
     for (unsigned i = 0; i < state->replica_count; i++)
         certain = place(state, now_us, i, action) && certain;
     certain = certain && action->record.wait + 1 >= action->record.member_count;
-    if (!certain || !differs(&action->record, &state->record))
+    bool stamped = state->primary.epoch > state->record.version; /* and nobody may write before the record follows */
+    if (!certain || !(stamped || differs(&action->record, &state->record)))
         action->verdict = KEEPER_REST;
+    else
+        action->verdict = judge_growth(state, &action->record);
+    action->stamp = state->record.version + 1;
     if (action->verdict == KEEPER_REST)
         choose_detached(state, now_us, action);
 }

@@ -11,7 +11,11 @@
  *   detached when the change is in force.
  * - An attachment that the record does not know makes every WAIT void (broker_record_covers): the record is written
  *   anew only when each member was found safe again.
+ * - Before a member joins, the primary is stamped with the next epoch: whoever still writes by a record in which nobody
+ *   waits for the new member is refused from then on, and a replica that has the stamp has all that came before it.
  * - A primary whose data are not those of the record is refused, loudly, and the record stays.
+ * - A primary that was started anew is fenced: the record lets it serve, alone, only where it holds no less than each
+ *   member does. Where it holds less a member must take over.
  * - Replicas that the rules do not name are detached.
  *
  * Owned by the keeper, which reports its looks and carries out the action. Times are monotonic microseconds.
@@ -45,19 +49,22 @@ struct keeper_state {
     uint64_t watch_us;           /* since when the primary is looked at without a gap */
     struct keeper_replica replicas[KEEPER_REPLICAS_MOST];
     unsigned replica_count;
-    uint64_t timeout_us; /* how long a member may fall behind */
+    uint64_t most_writes; /* that the data of the record were seen to hold, by this process */
+    uint64_t timeout_us;  /* how long a member may fall behind */
 };
 
 enum keeper_verdict {
     KEEPER_REST = 0, /* the record holds, or nothing can be done about it now: see `why` */
     KEEPER_WRITE,    /* put `record` in place of the one in force */
+    KEEPER_STAMP,    /* raise the primary's stamp to `stamp`; the record follows */
     KEEPER_MARK,     /* there is no record yet: give the data a name, so that they are known again */
     KEEPER_REFUSE,   /* the primary's data are not those of the record: an operator must look */
 };
 
 struct keeper_action {
     enum keeper_verdict verdict;
-    struct broker_record record;        /* KEEPER_WRITE: all but version, at_us and by */
+    struct broker_record record; /* KEEPER_WRITE: all but version, at_us and by; dataset "": draw one */
+    uint64_t stamp;
     char why[KEEPER_WHY];               /* "" when every named replica is in sync */
     bool strike[KEEPER_REPLICAS_MOST];  /* KEEPER_WRITE: who is dropped for lagging (keeper_strike) */
     uint64_t detach[KEEPER_LINKS_MOST]; /* ids of links to end; none while a record is to be written */

@@ -30,7 +30,8 @@ struct keeper_look {
     bool is_primary;
     char run_id[BROKER_RUN_ID_SIZE];
     char dataset[BROKER_DATASET_SIZE]; /* "" where the data carry none */
-    uint64_t epoch;                    /* of the data */
+    uint64_t epoch;                    /* that the data are stamped with */
+    uint64_t writes;                   /* acknowledged ones that the data hold */
     uint64_t offset;
     bool aof_on, aof_sound; /* the append-only file is kept; its last write went well */
     bool rewriting;         /* it is being rewritten, or will be */

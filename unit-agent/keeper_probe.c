@@ -8,7 +8,7 @@
 
 struct keeper_probe {
     struct broker *broker;
-    char dataset_key[PROTOCOL_KEY_MAX], epoch_key[PROTOCOL_KEY_MAX];
+    char dataset_key[PROTOCOL_KEY_MAX], epoch_key[PROTOCOL_KEY_MAX], writes_key[PROTOCOL_KEY_MAX];
     unsigned index;
     keeper_look_fn looked;
     void *arg;
@@ -49,7 +49,7 @@ static void on_marks(void *arg, const redisReply *reply)
 {
     struct keeper_probe *probe = arg;
     probe->owed--;
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3) {
         probe->failed = true;
         return;
     }
@@ -58,6 +58,8 @@ static void on_marks(void *arg, const redisReply *reply)
         memcpy(probe->look.dataset, dataset.base, dataset.len);
     if (!str_to_u64(text_of(reply->element[1]), &probe->look.epoch))
         probe->look.epoch = 0;
+    if (!str_to_u64(text_of(reply->element[2]), &probe->look.writes))
+        probe->look.writes = 0;
 }
 
 static void on_fsync(void *arg, const redisReply *reply)
@@ -96,7 +98,7 @@ void keeper_probe_look(struct keeper_probe *probe)
     probe->failed = false;
     ask(probe, on_replicas, (const char *[]){"CLIENT", "LIST", "TYPE", "replica"}, 4);
     ask(probe, on_primary, (const char *[]){"CLIENT", "LIST", "TYPE", "master"}, 4);
-    ask(probe, on_marks, (const char *[]){"MGET", probe->dataset_key, probe->epoch_key}, 3);
+    ask(probe, on_marks, (const char *[]){"MGET", probe->dataset_key, probe->epoch_key, probe->writes_key}, 4);
     ask(probe, on_fsync, (const char *[]){"CONFIG", "GET", "appendfsync"}, 3);
     ask(probe, on_info, (const char *[]){"INFO", "server", "replication", "stats", "persistence"}, 5);
 }
@@ -115,6 +117,7 @@ struct keeper_probe *keeper_probe_create(const struct broker_loop *loop, const s
     probe->arg = arg;
     protocol_unit_key(probe->dataset_key, unit, "dataset");
     protocol_unit_key(probe->epoch_key, unit, "epoch");
+    protocol_unit_key(probe->writes_key, unit, "writes");
     probe->broker = broker_create(loop, broker, NULL, NULL);
     return probe;
 }

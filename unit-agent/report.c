@@ -135,6 +135,7 @@ json_t *report_status(const struct agent *agent)
         LDCGATE_VERSION, "ready", unready == NULL, "unready", unready ? unready : "", "epoch",
         (json_int_t)agent->rules.record.rules_epoch, "rules", report_rules(&agent->rules), "store", report_store(agent),
         "broker", report_broker(agent), "nodes", report_nodes(agent), "partitions", report_partitions(agent));
+    json_object_set_new(status, "guarded", warden_report(agent->warden));
     json_object_set_new(status, "broker_record", keeper_report(agent->keeper));
     json_object_set_new(status, "counters", report_counters(&agent->stats));
     json_object_set_new(status, "latency_us", report_latency(&agent->stats.latency));

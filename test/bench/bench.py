@@ -238,8 +238,8 @@ class Bench:
         part, count = "ldc:{RZ01/payments/1}", 20000 * self.options.seconds
         fields = peers.message_fields("RZ01.payments.1.0123456789abcdef01234567", "__rand_int__")
         argv = on_cpu(0, ["redis-benchmark", "-p", broker.port, "-c", 2, "-P", 128, "-n", count, "-r", 100000, "--csv",
-                          "FCALL", "ldc1_enqueue", 3, f"{part}:stream", f"{part}:state", "ldc:{RZ01}:epoch", 0, 0, 300000,
-                          "", *fields, ""])
+                          "FCALL", "ldc1_enqueue", 3, f"{part}:stream", f"{part}:state", "ldc:{RZ01}:epoch",
+                          (broker.call("GET", "ldc:{RZ01}:epoch") or b"0").decode(), 0, 300000, "", *fields, ""])
         text = subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout
         return float(text.splitlines()[-1].split('","')[1])
 

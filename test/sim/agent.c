@@ -20,9 +20,11 @@ static void plan(struct world *world, uint8_t host, uint64_t in_us)
 void agent_start(struct world *world, uint8_t host)
 {
     struct agent *agent = &world->agents[host];
-    uint64_t run = agent->run + 1;
+    struct agent before = *agent;
     memset(agent, 0, sizeof(*agent));
-    agent->run = run;
+    agent->run = before.run + 1;
+    memcpy(agent->disk, before.disk, sizeof(agent->disk));
+    memcpy(agent->records, before.disk, sizeof(agent->records));
     agent->up = true;
     plan(world, host, sim_chance(world, PERIOD_US));
 }
@@ -193,6 +195,7 @@ static void take_record(struct world *world, uint8_t host, uint8_t unit, const s
     struct agent *agent = &world->agents[host];
     if (record->epoch <= agent->records[unit].epoch)
         return;
+    agent->disk[unit] = sim_happens(world, 500000) ? *record : agent->records[unit];
     agent->records[unit] = *record;
     agent->asked_us[unit] = 0;
     agent->sees_us[unit] = 0;

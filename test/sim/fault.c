@@ -7,7 +7,8 @@
 
 #include "test/sim/sim.h"
 
-#define BEGIN_US 300000 /* quiet, for all to learn of each other */
+#define BEGIN_US 600000  /* quiet, for all to learn of each other */
+#define QUIET_US 2500000 /* in the end, for all to come right */
 
 enum fault {
     FAULT_BROKER_CRASH = 0,
@@ -16,6 +17,11 @@ enum fault {
     FAULT_HOST_FREEZE,
     FAULT_CUT,
     FAULT_SITE_CUT,
+    FAULT_PAIR_CUT, /* between a unit's two brokers */
+    FAULT_STANDBY_CRASH,
+    FAULT_PRIMARY_FREEZE,
+    FAULT_GUARD_FREEZE, /* the agent of the primary's host */
+    FAULT_GUARD_CRASH,  /* that of the standby's */
     FAULT_ROGUE,
     FAULT_AGENT_CRASH, /* from here on: mere noise, that no broker is touched by */
     FAULT_AGENT_FREEZE,
@@ -110,11 +116,59 @@ static void tell_records(struct world *world)
         }
 }
 
+/* Faults that mean something together only, and that chance alone would seldom join: each against one unit, at some
+ * time behind the first. */
+static const struct step {
+    uint8_t scenario, fault;
+    uint32_t at_us, spread_us, span_us;
+} steps[] = {
+    /* a stray replica acknowledges what the standby lacks */
+    {0, FAULT_ROGUE, 0, 0, 1000000},
+    {0, FAULT_PAIR_CUT, 50000, 60000, 500000},
+    {0, FAULT_BROKER_CRASH, 60000, 80000, 500000},
+    /* the set grows, and the primary does not hear of it for a while */
+    {1, FAULT_PAIR_CUT, 0, 0, 120000},
+    {1, FAULT_GUARD_FREEZE, 125000, 60000, 400000},
+    {1, FAULT_PAIR_CUT, 130000, 80000, 500000},
+    {1, FAULT_BROKER_CRASH, 140000, 100000, 500000},
+    /* the standby dies first, and the set has not shrunk yet */
+    {2, FAULT_STANDBY_CRASH, 0, 0, 500000},
+    {2, FAULT_PRIMARY_FREEZE, 35000, 14000, 500000},
+    /* an agent comes back with what it knew before a failover */
+    {3, FAULT_BROKER_CRASH, 0, 0, 400000},
+    {3, FAULT_GUARD_CRASH, 60000, 200000, 20000},
+    /* a unit's agent is gone for good; its broker is not */
+    {4, FAULT_AGENT_CRASH, 0, 0, 9000000},
+};
+
+#define SCENARIOS   5
+#define LONG_AFFAIR 4 /* the one that takes seconds */
+
+static void plan_scenario(struct world *world, uint8_t scenario, uint8_t unit)
+{
+    uint64_t room_us = world->chaos_us - BEGIN_US, begin_us = BEGIN_US;
+    if (scenario == LONG_AFFAIR)
+        world->chaos_us += 4000000;
+    else
+        begin_us += sim_chance(world, room_us);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        if (steps[i].scenario != scenario)
+            continue;
+        uint64_t at_us = begin_us + steps[i].at_us + sim_chance(world, steps[i].spread_us + 1);
+        struct sim_event *event = sim_plan(world, at_us, SIM_FAULT, 0, PLACE_STORE);
+        event->broker = steps[i].fault;
+        event->unit = unit;
+        event->write.need = true; /* this unit, and no other */
+        event->write.epoch = steps[i].span_us;
+    }
+}
+
 static void plan_faults(struct world *world)
 {
     static const uint64_t spans_us[] = {30000, 80000, 80000, 200000, 500000, 500000, 5000000};
     unsigned first = world->noise_only ? FAULT_AGENT_CRASH : 0;
     unsigned count = 1 + (unsigned)sim_chance(world, 7);
+    world->end_us = world->now_us + world->chaos_us + QUIET_US;
     for (unsigned i = 0; i < count; i++) {
         struct sim_event *event =
             sim_plan(world, BEGIN_US + sim_chance(world, world->chaos_us - BEGIN_US), SIM_FAULT, 0, PLACE_STORE);
@@ -129,19 +183,21 @@ void fault_plan(struct world *world)
     lay_out(world);
     choose_policy(world);
     world->noise_only = sim_happens(world, 250000);
-    world->chaos_us = 500000 + sim_chance(world, 1500000);
-    world->end_us = world->now_us + world->chaos_us + 2500000;
+    world->chaos_us = BEGIN_US + 200000 + sim_chance(world, 1500000);
     for (uint8_t i = 0; i < world->unit_count; i++)
         start_unit(world, i);
-    if (sim_happens(world, 100000)) { /* a unit whose record was never written */
-        uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
+    uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
+    uint8_t scenario = (uint8_t)PICK(world, 0, 1, 2, 3, 0, 1, 2, 3, LONG_AFFAIR);
+    bool staged = !world->noise_only && sim_happens(world, 400000);
+    if (sim_happens(world, staged && scenario == LONG_AFFAIR ? 500000 : 100000)) /* its record was never written */
         world->store[unit] = (struct sim_record){.consumer = unit, .by = NONE};
-    }
     for (uint8_t i = 0; i < world->unit_count; i++)
         agent_start(world, i);
     for (uint8_t i = 0; i < world->gateway_count; i++)
         gateway_start(world, i);
     tell_records(world);
+    if (staged)
+        plan_scenario(world, scenario, unit);
     plan_faults(world);
 }
 
@@ -149,7 +205,7 @@ void fault_plan(struct world *world)
 
 static struct sim_event *mend_later(struct world *world, const struct sim_event *fault, enum sim_kind kind)
 {
-    uint64_t left_us = world->end_us - 2500000 - world->now_us;
+    uint64_t left_us = world->end_us - QUIET_US - world->now_us;
     uint64_t in_us = fault->write.epoch < left_us ? fault->write.epoch : left_us;
     struct sim_event *event = sim_plan(world, in_us, kind, 0, PLACE_STORE);
     event->broker = fault->broker;
@@ -158,7 +214,7 @@ static struct sim_event *mend_later(struct world *world, const struct sim_event 
 
 static uint64_t thaw_us(const struct world *world, const struct sim_event *fault)
 {
-    uint64_t heal_us = world->end_us - 2500000, until_us = world->now_us + fault->write.epoch;
+    uint64_t heal_us = world->end_us - QUIET_US, until_us = world->now_us + fault->write.epoch;
     return until_us < heal_us ? until_us : heal_us;
 }
 
@@ -281,9 +337,6 @@ static void cut_gateway(struct world *world, const struct sim_event *fault, uint
     if (world->gateway_count < 3) /* then one of them is no minority */
         return;
     bool both = sim_happens(world, 500000);
-    for (uint8_t i = 0; i < world->gateway_count; i++)
-        if (world->gateways[i].froze_us == UINT64_MAX)
-            return;
     for (uint8_t place = 0; place < PLACES_MOST; place++)
         if (place != gateway && is_there(world, place))
             cut(world, fault, place, gateway, both);
@@ -301,65 +354,112 @@ static void attach_rogue(struct world *world, const struct sim_event *fault, uin
     event->unit = unit;
 }
 
-static void strike(struct world *world, const struct sim_event *fault)
+/* Whom a fault strikes, as far as it strikes such a one. */
+struct target {
+    uint8_t unit, gateway;
+    uint8_t any, primary, standby; /* brokers of the unit */
+};
+
+static void crash_host(struct world *world, const struct sim_event *fault, uint8_t host)
 {
-    uint8_t unit = (uint8_t)sim_chance(world, world->unit_count), index = (uint8_t)sim_chance(world, MEMBERS);
-    uint8_t gateway = (uint8_t)sim_chance(world, world->gateway_count);
-    sim_trace(world, "fault %u for %lu us (unit %u, broker %u, gateway %u)", fault->broker,
-              (unsigned long)fault->write.epoch, unit, index, gateway);
+    crash_agent(world, fault, host);
+    each_on_host(world, fault, host, crash_broker);
+}
+
+static void freeze_agent(struct world *world, const struct sim_event *fault, uint8_t host)
+{
+    world->agents[host].frozen_us = thaw_us(world, fault);
+}
+
+static void freeze_host(struct world *world, const struct sim_event *fault, uint8_t host)
+{
+    freeze_agent(world, fault, host);
+    each_on_host(world, fault, host, freeze_broker);
+}
+
+static void freeze_gateways(struct world *world, const struct sim_event *fault)
+{
+    for (uint8_t i = 0; i < world->gateway_count; i++)
+        freeze_gateway(world, fault, i);
+}
+
+static void cut_any(struct world *world, const struct sim_event *fault)
+{
+    uint8_t from = any_place(world), to = any_place(world);
+    if (from != to)
+        cut(world, fault, from, to, sim_happens(world, 500000));
+}
+
+static void cut_pair(struct world *world, const struct sim_event *fault, uint8_t unit)
+{
+    if (world->units[unit].standby != NONE)
+        cut(world, fault, place_of_broker(world, unit, 0), place_of_broker(world, unit, 1), true);
+}
+
+static void lose_store(struct world *world, const struct sim_event *fault)
+{
+    world->store_away = true;
+    mend_later(world, fault, SIM_MEND);
+}
+
+static void strike(struct world *world, const struct sim_event *fault, const struct target *at)
+{
     switch ((enum fault)fault->broker) {
     case FAULT_BROKER_CRASH:
-        crash_broker(world, fault, unit, world->store[unit].primary);
-        break;
+        return crash_broker(world, fault, at->unit, at->primary);
+    case FAULT_STANDBY_CRASH:
+        return crash_broker(world, fault, at->unit, at->standby);
     case FAULT_BROKER_FREEZE:
-        freeze_broker(world, fault, unit, index);
-        break;
+        return freeze_broker(world, fault, at->unit, at->any);
+    case FAULT_PRIMARY_FREEZE:
+        return freeze_broker(world, fault, at->unit, at->primary);
     case FAULT_HOST_CRASH:
-        crash_agent(world, fault, unit);
-        each_on_host(world, fault, unit, crash_broker);
-        break;
+        return crash_host(world, fault, at->unit);
     case FAULT_HOST_FREEZE:
-        world->agents[unit].frozen_us = thaw_us(world, fault);
-        each_on_host(world, fault, unit, freeze_broker);
-        break;
-    case FAULT_CUT: {
-        uint8_t from = any_place(world), to = any_place(world);
-        if (from != to)
-            cut(world, fault, from, to, sim_happens(world, 500000));
-        break;
-    }
+        return freeze_host(world, fault, at->unit);
+    case FAULT_GUARD_FREEZE:
+        return freeze_agent(world, fault, host_of(world, at->unit, at->primary));
+    case FAULT_GUARD_CRASH:
+        return crash_agent(world, fault, host_of(world, at->unit, at->standby));
+    case FAULT_CUT:
+        return cut_any(world, fault);
     case FAULT_SITE_CUT:
-        cut_site(world, fault);
-        break;
+        return cut_site(world, fault);
+    case FAULT_PAIR_CUT:
+        return cut_pair(world, fault, at->unit);
     case FAULT_ROGUE:
-        attach_rogue(world, fault, unit);
-        break;
+        return attach_rogue(world, fault, at->unit);
     case FAULT_AGENT_CRASH:
-        crash_agent(world, fault, unit);
-        break;
+        return crash_agent(world, fault, at->unit);
     case FAULT_AGENT_FREEZE:
-        world->agents[unit].frozen_us = thaw_us(world, fault);
-        break;
+        return freeze_agent(world, fault, at->unit);
     case FAULT_GATEWAY_FREEZE:
-        freeze_gateway(world, fault, gateway);
-        break;
+        return freeze_gateway(world, fault, at->gateway);
     case FAULT_GATEWAY_CRASH:
-        crash_gateway(world, fault, gateway);
-        break;
+        return crash_gateway(world, fault, at->gateway);
     case FAULT_ALL_FREEZE:
-        for (uint8_t i = 0; i < world->gateway_count; i++)
-            freeze_gateway(world, fault, i);
-        break;
+        return freeze_gateways(world, fault);
     case FAULT_GATEWAY_CUT:
-        cut_gateway(world, fault, gateway);
-        break;
+        return cut_gateway(world, fault, at->gateway);
     case FAULT_STORE:
-        world->store_away = true;
-        mend_later(world, fault, SIM_MEND)->from = PLACE_STORE;
-        break;
+        return lose_store(world, fault);
     case FAULTS:
-        break;
+        return;
     }
+}
+
+static void choose_and_strike(struct world *world, const struct sim_event *fault)
+{
+    struct target at = {.unit = (uint8_t)sim_chance(world, world->unit_count),
+                        .gateway = (uint8_t)sim_chance(world, world->gateway_count),
+                        .any = (uint8_t)sim_chance(world, MEMBERS)};
+    if (fault->write.need)
+        at.unit = fault->unit;
+    at.primary = world->store[at.unit].primary;
+    at.standby = (uint8_t)(1 - at.primary);
+    sim_trace(world, "fault %u for %lu us (unit %u, gateway %u)", fault->broker, (unsigned long)fault->write.epoch,
+              at.unit, at.gateway);
+    strike(world, fault, &at);
 }
 
 /* --- mending ------------------------------------------------------------------------------------------------------ */
@@ -402,7 +502,7 @@ void fault_event(struct world *world, const struct sim_event *event)
     switch (event->kind) {
     case SIM_FAULT:
         if (!world->healed)
-            strike(world, event);
+            choose_and_strike(world, event);
         break;
     case SIM_MEND:
         mend(world, event);

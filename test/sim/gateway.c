@@ -143,6 +143,13 @@ static void push_to_all(struct world *world, uint8_t gateway, uint8_t unit)
         push(world, gateway, unit, place_of_host(i));
 }
 
+static void read_store(struct world *world, uint8_t index, uint8_t unit)
+{
+    struct sim_event *event = sim_send(world, SIM_READ, place_of_gateway(index), PLACE_STORE);
+    if (event != NULL)
+        event->unit = unit;
+}
+
 static void hear_store(struct world *world, uint8_t index)
 {
     struct gateway *gateway = &world->gateways[index];
@@ -150,6 +157,8 @@ static void hear_store(struct world *world, uint8_t index)
     if (gateway->store_up)
         return;
     gateway->store_up = true;
+    for (uint8_t unit = 0; unit < world->unit_count; unit++)
+        read_store(world, index, unit);
     feed(world, index, (struct core_event){.kind = CORE_STORE, .store_up = true});
 }
 
@@ -184,13 +193,6 @@ static void propose(struct world *world, uint8_t index, uint8_t unit, const stru
     event->cas.record = record;
     event->cas.from_epoch = proposal->from_epoch;
     event->cas.number = gateway->proposals;
-}
-
-static void read_store(struct world *world, uint8_t index, uint8_t unit)
-{
-    struct sim_event *event = sim_send(world, SIM_READ, place_of_gateway(index), PLACE_STORE);
-    if (event != NULL)
-        event->unit = unit;
 }
 
 static void tell_votes(struct world *world, uint8_t index)

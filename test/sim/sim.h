@@ -16,7 +16,7 @@
 #define UNITS_MOST    5
 #define REPLICAS      3 /* brokers of a unit: at home, with its standby, and one that no rule names */
 #define MEMBERS       2
-#define MESSAGES_MOST 2048 /* of a unit */
+#define MESSAGES_MOST 3072 /* of a unit */
 #define WORDS         (MESSAGES_MOST / 64)
 #define EPOCHS_MOST   512
 #define PLACES_MOST   (GATEWAYS_MOST + UNITS_MOST + 1)
@@ -83,6 +83,7 @@ struct unit {
 struct agent {
     uint64_t frozen_us;
     struct sim_record records[UNITS_MOST];
+    struct sim_record disk[UNITS_MOST];         /* older ones, with which it begins anew */
     uint64_t answered_us[UNITS_MOST][REPLICAS]; /* last answer to a probe */
     uint64_t sees_us[UNITS_MOST];               /* last answer of the recorded primary, as one and under its run, */
     uint64_t steady_us[UNITS_MOST];             /* and since when they come without a gap */

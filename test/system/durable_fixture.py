@@ -49,7 +49,7 @@ class DurableTest(harness.StackTest):
         """Names MEMBERS (all brokers), the primary first, as the primary stands now; CHANGES are what is to be wrong."""
         members = members or [self.primary, *self.replicas]
         now = info(self.primary, "server", "replication", "stats")
-        record = {"epoch": 0, "dataset": "0" * 32, "primary": self.primary.url, "run_id": now["run_id"],
+        record = {"dataset": "0" * 32, "primary": self.primary.url, "run_id": now["run_id"],
                   "sync_full": int(now["sync_full"]), "sync_partial": int(now["sync_partial_ok"]),
                   "wait": len(members) - 1, "at_us": 1, "by": "test",
                   "in_sync": [{"broker": member.url, "run_id": info(member, "server")["run_id"]} for member in members]}
@@ -68,7 +68,7 @@ class DurableTest(harness.StackTest):
 
     def epoch(self):
         """What gateways send to the primary by the newest record."""
-        return 0
+        return self.version
 
     def stamp(self):
         """As the primary's agent does; a broker that is down, or slow, is none that serves."""

@@ -34,16 +34,19 @@ class Payers:
         for thread in self.threads:
             thread.join(30 * harness.SLOW)
 
+    def request(self, client, thread, body):
+        """(status, id, problem) of one."""
+        answer = client.request("POST", self.path, {"X-User-Id": str(thread)}, body.encode())
+        document = answer.json()
+        return answer.status, document.get("id") or document.get("message"), document.get("type")
+
     def _pay(self, port, thread):
         client, number = harness.Client(port, timeout=30), 0
         while not self.stopping.is_set():
             body, number, asked = f"{thread}/{number}", number + 1, time.monotonic()
             try:
-                answer = client.request("POST", self.path, {"X-User-Id": str(thread)}, body.encode())
-                document = answer.json()
-                self.answers.append(self.Answer(asked, time.monotonic(), answer.status,
-                                                document.get("id") or document.get("message"), body,
-                                                document.get("type")))
+                status, identity, problem = self.request(client, thread, body)
+                self.answers.append(self.Answer(asked, time.monotonic(), status, identity, body, problem))
             except (OSError, http.client.HTTPException) as fault:
                 self.answers.append(self.Answer(asked, time.monotonic(), 0, None, body, str(fault)))
                 client.close()
@@ -55,18 +58,26 @@ class Payers:
         wait_until(lambda: len(self.accepted()) >= goal, timeout=60, what=f"{count} more 202s")
 
     def accepted(self):
-        return [answer for answer in self.answers if answer.status == 202]
+        return [answer for answer in self.answers if answer.status in (200, 202)]
 
     def refused(self):
-        return [answer for answer in self.answers if answer.status != 202]
+        return [answer for answer in self.answers if answer.status not in (200, 202)]
 
     def longest_ms(self, since):
         return max((answer.at - answer.asked for answer in self.answers if answer.at >= since), default=0) * 1000
 
 
+class Visitors(Payers):
+    """The same with requests that are proxied; the id is the unit of the node."""
+
+    def request(self, client, thread, body):
+        answer = client.request("GET", "/echo/x", {"X-User-Id": str(thread)})
+        return answer.status, answer.json().get("unit"), None if answer.status == 200 else answer.body.decode()
+
+
 class SwitchTest(durable_fixture.DurableTest):
     def start(self, gateways=3, **options):
-        super().start(replicas=1, **options)
+        super().start(replicas=1, routes=(harness.QUEUE_ROUTE, harness.PROXY_ROUTE), **options)
         self.standby = self.replicas[0]
         self.gateways = [self.gateway] + [self.stack.gateway(f"gw{n}", **options) for n in range(2, gateways + 1)]
         for gateway in self.gateways:
@@ -89,6 +100,51 @@ class SwitchTest(durable_fixture.DurableTest):
 
     def write_record(self, **options):
         super().write_record(**options)
+        self.stamp_now()
+
+    def apply(self, routes=(harness.QUEUE_ROUTE, harness.PROXY_ROUTE), topics=None):
+        """RZ02 has nodes and no users."""
+        self.apps = {name: self.stack.app(name) for name in ("RZ01", "RZ02")}
+        units = {"RZ01": harness.unit("00-99", brokers=[self.primary, *self.replicas], blue=[self.apps["RZ01"]]),
+                 "RZ02": harness.unit(kind="B", datacenter="dc2", blue=[self.apps["RZ02"]])}
+        self.stack.put_rules(self.gateway, harness.rules(units, routes=routes,
+                                                         topics={"payments": durable_fixture.TOPICS["payments"]}))
+
+    def hold(self):
+        return self.decide(self.primary, [self.primary, self.standby], hold=True)
+
+    def fence(self):
+        """No writes any more, and the standby has all there were."""
+        self.primary.call("CLIENT", "PAUSE", 10000, "WRITE")
+
+        def equal():
+            return info(self.primary, "replication")["master_repl_offset"] == \
+                info(self.standby, "replication")["slave_repl_offset"]
+
+        wait_until(equal, what="equal offsets", every=0.0002)
+
+    def switch(self, **changes):
+        """From the hold to the release; returns when it began."""
+        since = self.hold()
+        self.stamp_now()
+        self.wait_all_followed()
+        self.fence()
+        self.decide(self.standby, [self.standby], **changes)
+        self.promote(self.standby)
+        self.primary.call("CLIENT", "UNPAUSE")
+        self.primary.call("REPLICAOF", "127.0.0.1", self.standby.port)
+        return since
+
+    def wait_all_followed(self):
+        for gateway in self.gateways:
+            wait_until(lambda: self.known_to(gateway) == self.version, what="the new record", every=0.0005)
+
+    @staticmethod
+    def known_to(gateway):
+        """Records come from the store, and from other gateways."""
+        return next(unit for unit in gateway.status()["units"] if unit["name"] == "RZ01")["broker_record"]["version"]
+
+    def stamp_now(self):
         self.primary.call("SET", "ldc:{RZ01}:epoch", self.epoch())
 
     def promote(self, broker):

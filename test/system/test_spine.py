@@ -112,7 +112,7 @@ class RuleChanges(harness.StackTest):
 
     def owner(self, epoch, user):
         """Calculated here, from what was written into the rules of that epoch."""
-        borders, overrides = self.versions[epoch]
+        borders, overrides = self.versions[max(version for version in self.versions if version <= epoch)]
         if user in overrides:
             return overrides[user]
         slot = int(user) % self.SLOTS

@@ -5,6 +5,7 @@ ids, and nothing that was acknowledged is lost."""
 import signal
 import unittest
 
+import harness
 import switch_fixture
 
 
@@ -35,6 +36,62 @@ class Unplanned(switch_fixture.SwitchTest):
         self.primary.signal(signal.SIGCONT)
         self.check(payers)
         self.assertEqual(payers.refused(), [])
+
+
+class Planned(switch_fixture.SwitchTest):
+    def test_a_switch_costs_no_request_and_little_time(self):
+        self.start()
+        with switch_fixture.Payers(self.gateways) as payers:
+            since = self.switch()
+            payers.more(500)
+            self.tell("planned", payers, since)
+        self.audit(payers, self.standby)
+        self.assertEqual(payers.refused(), [])
+
+    def test_proxied_requests_wait_and_go_to_the_unit_that_serves_now(self):
+        self.start()
+        with switch_fixture.Visitors(self.gateways) as visitors:
+            since = self.switch(consumer="RZ02")
+            self.wait_all_followed()
+            visitors.more(500)
+            self.tell("planned, proxied", visitors, since)
+        self.assertEqual(visitors.refused(), [])
+        served = [answer.id for answer in sorted(visitors.answers, key=lambda answer: answer.at)]
+        self.assertEqual((served[0], set(served[-300:])), ("RZ01", {"RZ02"}))
+
+    def test_a_hold_that_never_ends_is_bounded(self):
+        self.start(gateways=1, failover__hold="200ms")
+        self.hold()
+        self.wait_followed()
+        problem = self.expect_problem(self.post(), 503, "broker-unavailable")
+        self.assertEqual(problem["detail"], "The unit is changing its broker")
+        self.expect_problem(self.get_echo(), 503, "unit-switching")
+        self.decide(self.primary, [self.primary, self.standby], consumer="RZ03")
+        self.wait_followed()
+        self.expect_problem(self.get_echo(), 503, "node-unavailable")
+
+    def get_echo(self, **headers):
+        return harness.request(self.gateway.port, "GET", "/echo/x", {"X-User-Id": "1", **headers})
+
+
+class Epochs(switch_fixture.SwitchTest):
+    def request(self, epoch):
+        return harness.request(self.gateway.port, "GET", "/echo/x", {"X-User-Id": "1", "LDC-Epoch": str(epoch)})
+
+    def test_a_stale_caller_hears_the_current_epoch(self):
+        self.start(gateways=1)
+        self.version = 40
+        self.decide(self.primary, [self.primary, self.standby])
+        self.wait_followed()
+        problem = self.expect_problem(self.request(40), 409, "stale-epoch")
+        self.assertEqual(problem["epoch"], 41)
+        for epoch in (41, 42):
+            answer = self.request(epoch)
+            self.assertEqual((answer.status, answer.headers["ldc-epoch"]), (200, "41"))
+        self.expect_problem(self.request("x"), 400, "bad-request")
+        batch = harness.request(self.gateway.port, "POST", "/pay/1", {"X-User-Id": "1", "LDC-Epoch": "40", "Content-Type":
+                                "application/x-ndjson"}, b"{}\n{}\n")
+        self.assertEqual([item["problem"] for item in batch.json()["items"]], ["urn:ldcgate:problem:stale-epoch"] * 2)
 
 
 if __name__ == "__main__":

@@ -1,110 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "unit-agent/keeper_decide.h"
+#include "keeper_scene.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
-
-#define MS      1000ULL
-#define NOW     (1000000 * MS)
-#define TIMEOUT (1000 * MS)
-#define OFFSET  5000
-
-static const char primary_run[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                  data[] = "0123456789abcdef0123456789abcdef";
-
-/* --- a scene: a primary, and replicas on ports 1, 2, ... attached from 127.0.0.1:101, 102, ... ---------------------
- */
-
-static const char *url_of(unsigned i)
-{
-    static char text[4][32];
-    snprintf(text[i], sizeof(text[i]), "redis://127.0.0.1:%u", i);
-    return text[i];
-}
-
-static struct keeper_look sound(uint64_t began_us, const char *run_id)
-{
-    struct keeper_look look = {.began_us = began_us,
-                               .ended_us = began_us + MS,
-                               .offset = OFFSET,
-                               .aof_on = true,
-                               .aof_sound = true,
-                               .rewrite_sound = true,
-                               .fsync_always = true};
-    strcpy(look.run_id, run_id);
-    strcpy(look.dataset, data);
-    return look;
-}
-
-static struct keeper_look primary_look(uint64_t began_us, unsigned replicas)
-{
-    struct keeper_look look = sound(began_us, primary_run);
-    look.is_primary = true;
-    look.sync_full = replicas;
-    look.link_count = look.progress_count = look.online = replicas;
-    for (unsigned i = 0; i < replicas; i++) {
-        look.links[i].id = 10 + i;
-        snprintf(look.links[i].at, sizeof(look.links[i].at), "127.0.0.1:%u", 101 + i);
-        look.progress[i] = (struct keeper_progress){.ip = "127.0.0.1", .port = i + 1, .offset = OFFSET, .online = true};
-    }
-    return look;
-}
-
-static struct keeper_look replica_look(uint64_t began_us, unsigned i)
-{
-    char run_id[BROKER_RUN_ID_SIZE];
-    snprintf(run_id, sizeof(run_id), "run of replica %u", i + 1);
-    struct keeper_look look = sound(began_us, run_id);
-    look.link_up = true;
-    snprintf(look.link_at, sizeof(look.link_at), "127.0.0.1:%u", 101 + i);
-    return look;
-}
-
-static struct broker_record record_of(unsigned members)
-{
-    struct broker_record record = {
-        .version = 7, .sync_full = members - 1, .wait = members - 1, .member_count = members};
-    strcpy(record.dataset, data);
-    strcpy(record.primary, url_of(0));
-    strcpy(record.run_id, primary_run);
-    for (unsigned i = 0; i < members; i++) {
-        strcpy(record.members[i].url, url_of(i));
-        strcpy(record.members[i].run_id, primary_run);
-        if (i > 0)
-            snprintf(record.members[i].run_id, sizeof(record.members[i].run_id), "run of replica %u", i);
-    }
-    return record;
-}
-
-/* What the keeper sees in 100 ms. */
-static void look_round(struct keeper_state *state, uint64_t at_us)
-{
-    struct keeper_look look = primary_look(at_us, state->replica_count);
-    keeper_saw_primary(state, &look);
-    for (unsigned i = 0; i < state->replica_count; i++) {
-        look = replica_look(at_us + 10 * MS, i);
-        keeper_saw_replica(state, i, &look);
-    }
-}
-
-/* Everything is in sync and on record, and has been looked at for two seconds until NOW. */
-static struct keeper_state calm(unsigned replicas)
-{
-    struct keeper_state state = {.record_known = true, .replica_count = replicas, .timeout_us = TIMEOUT};
-    strcpy(state.url, url_of(0));
-    state.record = record_of(replicas + 1);
-    for (unsigned i = 0; i < replicas; i++) {
-        strcpy(state.replicas[i].url, url_of(i + 1));
-        state.replicas[i].port = i + 1;
-    }
-    for (uint64_t at_us = NOW - 2000 * MS; at_us < NOW - 50 * MS; at_us += 100 * MS)
-        look_round(&state, at_us);
-    struct keeper_look last = primary_look(NOW - 5 * MS, replicas);
-    keeper_saw_primary(&state, &last);
-    return state;
-}
 
 /* --- one fact is different -----------------------------------------------------------------------------------------
  */
@@ -127,11 +27,18 @@ static void primary_silent(struct keeper_state *state)
 static void primary_is_replica(struct keeper_state *state)
 {
     state->primary.is_primary = false;
+    state->primary.link_up = true;
 }
 
 static void no_record(struct keeper_state *state)
 {
     state->record = (struct broker_record){0};
+}
+
+static void no_record_no_stamp(struct keeper_state *state)
+{
+    no_record(state);
+    state->primary.epoch = state->replicas[0].look.epoch = 0;
 }
 
 static void no_record_and_no_name(struct keeper_state *state)
@@ -152,7 +59,8 @@ static void primary_other(struct keeper_state *state)
 
 static void primary_older(struct keeper_state *state)
 {
-    state->record.epoch = 2;
+    state->primary.epoch = 6;
+    strcpy(state->record.run_id, "before");
 }
 
 static void primary_stranger(struct keeper_state *state)
@@ -174,6 +82,29 @@ static void outside(struct keeper_state *state)
     alone.sync_full = state->record.sync_full;
     alone.wait = state->record.wait;
     state->record = alone;
+}
+
+/* The stamp has reached the replica: it holds whatever came before. */
+static void outside_stamped(struct keeper_state *state)
+{
+    outside(state);
+    state->primary.epoch = state->replicas[0].look.epoch = 8;
+}
+
+static void outside_stamped_ahead(struct keeper_state *state)
+{
+    outside_stamped(state);
+    state->replicas[0].look.epoch = 7;
+}
+
+static void stamped_for_nobody(struct keeper_state *state)
+{
+    state->primary.epoch = state->replicas[0].look.epoch = 8;
+}
+
+static void stamp_not_in_force(struct keeper_state *state)
+{
+    state->record.version = 8;
 }
 
 static void outside_without_file(struct keeper_state *state)
@@ -339,6 +270,64 @@ static void primary_restarted_alone_with_everysec(struct keeper_state *state)
     state->primary.fsync_always = false;
 }
 
+static void fenced(struct keeper_state *state)
+{
+    primary_restarted(state);
+    state->primary.is_primary = false;
+}
+
+static void fenced_with_less(struct keeper_state *state)
+{
+    fenced(state);
+    state->primary.writes = 99;
+    state->primary.fsync_always = false;
+}
+
+static void fenced_with_less_than_was_seen(struct keeper_state *state)
+{
+    fenced(state);
+    state->record = record_of(1);
+    primary_restarted(state);
+    state->primary.writes = 99;
+}
+
+static void fenced_without_word_of_the_member(struct keeper_state *state)
+{
+    fenced(state);
+    state->replicas[0].look.ended_us = 0;
+}
+
+static void fenced_and_empty(struct keeper_state *state)
+{
+    fenced(state);
+    state->primary.dataset[0] = '\0';
+}
+
+static void fenced_of_before(struct keeper_state *state)
+{
+    fenced(state);
+    state->primary.epoch = 6;
+}
+
+static void fenced_and_known(struct keeper_state *state)
+{
+    state->primary.is_primary = false;
+}
+
+static void fenced_at_first(struct keeper_state *state)
+{
+    fenced(state);
+    no_record(state);
+    state->primary.dataset[0] = state->replicas[0].look.dataset[0] = '\0';
+    state->primary.epoch = 0;
+}
+
+static void fenced_at_first_beside_data(struct keeper_state *state)
+{
+    fenced_at_first(state);
+    strcpy(state->replicas[0].look.dataset, data);
+}
+
 static void foreign_attached(struct keeper_state *state)
 {
     struct keeper_look look = primary_look(NOW - 3 * TIMEOUT, 2);
@@ -375,14 +364,18 @@ static const struct scene scenes[] = {
     {"the primary is silent", primary_silent, KEEPER_REST, 0, "does not answer", 0},
     {"the primary is a replica", primary_is_replica, KEEPER_REST, 0, "is a replica", 0},
     {"there is no record, and the data have no name", no_record_and_no_name, KEEPER_MARK, 0, "", 0},
-    {"there is no record", no_record, KEEPER_WRITE, 2, "", 0},
+    {"there is no record", no_record_no_stamp, KEEPER_STAMP, 2, "", 0},
     {"the primary is empty", primary_empty, KEEPER_REFUSE, 0, "was emptied", 0},
     {"the primary holds other data", primary_other, KEEPER_REFUSE, 0, "other data", 0},
-    {"the primary holds data of an older epoch", primary_older, KEEPER_REFUSE, 0, "epoch 0", 0},
+    {"the primary holds data of an older epoch", primary_older, KEEPER_REFUSE, 0, "epoch 6", 0},
     {"the rules name a primary that was not in sync", primary_stranger, KEEPER_REFUSE, 0, "was not in sync with", 0},
     {"the rules name the same primary otherwise", primary_renamed, KEEPER_WRITE, 2, "", 0},
 
-    {"a replica is safe", outside, KEEPER_WRITE, 2, "", 0},
+    {"a replica is safe", outside, KEEPER_STAMP, 2, "", 0},
+    {"a replica is safe, and writers are stopped", outside_stamped, KEEPER_WRITE, 2, "", 0},
+    {"a replica is safe, and does not have the stamp", outside_stamped_ahead, KEEPER_REST, 2, "", 0},
+    {"writers are stopped for nobody", stamped_for_nobody, KEEPER_WRITE, 2, "", 0},
+    {"the primary is not stamped yet", stamp_not_in_force, KEEPER_REST, 2, "", 0},
     {"a replica keeps no file", outside_without_file, KEEPER_REST, 0, "set appendonly yes", 0},
     {"a replica rewrites its file", outside_rewriting, KEEPER_REST, 0, "rewrites", 0},
     {"a replica failed to rewrite its file", outside_rewrite_failed, KEEPER_REST, 0, "rewrite", 0},
@@ -393,7 +386,7 @@ static const struct scene scenes[] = {
     {"a replica attached after we looked", outside_attached_after_the_look, KEEPER_WRITE, 1, "just attached", 0},
     {"no look at the primary follows", outside_looked_at_too_late, KEEPER_REST, 0, "just attached", 0},
     {"a replica was dropped just now", outside_struck, KEEPER_REST, 0, "prove itself", 1},
-    {"a replica was dropped long ago", outside_struck_long_ago, KEEPER_WRITE, 2, "", 0},
+    {"a replica was dropped long ago", outside_struck_long_ago, KEEPER_STAMP, 2, "", 0},
 
     {"a member keeps no file any more", member_without_file, KEEPER_WRITE, 1, "set appendonly yes", 0},
     {"a member's disk is full", member_with_full_disk, KEEPER_WRITE, 1, "full disk", 0},
@@ -412,6 +405,16 @@ static const struct scene scenes[] = {
     {"the primary was restarted, its replica is gone", primary_restarted_alone, KEEPER_WRITE, 1, "", 0},
     {"with everysec too", primary_restarted_alone_with_everysec, KEEPER_REST, 0, "does not answer", 0},
 
+    {"the primary is fenced and holds all", fenced, KEEPER_WRITE, 1, "", 0},
+    {"it holds less than a member", fenced_with_less, KEEPER_REFUSE, 0, "must take over", 0},
+    {"it holds less than it did", fenced_with_less_than_was_seen, KEEPER_REFUSE, 0, "its data are old", 0},
+    {"it holds what a member may exceed", fenced_without_word_of_the_member, KEEPER_REST, 0, "does not say", 0},
+    {"it holds nothing", fenced_and_empty, KEEPER_REFUSE, 0, "was emptied", 0},
+    {"it holds data of an older epoch", fenced_of_before, KEEPER_REFUSE, 0, "epoch 6", 0},
+    {"it is on record, in this run", fenced_and_known, KEEPER_REST, 0, "about to serve", 0},
+    {"it is fenced and new", fenced_at_first, KEEPER_WRITE, 1, "", 0},
+    {"it is fenced and new, beside one with data", fenced_at_first_beside_data, KEEPER_REFUSE, 0, "holds data", 0},
+
     {"a foreign replica is attached", foreign_attached, KEEPER_REST, 0, "", 1},
     {"it may be one of ours", foreign_that_may_be_ours, KEEPER_REST, 0, "does not answer", 0},
 };
@@ -429,8 +432,10 @@ static void every_scene_ends_as_it_should(void **state)
             action.detach_count != scene->detached)
             fail_msg("%s: verdict %d, %u members, %u detached, why \"%s\"", scene->name, action.verdict,
                      action.record.member_count, action.detach_count, action.why);
-        if (action.verdict == KEEPER_WRITE)
+        if (action.verdict == KEEPER_WRITE && seen.primary.is_primary)
             assert_int_equal(action.record.wait, seen.primary.online);
+        if (action.verdict == KEEPER_STAMP)
+            assert_int_equal(action.stamp, seen.record.version + 1);
     }
 }
 
@@ -440,11 +445,13 @@ static void a_record_that_was_written_is_not_written_again(void **state)
     struct keeper_state seen = calm(2);
     struct keeper_action action;
     outside(&seen);
+    seen.primary.epoch = seen.replicas[0].look.epoch = seen.replicas[1].look.epoch = 8;
     keeper_decide(&seen, NOW, &action);
     assert_int_equal(action.verdict, KEEPER_WRITE);
     assert_int_equal(action.record.member_count, 3);
     assert_string_equal(action.record.members[2].run_id, "run of replica 2");
     seen.record = action.record;
+    seen.record.version = 8;
     keeper_decide(&seen, NOW, &action);
     assert_int_equal(action.verdict, KEEPER_REST);
     assert_string_equal(action.why, "");
@@ -503,74 +510,6 @@ static void the_primary_can_speak_for_a_replica_that_does_not_answer_us(void **s
     assert_int_equal(action.record.member_count, 1);
 }
 
-/* --- looks ---------------------------------------------------------------------------------------------------------
- */
-
-static const char primary_info[] =
-    "# Server\r\nrun_id:abc\r\n# Persistence\r\naof_enabled:1\r\naof_rewrite_in_progress:0\r\n"
-    "aof_rewrite_scheduled:0\r\naof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n"
-    "# Stats\r\nsync_full:3\r\nsync_partial_ok:2\r\n# Replication\r\nrole:master\r\n"
-    "connected_slaves:2\r\nslave0:ip=::1,port=6380,state=online,offset=77,lag=1\r\n"
-    "slave1:ip=10.0.0.1,port=6380,state=wait_bgsave,offset=0,lag=0\r\nmaster_repl_offset:80\r\n";
-
-static void a_primary_is_read(void **state)
-{
-    (void)state;
-    struct keeper_look look = {0};
-    keeper_look_replicas(&look, STR_LIT("id=4 addr=[::1]:55404 laddr=[::1]:6379 fd=8 name= flags=S user=default\n"
-                                        "id=9 addr=10.0.0.1:5 laddr=10.0.0.9:6379 fd=9 name= flags=S user=default\n"));
-    assert_true(keeper_look_info(&look, str_of(primary_info)));
-    assert_true(look.is_primary && look.aof_on && look.aof_sound && look.rewrite_sound && !look.rewriting);
-    assert_int_equal(look.sync_full, 3);
-    assert_int_equal(look.sync_partial, 2);
-    assert_int_equal(look.offset, 80);
-    assert_int_equal(look.online, 1);
-    const struct keeper_link *link = keeper_look_link(&look, "[::1]:55404");
-    assert_non_null(link);
-    assert_int_equal(link->id, 4);
-    assert_int_equal(keeper_look_progress(&look, link, 6380)->offset, 77);
-    assert_null(keeper_look_progress(&look, link, 6381));
-    assert_false(keeper_look_progress(&look, keeper_look_link(&look, "10.0.0.1:5"), 6380)->online);
-    assert_null(keeper_look_link(&look, "10.0.0.1:6"));
-    assert_null(keeper_look_link(&look, ""));
-}
-
-static void a_replica_is_read(void **state)
-{
-    (void)state;
-    struct keeper_look look = {0};
-    keeper_look_primary(&look, STR_LIT("id=4 addr=127.0.0.1:6379 laddr=127.0.0.1:55404 fd=9 name= flags=M\n"));
-    assert_true(
-        keeper_look_info(&look, STR_LIT("run_id:abc\r\nrole:slave\r\nmaster_link_status:up\r\n"
-                                        "master_sync_in_progress:0\r\nslave_repl_offset:108\r\naof_enabled:1\r\n"
-                                        "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:1\r\nsync_full:0\r\n"
-                                        "sync_partial_ok:0\r\n")));
-    assert_string_equal(look.link_at, "127.0.0.1:55404");
-    assert_int_equal(look.offset, 108);
-    assert_true(look.link_up && look.rewriting);
-    assert_false(look.is_primary || look.syncing);
-}
-
-static void what_is_cut_short_is_no_look(void **state)
-{
-    (void)state;
-    struct str info = str_of(primary_info);
-    static const char *const needed[] = {"run_id:", "sync_full:", "sync_partial_ok:", "master_repl_offset:"};
-    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
-        struct keeper_look look = {0};
-        char text[sizeof(primary_info)];
-        memcpy(text, info.base, info.len + 1);
-        *strstr(text, needed[i]) = 'x';
-        assert_false(keeper_look_info(&look, str_of(text)));
-    }
-    struct keeper_look look = {0};
-    assert_false(keeper_look_info(&look, (struct str){NULL, 0}));
-    keeper_look_replicas(&look, (struct str){NULL, 0});
-    keeper_look_primary(&look, (struct str){NULL, 0});
-    assert_int_equal(look.link_count, 0);
-    assert_string_equal(look.link_at, "");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -579,9 +518,6 @@ int main(void)
         cmocka_unit_test(one_of_two_replicas_leaves_and_the_other_stays),
         cmocka_unit_test(who_lags_again_and_again_stays_out_for_longer),
         cmocka_unit_test(the_primary_can_speak_for_a_replica_that_does_not_answer_us),
-        cmocka_unit_test(a_primary_is_read),
-        cmocka_unit_test(a_replica_is_read),
-        cmocka_unit_test(what_is_cut_short_is_no_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

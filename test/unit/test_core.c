@@ -122,7 +122,7 @@ static int setup(void **state)
     configure(preset);
     step((struct core_event){.kind = CORE_STORE, .store_up = true});
     put_record(5, PRIMARY, UINT64_MAX);
-    pass_well(10);
+    pass_well(60);
     return 0;
 }
 
