@@ -5,6 +5,8 @@ static void read_tally(const struct unit *unit, enum color color, struct color_t
 {
     const struct color_tally *tally = &unit->tallies[color];
     totals->failed = stat_get(&tally->failed);
+    totals->delivered = stat_get(&tally->delivered);
+    totals->undelivered = stat_get(&tally->undelivered);
     for (unsigned i = 0; i < STAT_BUCKETS; i++)
         totals->buckets[i] = stat_get(&tally->latency.buckets[i]);
 }
@@ -38,6 +40,8 @@ void color_window_recent(const struct color_window *window, const struct unit *u
     struct color_totals now;
     read_tally(unit, color, &now);
     totals->failed += now.failed - then->failed;
+    totals->delivered += now.delivered - then->delivered;
+    totals->undelivered += now.undelivered - then->undelivered;
     for (unsigned i = 0; i < STAT_BUCKETS; i++)
         totals->buckets[i] += now.buckets[i] - then->buckets[i];
 }
@@ -57,26 +61,34 @@ uint64_t color_window_answered(const struct color_window *window, const struct u
     return requests_of(&now) - requests_of(&window->begin[color]);
 }
 
+uint64_t color_window_delivered(const struct color_window *window, const struct unit *unit, enum color color)
+{
+    return stat_get(&unit->tallies[color].delivered) - window->begin[color].delivered;
+}
+
 struct ramp_figures color_totals_figures(const struct color_totals *totals)
 {
     struct stat_histogram latency = {0};
     const struct stat_histogram *of[] = {&latency};
     for (unsigned i = 0; i < STAT_BUCKETS; i++)
         stat_set(&latency.buckets[i], totals->buckets[i]);
-    return (struct ramp_figures){requests_of(totals), totals->failed, stat_quantile_us(of, 1, 0.9)};
+    uint64_t timed = requests_of(totals);
+    return (struct ramp_figures){timed + totals->delivered, totals->failed + totals->undelivered, timed,
+                                 stat_quantile_us(of, 1, 0.9)};
 }
 
 /* --- between gateways --------------------------------------------------------------------------------------------- */
 
 json_t *color_totals_to_json(const struct color_totals *totals)
 {
-    struct ramp_figures figures = color_totals_figures(totals);
+    double p90_ms = (double)color_totals_figures(totals).latency_us / 1000;
     json_t *buckets = json_array();
     for (unsigned i = 0; i < STAT_BUCKETS; i++)
         if (totals->buckets[i] > 0)
             json_array_append_new(buckets, json_pack("[i,I]", (int)i, (json_int_t)totals->buckets[i]));
-    return json_pack("{s:I,s:I,s:f,s:o}", "requests", (json_int_t)figures.requests, "failed",
-                     (json_int_t)figures.failed, "p90_ms", (double)figures.latency_us / 1000, "buckets", buckets);
+    return json_pack("{s:I,s:I,s:f,s:I,s:I,s:o}", "requests", (json_int_t)requests_of(totals), "failed",
+                     (json_int_t)totals->failed, "p90_ms", p90_ms, "deliveries", (json_int_t)totals->delivered,
+                     "deliveries_failed", (json_int_t)totals->undelivered, "buckets", buckets);
 }
 
 static uint64_t count_of(const json_t *number)
@@ -92,8 +104,8 @@ void color_totals_add_json(struct color_totals *totals, const json_t *json)
     totals->failed += count_of(json_object_get(json, "failed"));
     json_array_foreach(json_object_get(json, "buckets"), i, pair)
     {
-        uint64_t bucket = count_of(json_array_get(pair, 0));
-        if (bucket < STAT_BUCKETS)
-            totals->buckets[bucket] += count_of(json_array_get(pair, 1));
+        const json_t *bucket = json_array_get(pair, 0);
+        if (json_is_integer(bucket) && json_integer_value(bucket) >= 0 && json_integer_value(bucket) < STAT_BUCKETS)
+            totals->buckets[json_integer_value(bucket)] += count_of(json_array_get(pair, 1));
     }
 }

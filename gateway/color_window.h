@@ -15,7 +15,7 @@
 #define COLOR_WINDOW_PANE_US 1000000
 
 struct color_totals {
-    uint64_t failed;
+    uint64_t failed, delivered, undelivered;
     uint64_t buckets[STAT_BUCKETS]; /* of latency, as in struct stat_histogram */
 };
 
@@ -36,12 +36,14 @@ void color_window_sample(struct color_window *window, const struct unit *unit, u
 void color_window_recent(const struct color_window *window, const struct unit *unit, enum color color,
                          struct color_totals *totals);
 
-/* How many requests the colour has answered since the reset. */
+/* How many requests the colour has answered since the reset; and how many deliveries were tried. */
 uint64_t color_window_answered(const struct color_window *window, const struct unit *unit, enum color color);
+uint64_t color_window_delivered(const struct color_window *window, const struct unit *unit, enum color color);
 
 struct ramp_figures color_totals_figures(const struct color_totals *totals);
 
-/* {"requests", "failed", "p90_ms", "buckets": [[index, count]...]}: a new reference. And back: added to TOTALS. */
+/* {"requests", "failed", "p90_ms", "deliveries", "deliveries_failed", "buckets": [[index, count]...]}: a new reference.
+ * And back, added to TOTALS: without the deliveries, which every gateway hears of from the agents. */
 json_t *color_totals_to_json(const struct color_totals *totals);
 void color_totals_add_json(struct color_totals *totals, const json_t *json);
 

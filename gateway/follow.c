@@ -69,6 +69,27 @@ static void mark_nodes(struct follow *follow)
     registry_each_node(follow->registry, mark, follow);
 }
 
+/* What was counted between two reports; all of it where the agent began anew. */
+static uint64_t grown(const json_t *before, const json_t *now, const char *key)
+{
+    json_int_t then = json_integer_value(json_object_get(before, key));
+    json_int_t count = json_integer_value(json_object_get(now, key));
+    return count >= then ? (uint64_t)(count - then) : count > 0 ? (uint64_t)count : 0;
+}
+
+/* The first report says how much there was before anybody here listened: that is not counted. */
+static void credit_deliveries(const struct agent *agent, const json_t *report)
+{
+    struct unit *unit = registry_unit(agent->follow->registry, str_of(agent->unit));
+    const json_t *before = json_object_get(agent->report, "colors"), *now = json_object_get(report, "colors");
+    for (int color = 0; color < COLOR_COUNT && unit != NULL && before != NULL; color++) {
+        const json_t *then = json_object_get(before, color_name((enum color)color));
+        const json_t *counts = json_object_get(now, color_name((enum color)color));
+        stat_add(&unit->tallies[color].delivered, grown(then, counts, "judged"));
+        stat_add(&unit->tallies[color].undelivered, grown(then, counts, "failed"));
+    }
+}
+
 static void take_report(struct agent *agent, struct str data)
 {
     json_t *report = json_loadb(data.base, data.len, 0, NULL);
@@ -81,6 +102,7 @@ static void take_report(struct agent *agent, struct str data)
         !agent->heard || !json_equal(json_object_get(report, "nodes"), json_object_get(agent->report, "nodes"));
     if (!agent->heard)
         log_info("agent.heard", "%s %s", agent->unit, agent->url);
+    credit_deliveries(agent, report);
     json_decref(agent->report);
     agent->report = report;
     agent->heard = true;

@@ -106,7 +106,8 @@ static void add_own(struct evidence *evidence, const struct watch *watch, const 
 {
     for (int color = 0; color < COLOR_COUNT; color++) {
         color_window_recent(&watch->window, unit, (enum color)color, &evidence->of[color]);
-        evidence->answered[color] += color_window_answered(&watch->window, unit, (enum color)color);
+        evidence->answered[color] += color_window_answered(&watch->window, unit, (enum color)color) +
+                                     color_window_delivered(&watch->window, unit, (enum color)color);
     }
     evidence->gateways++;
 }

@@ -73,6 +73,17 @@ void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit,
     pthread_mutex_unlock(&registry->lock);
 }
 
+struct unit *registry_unit(struct registry *registry, struct str name)
+{
+    struct unit *found = NULL;
+    pthread_mutex_lock(&registry->lock);
+    for (uint32_t i = 0; i < registry->unit_count && found == NULL; i++)
+        if (str_equal(str_of(registry->units[i]->name), name))
+            found = registry->units[i];
+    pthread_mutex_unlock(&registry->lock);
+    return found;
+}
+
 static struct unit *find_unit(struct registry *registry, struct str name)
 {
     for (uint32_t i = 0; i < registry->unit_count; i++)

@@ -38,6 +38,8 @@ struct node {
 struct color_tally {
     stat_value failed;
     struct stat_histogram latency; /* of all, the failed ones too; its sum is not kept */
+    /* What the unit's agents say of their deliveries; the control thread's. */
+    stat_value delivered, undelivered; /* messages that were tried once; those of them that failed */
 };
 
 /* What stands against the rules' weights. The control thread's: workers have the splits of their view. */
@@ -85,6 +87,7 @@ struct registry *registry_create(void);
 void registry_destroy(struct registry **registry);
 /* Calls FN for each node ever named (probes, metrics, status). */
 void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg);
+struct unit *registry_unit(struct registry *registry, struct str name); /* NULL: none was ever called so */
 void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit, void *arg), void *arg);
 
 /* The broker record that is in force for UNIT, without members where there is none; from any thread. */

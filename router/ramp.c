@@ -22,8 +22,8 @@ static bool fails_too_much(const struct ramp_policy *policy, const struct ramp_s
 static bool is_too_slow(const struct ramp_policy *policy, const struct ramp_sight *sight)
 {
     const struct ramp_figures *own = &sight->own, *other = &sight->other;
-    if (policy->abort_latency <= 0 || own->requests < RAMP_LATENCY_LEAST || own->requests < policy->min_requests ||
-        other->requests < RAMP_LATENCY_LEAST)
+    if (policy->abort_latency <= 0 || own->timed < RAMP_LATENCY_LEAST || own->timed < policy->min_requests ||
+        other->timed < RAMP_LATENCY_LEAST)
         return false;
     return own->latency_us > other->latency_us + RAMP_LATENCY_SLACK_US &&
            (double)own->latency_us > policy->abort_latency * (double)other->latency_us;

@@ -25,8 +25,8 @@ struct ramp_policy {
 };
 
 struct ramp_figures {
-    uint64_t requests, failed; /* answered, and of these failed */
-    uint64_t latency_us;       /* the 90th percentile */
+    uint64_t requests, failed;  /* answered or delivered, and of these failed */
+    uint64_t timed, latency_us; /* those whose latency is known, and its 90th percentile */
 };
 
 struct ramp_sight {

@@ -6,12 +6,14 @@
 #define AGENT_STATS_H
 
 #include "common/stats.h"
+#include "router/unit.h"
 
 struct agent_stats {
 #define STAT(name, kind, help) stat_value name;
 #include "unit-agent/agent_stats_tbl.h"
 #undef STAT
-    struct stat_histogram latency; /* from the gateway's `in_us` to the app's 2xx */
+    stat_value judged[COLOR_COUNT], judged_badly[COLOR_COUNT]; /* first attempts at the unit's own nodes, by colour */
+    struct stat_histogram latency;                             /* from the gateway's `in_us` to the app's 2xx */
 };
 
 extern const struct stat_row agent_stat_rows[];

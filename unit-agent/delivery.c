@@ -228,6 +228,20 @@ static void judge(struct delivery *delivery, struct message *message, const stru
     }
 }
 
+/* What a ramp of colours is judged by: what comes of messages that were not tried before. Nodes of a subscription's own
+ * have no colours. An app that asks for patience is not broken. */
+static void count_for_color(struct delivery *delivery, const struct message *message,
+                            const struct http_response *response)
+{
+    struct agent_stats *stats = delivery->config.stats;
+    bool first = !message->from_park && message->attempt == 1 && message->puts_off + message->losses == 0;
+    if (!first || message->node->nodes != delivery->config.nodes || response->no_socket)
+        return;
+    bool bad = response->status == 0 || (response->status >= 500 && response->retry_after_ms < 0);
+    stat_add(&stats->judged[message->color], 1);
+    stat_add(&stats->judged_badly[message->color], bad);
+}
+
 /* Nothing left: the partition is perhaps another agent's by now, or will be confirmed to be ours. */
 static void take_back(struct delivery *delivery, struct message *message)
 {
@@ -244,6 +258,7 @@ static void on_answered(void *arg, const struct http_response *response)
         return;
     }
     tell_attempt(delivery, message, response);
+    count_for_color(delivery, message, response);
     judge(delivery, message, response);
     leave_node(delivery, message);
     delivery_wake(delivery);

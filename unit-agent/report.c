@@ -49,11 +49,23 @@ static json_t *report_lag(const struct agent *agent)
     return list;
 }
 
+/* Counts since the agent began, which gateways follow. */
+static json_t *report_colors(const struct agent_stats *stats)
+{
+    json_t *colors = json_object();
+    for (int color = 0; color < COLOR_COUNT; color++)
+        json_object_set_new(colors, color_name((enum color)color),
+                            json_pack("{s:I,s:I}", "judged", (json_int_t)stat_get(&stats->judged[color]), "failed",
+                                      (json_int_t)stat_get(&stats->judged_badly[color])));
+    return colors;
+}
+
 json_t *report_health(const struct agent *agent, uint64_t seq)
 {
-    return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:I}", "unit", agent->config.unit, "agent", agent->name, "seq",
+    return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:I}", "unit", agent->config.unit, "agent", agent->name, "seq",
                      (json_int_t)seq, "broker", report_broker(agent), "nodes", report_nodes(agent), "lag",
-                     report_lag(agent), "epoch", (json_int_t)agent->rules.record.rules_epoch);
+                     report_lag(agent), "colors", report_colors(&agent->stats), "epoch",
+                     (json_int_t)agent->rules.record.rules_epoch);
 }
 
 /* --- status ------------------------------------------------------------------------------------------------------ */

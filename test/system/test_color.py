@@ -10,6 +10,7 @@ import time
 import unittest
 
 import harness
+import app_fixture
 import gateway_fixture
 
 USERS = 400
@@ -25,6 +26,18 @@ class SickHandler(Handler):
 
     def do_GET(self):
         if not self.path.startswith("/echo/"):
+            super().do_GET()
+            return
+        self.send_response(500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class ProbedHandler(Handler):
+    """Serves, but may say of itself that it is not well."""
+
+    def do_GET(self):
+        if self.path.startswith("/echo/") or not getattr(self.server, "unwell", False):
             super().do_GET()
             return
         self.send_response(500)
@@ -214,6 +227,21 @@ class Weights(ColorTest):
         self.assertGreater(time.monotonic() - back, 2.5)
         self.assertEqual(self.greens(), greens)
 
+    def test_the_agents_verdict_takes_a_color_out_and_lets_it_back(self):
+        port = harness.free_port()
+        self.start(gateways=1, green=ProbedHandler, weights={"blue": 50, "green": 50},
+                   agents=[f"http://127.0.0.1:{port}"], brokers=[self.stack.broker()])
+        self.stack.agent(admin_port=port, health__interval="50ms", wait=False)
+        greens = self.greens()
+        harness.wait_until(lambda: all(one["heard"] for one in self.gateways[0].status()["agents"]), what="the agent")
+        self.green.unwell = True
+        harness.wait_until(lambda: self.colors()["weights"] == {"blue": 50, "green": 0}, 3, "green to be taken out")
+        self.assertEqual(self.greens(), set())
+        self.color("ramp", "RZ01", "--to", "green", "--steps", "60,100", code=1)
+        self.green.unwell = False
+        harness.wait_until(lambda: self.colors()["weights"] == {"blue": 50, "green": 50}, what="green to be back")
+        self.assertEqual(self.greens(), greens)
+
     def test_two_sick_colors_keep_their_users(self):
         greens = self.start_with_apps()
         self.green.kill()
@@ -268,6 +296,24 @@ class Ramps(ColorTest):
         self.assertTrue(all(one.status == 200 for one in users.seen if one.at > over))
         self.assertRegex(self.colors()["why"], r"rolled back from 5 % green: \d+ of its last \d+ requests failed")
         self.color("ramp", "RZ01", "--to", "green", "--steps", "5", "--wait", "--dwell", "0s", "--min-requests", 0)
+
+    def test_a_bad_color_gets_no_users_while_the_store_is_away_and_is_rolled_back_when_it_returns(self):
+        self.start(gateways=1, green=SickHandler)
+        away = self.stack.folder / "away"
+        self.color("ramp", "RZ01", "--to", "green", "--steps", "20,100", "--dwell", "1h")
+        self.stack.store.rename(away)
+        with Users(self.gateways) as users:
+            harness.wait_until(lambda: self.colors()["weights"] == {"blue": 80, "green": 0}, 5, "green to be held back")
+            held = time.monotonic()
+
+            def later():
+                return [one.status for one in list(users.seen) if one.at > held + 0.2]
+            harness.wait_until(lambda: len(later()) > USERS, what="more requests")
+            self.assertEqual(set(later()), {200})
+            self.assertEqual(self.colors()["ramp"]["state"], "running")
+            away.rename(self.stack.store)
+            self.until_state("rolled-back")
+        self.until_all(100, 0)
 
     def test_a_slow_color_is_given_back(self):
         self.start(green=SlowHandler)
@@ -358,6 +404,26 @@ class Messages(ColorTest):
         harness.wait_until(lambda: len(blue.records()) + len(green.records()) >= 40, what="all deliveries")
         self.assertEqual({one["user"] for one in blue.records()}, {str(user) for user in range(20)})
         self.assertEqual({one["user"] for one in green.records()}, {str(user) for user in range(20, 40)})
+
+    def test_a_ramp_is_rolled_back_when_the_queues_deliveries_fail(self):
+        apps = [app_fixture.App(), app_fixture.App()]
+        for app in apps:
+            self.addCleanup(app.end)
+        apps[1].answers["/pay/x"] = (500, {}, b"")
+        port = harness.free_port()
+        self.stack.write_rules(harness.rules({"RZ01": harness.unit(
+            "00-99", brokers=[self.stack.broker()], blue=[apps[0]], green=[apps[1]],
+            agents=[f"http://127.0.0.1:{port}"])}))
+        self.gateways = [self.stack.gateway(f"gw{i + 1}") for i in range(2)]
+        self.stack.agent(admin_port=port)
+        for gateway in self.gateways:
+            harness.wait_until(lambda: self.post(gateway, 0) == 202, what="the broker")
+            harness.wait_until(lambda: all(one["heard"] for one in gateway.status()["agents"]), what="the agent")
+        self.color("ramp", "RZ01", "--to", "green", "--steps", "30,100", "--dwell", "1h", "--min-requests", 0)
+        self.assertEqual({self.post(self.gateways[user % 2], user) for user in range(60)}, {202})
+        self.until_state("rolled-back")
+        self.assertRegex(self.colors()["why"], r"\d+ of its last \d+ requests failed")
+        self.until_all(100, 0)
 
     def post(self, gateway, user):
         return harness.request(gateway.port, "POST", "/pay/x", {"X-User-Id": str(user)}, b"{}").status

@@ -23,8 +23,8 @@ static struct ramp_sight sound(void)
 {
     return (struct ramp_sight){.elapsed_us = 15000000,
                                .answered = 300,
-                               .own = {.requests = 100, .latency_us = 2000},
-                               .other = {.requests = 1900, .latency_us = 2000}};
+                               .own = {.requests = 100, .timed = 100, .latency_us = 2000},
+                               .other = {.requests = 1900, .timed = 1900, .latency_us = 2000}};
 }
 
 static void a_step_holds_until_its_time_is_over(void **state)
@@ -108,10 +108,10 @@ static void a_slower_color_is_given_back_where_both_have_enough_requests(void **
     sight.own.latency_us = 30001;
     assert_int_equal(decide(sight), RAMP_ABORT);
     assert_int_equal(why, RAMP_LATENCY);
-    sight.own.requests = RAMP_LATENCY_LEAST - 1;
+    sight.own.timed = RAMP_LATENCY_LEAST - 1;
     assert_int_equal(decide(sight), RAMP_WAIT);
-    sight.own.requests = RAMP_LATENCY_LEAST;
-    sight.other.requests = RAMP_LATENCY_LEAST - 1;
+    sight.own.timed = RAMP_LATENCY_LEAST;
+    sight.other.timed = RAMP_LATENCY_LEAST - 1;
     assert_int_equal(decide(sight), RAMP_WAIT);
 }
 
