@@ -81,7 +81,8 @@ static const struct httpd_route routes[] = {
      "held, "
      "in_flight, backing_off, oldest_ms}`."},
     {"GET", "/v1/health/stream", get_health_stream, false,
-     "Server-sent events `health`: `{unit, agent, seq, broker, nodes, lag, epoch}`, at once, on every change and each "
+     "Server-sent events `health`: `{unit, agent, seq, broker, nodes, lag, colors, epoch}`, at once, on every change "
+     "and each "
      "`health.interval`."},
     {"GET", "/v1/queue/dead", dead, false,
      "Dead letters, `{unit, count, items: [{topic, subscription, partition, id, user, method, path, color, reason, "
