@@ -142,7 +142,7 @@ static struct sim_seen look_at(const struct world *world, uint8_t host, uint8_t 
                             .primary = broker->primary,
                             .gone = !broker->up,
                             .told = true};
-    seen.healthy = broker->up && seen.age_us < PATIENT_US;
+    seen.healthy = broker->up && world->now_us >= broker->well_us && seen.age_us < PATIENT_US;
     seen.sees_primary = index != primary && age_us(world, agent->sees_us[unit]) < PATIENT_US;
     return seen;
 }

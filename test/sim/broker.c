@@ -295,6 +295,8 @@ static void take_write(struct world *world, const struct sim_event *event)
                         .waiting = true};
     if (!broker->up) {
         answer(world, unit, index, message, &wait, ANSWER_REFUSED);
+    } else if (world->now_us < broker->well_us) {
+        answer(world, unit, index, message, &wait, ANSWER_ERROR);
     } else if (!broker->primary) {
         answer(world, unit, index, message, &wait, ANSWER_READONLY);
     } else if (broker->epoch != event->write.epoch && world->mutant != MUTANT_BROKER_EPOCH) {

@@ -127,8 +127,9 @@ static void check_standby(struct world *world, uint8_t index, uint8_t unit, cons
     const struct agent *guard = &world->agents[host_of(world, unit, standby)];
     if (proposal->run_id != record->runs[standby])
         sim_fail(world, "gateway %u proposes another run for unit %u than was in sync", index, unit);
-    if (!broker->up && world->now_us - broker->down_us > (uint64_t)world->policy.gap_ms * 1000 + TRAVEL_US)
-        sim_fail(world, "gateway %u moves unit %u to a dead broker", index, unit);
+    uint64_t told_us = world->now_us - (uint64_t)world->policy.gap_ms * 1000 - TRAVEL_US;
+    if ((!broker->up && broker->down_us < told_us) || (broker->sick_us < told_us && broker->well_us > world->now_us))
+        sim_fail(world, "gateway %u moves unit %u to a broker that is dead or unwell", index, unit);
     uint64_t seen_us = guard->sees_us[unit], steady_us = guard->steady_us[unit];
     if (guard->up && seen_us != 0 && world->now_us - seen_us < 15000 && world->now_us - steady_us > WHILE_US &&
         sim_reaches(world, place_of_host(host_of(world, unit, standby)), place_of_gateway(index)))

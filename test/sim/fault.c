@@ -18,7 +18,7 @@ enum fault {
     FAULT_CUT,
     FAULT_SITE_CUT,
     FAULT_PAIR_CUT, /* between a unit's two brokers */
-    FAULT_STANDBY_CRASH,
+    FAULT_STANDBY_SICK,
     FAULT_PRIMARY_FREEZE,
     FAULT_GUARD_FREEZE, /* the agent of the primary's host */
     FAULT_GUARD_CRASH,  /* that of the standby's */
@@ -131,9 +131,9 @@ static const struct step {
     {1, FAULT_GUARD_FREEZE, 125000, 60000, 400000},
     {1, FAULT_PAIR_CUT, 130000, 80000, 500000},
     {1, FAULT_BROKER_CRASH, 140000, 100000, 500000},
-    /* the standby dies first, and the set has not shrunk yet */
-    {2, FAULT_STANDBY_CRASH, 0, 0, 500000},
-    {2, FAULT_PRIMARY_FREEZE, 35000, 14000, 500000},
+    /* the standby's disk is full, and it stays in sync */
+    {2, FAULT_STANDBY_SICK, 0, 0, 600000},
+    {2, FAULT_PRIMARY_FREEZE, 80000, 200000, 500000},
     /* an agent comes back with what it knew before a failover */
     {3, FAULT_BROKER_CRASH, 0, 0, 400000},
     {3, FAULT_GUARD_CRASH, 60000, 200000, 20000},
@@ -354,6 +354,13 @@ static void attach_rogue(struct world *world, const struct sim_event *fault, uin
     event->unit = unit;
 }
 
+static void sicken(struct world *world, const struct sim_event *fault, uint8_t unit, uint8_t index)
+{
+    struct broker *broker = &world->units[unit].brokers[index];
+    broker->sick_us = world->now_us;
+    broker->well_us = thaw_us(world, fault);
+}
+
 /* Whom a fault strikes, as far as it strikes such a one. */
 struct target {
     uint8_t unit, gateway;
@@ -407,8 +414,8 @@ static void strike(struct world *world, const struct sim_event *fault, const str
     switch ((enum fault)fault->broker) {
     case FAULT_BROKER_CRASH:
         return crash_broker(world, fault, at->unit, at->primary);
-    case FAULT_STANDBY_CRASH:
-        return crash_broker(world, fault, at->unit, at->standby);
+    case FAULT_STANDBY_SICK:
+        return sicken(world, fault, at->unit, at->standby);
     case FAULT_BROKER_FREEZE:
         return freeze_broker(world, fault, at->unit, at->any);
     case FAULT_PRIMARY_FREEZE:

@@ -386,6 +386,8 @@ static void take_answer(struct world *world, uint8_t index, const struct sim_eve
     struct sent *sent = &world->units[event->unit].sent[event->write.message];
     if (event->write.answer == ANSWER_REFUSED)
         tell_line(world, index, event->unit, event->broker, CORE_LINE_REFUSED);
+    if (event->write.answer == ANSWER_ERROR)
+        tell_line(world, index, event->unit, event->broker, CORE_LINE_ERROR);
     if (event->write.answer == ANSWER_OK)
         tell_line(world, index, event->unit, event->broker, CORE_LINE_OK);
     if (event->write.answer == ANSWER_EPOCH && event->write.epoch > world->gateways[index].records[event->unit].epoch)

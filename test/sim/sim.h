@@ -44,6 +44,7 @@ struct sim_record {
 
 struct broker {
     uint64_t run, epoch, frozen_us, down_us;
+    uint64_t sick_us, well_us; /* from then to then it answers, and can do no work */
     uint64_t data[WORDS], snapshot[WORDS];
     uint64_t acked_us[REPLICAS]; /* when that replica acknowledged last */
     uint64_t link;               /* generation of the connection to the primary */
@@ -143,6 +144,7 @@ enum answer {
     ANSWER_EPOCH,
     ANSWER_READONLY,
     ANSWER_REFUSED,
+    ANSWER_ERROR,
 };
 
 struct sim_vote {
