@@ -123,13 +123,16 @@ static void freeze(struct core *core, const struct core_unit *unit)
         core->frozen_us = core->now_us + WINDOW_US(core);
 }
 
+/* The primary first, for its proposal takes the consumers along; each may be moved where the other may not. */
 static void decide(struct core *core, struct core_unit *unit, struct core_actions *actions)
 {
     unit->refusal = CORE_NOT_SUSPECTED;
-    for (enum core_matter matter = 0; matter < CORE_MATTERS && unit->refusal == CORE_NOT_SUSPECTED; matter++) {
-        unit->refusal = core_objection(core, unit, matter);
-        if (unit->refusal == CORE_MAY_MOVE)
+    for (enum core_matter matter = 0; matter < CORE_MATTERS; matter++) {
+        enum core_refusal refusal = core_objection(core, unit, matter);
+        if (refusal == CORE_MAY_MOVE)
             propose(core, unit, matter, actions);
+        if (unit->refusal == CORE_NOT_SUSPECTED)
+            unit->refusal = refusal;
     }
     freeze(core, unit);
     alarm_or_calm(core, unit, actions);

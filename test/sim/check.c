@@ -140,6 +140,10 @@ void check_proposal(struct world *world, uint8_t index, const struct core_propos
 {
     const struct gateway *gateway = &world->gateways[index];
     uint8_t unit = (uint8_t)(proposal->unit - unit_id(0)), standby = world->units[unit].standby;
+    if (proposal->from_epoch == 0) {
+        sim_fail(world, "gateway %u proposes unit %u, which has no record", index, unit);
+        return;
+    }
     check_votes(world, index, unit, proposal);
     if (proposal->matter == CORE_PRIMARY)
         check_standby(world, index, unit, proposal);

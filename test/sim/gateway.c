@@ -169,6 +169,8 @@ static void propose(struct world *world, uint8_t index, uint8_t unit, const stru
     struct gateway *gateway = &world->gateways[index];
     struct sim_record record = gateway->records[unit];
     check_proposal(world, index, proposal);
+    if (world->failure[0] != '\0') /* it may make no sense at all */
+        return;
     gateway->proposing[unit] = ++gateway->proposals;
     gateway->proposing_from[unit] = proposal->from_epoch;
     sim_trace(world, "gateway %u proposes that unit %u (epoch %lu) be moved", index, unit,
