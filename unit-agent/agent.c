@@ -142,11 +142,13 @@ static const struct broker_record *broker_record(void *arg)
     return keeper_record(((struct agent *)arg)->keeper);
 }
 
+/* Agents agree by their beats in the primary. Where it takes none, each may act: of two records one is refused. */
 static bool is_keeper(void *arg)
 {
     const struct agent *agent = arg;
-    const char *primary = keeper_primary_url(agent->keeper);
-    return inbox_is_keeper(agent->inbox) || (primary != NULL && warden_sees_fenced(agent->warden, primary));
+    const char *primary = keeper_primary_url(agent->keeper), *beaten = inbox_broker_url(agent->inbox);
+    bool mute = primary != NULL && beaten != NULL && strcmp(primary, beaten) != 0;
+    return inbox_is_keeper(agent->inbox) || mute || (primary != NULL && warden_sees_fenced(agent->warden, primary));
 }
 
 /* --- pulses ------------------------------------------------------------------------------------------------------ */

@@ -165,7 +165,9 @@ class Process:
 class Broker(Process):
     """redis-server; `.port`, `.url`, `.call(words...)`."""
 
-    def __init__(self, name, folder, log, port=None, fsync="always", extra=()):
+    def __init__(self, name, folder, log, port=None, fsync="always", extra=(), fenced=False):
+        """FENCED: it serves and follows nobody until an agent says so, as brokers should be started."""
+        extra = ("--replicaof", "127.0.0.1 1", *extra) if fenced else extra
         self.port, self.folder = port or free_port(), folder
         os.makedirs(folder, exist_ok=True)
         super().__init__(name, ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
