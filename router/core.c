@@ -119,7 +119,8 @@ static void alarm_or_calm(struct core *core, struct core_unit *unit, struct core
 static void freeze(struct core *core, const struct core_unit *unit)
 {
     bool lasting = unit->suspected_us != 0 && core->now_us - unit->suspected_us >= LASTING_US;
-    if (lasting && unit->refusal == CORE_FROZEN && core_is_spent(core, unit))
+    bool spent = core->now_us < core->frozen_us || core_is_spent(core, unit);
+    if (lasting && unit->refusal == CORE_FROZEN && spent)
         core->frozen_us = core->now_us + WINDOW_US(core);
 }
 

@@ -4,8 +4,6 @@
 #include "router/core_evidence.h"
 #include "router/core_votes.h"
 
-#define BALLOT_US 1000000 /* a vote may still lead to a failover so long after it was cast */
-
 /* --- helpers ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t since_moved_us(const struct core *core, const struct core_unit *unit)
@@ -100,9 +98,11 @@ static bool frozen(const struct core *core, const struct core_unit *unit, enum c
 {
     (void)matter;
     unsigned taken = 0;
+    if (core->now_us < unit->rests_us)
+        return true;
     for (unsigned i = 0; i < core->unit_count; i++) {
         const struct core_unit *other = &core->units[i];
-        bool voted = other->ballot_us != 0 && core->now_us - other->ballot_us < BALLOT_US;
+        bool voted = other->ballot_us != 0 && core->now_us - other->ballot_us < CORE_BALLOT_US;
         taken += other != unit && (voted || since_moved_us(core, other) < window_us(core));
     }
     return core->now_us < core->frozen_us || taken + 1 > movable_units(core);

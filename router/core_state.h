@@ -44,6 +44,8 @@ struct core_unit {
     enum core_reason suspicion[CORE_MATTERS]; /* what is seen here */
     uint64_t suspected_us, cleared_us;        /* since when anything is, and since when nothing */
     struct core_vote vote;                    /* what is told to the peers */
+    uint64_t ballots_us;                      /* since when it does, without a pause */
+    uint64_t rests_us;                        /* until then it does not: others had their turn to come */
     uint64_t ballot_us;                       /* when this gateway last voted against it */
     uint64_t proposed_us;                     /* since when a proposal of ours is undecided; 0: there is none */
     bool proposal_ended;                      /* and now the record must tell what came of it */

@@ -32,6 +32,22 @@ static bool same(const struct core_vote *a, const struct core_vote *b)
            memcmp(a->reasons, b->reasons, sizeof(a->reasons)) == 0;
 }
 
+/* Votes are few. One that leads to nothing for long makes room for a unit that waits for it; not before what it may
+ * have led to is known, though. */
+static void spend_ballot(struct core *core, struct core_unit *unit, bool votes)
+{
+    if (!votes) {
+        unit->ballots_us = 0;
+        return;
+    }
+    unit->ballot_us = core->now_us;
+    if (unit->ballots_us == 0)
+        unit->ballots_us = core->now_us;
+    for (unsigned i = 0; i < core->unit_count && core->now_us - unit->ballots_us > CORE_BALLOT_US; i++)
+        if (&core->units[i] != unit && core->units[i].refusal == CORE_FROZEN)
+            unit->rests_us = core->now_us + 2 * CORE_BALLOT_US;
+}
+
 bool core_cast_vote(struct core *core, struct core_unit *unit)
 {
     const struct core_broker *standby = core_standby(core, unit);
@@ -40,11 +56,13 @@ bool core_cast_vote(struct core *core, struct core_unit *unit)
                              .epoch = unit->record.epoch,
                              .abstains = core_doubts(core, unit),
                              .standby_healthy = standby != NULL && core_is_well(core, standby)};
+    bool votes = false;
     for (enum core_matter matter = 0; matter < CORE_MATTERS; matter++)
         if (core_objection_to_vote(core, unit, matter) == CORE_MAY_MOVE) {
             vote.reasons[matter] = unit->suspicion[matter];
-            unit->ballot_us = core->now_us;
+            votes = true;
         }
+    spend_ballot(core, unit, votes);
     bool changed = !same(&unit->vote, &vote);
     unit->vote = vote;
     return changed;

@@ -16,7 +16,8 @@
 #define CORE_GATEWAYS_MOST 64
 #define CORE_BROKERS_MOST  8 /* of a unit */
 #define CORE_TICK_US       10000
-#define CORE_VOTE_US       50000 /* how long a vote is worth something: a few pulses may be lost */
+#define CORE_BALLOT_US     1000000 /* a vote may still lead to a failover so long after it was cast */
+#define CORE_VOTE_US       50000   /* how long a vote is worth something: a few pulses may be lost */
 
 /* What may be wrong with a unit, and is voted on. */
 enum core_matter {

@@ -1,164 +1,372 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The core of failover, one gateway at a time: what it hears, and what it then does.
+ * The core of failover: what it makes of what it hears, and what it wants done.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "router/core.h"
 #include "router/core_text.h"
+#include "test/unit/core_scene.h"
 
-enum { HOME = 1, AWAY, THIRD };         /* datacentres */
-enum { UNIT = 10, STANDBY, OTHER };     /* units */
-enum { PRIMARY = 20, REPLICA, S1, O1 }; /* brokers */
-enum { GW1 = 30, GW2, GW3 };            /* gateways */
-enum { RUN_P = 40, RUN_R, RUN_NEW };    /* runs */
+#define TEST(name) static void name(void **state __attribute__((unused)))
 
-static const struct table_failover preset = {true, 40, 600000, 60000, 3000, 1, 34};
-static struct core core;
-static struct core_actions actions;
-static uint64_t now_us;
-
-static void step(struct core_event event)
+static enum core_reason suspicion(void)
 {
-    event.now_us = now_us;
-    core_step(&core, &event, &actions);
+    return scene_unit(UNIT)->suspicion[CORE_PRIMARY];
 }
 
-static const struct core_gateway gateways[] = {{GW1, HOME}, {GW2, AWAY}, {GW3, AWAY}};
-static struct core_unit_facts units[] = {
-    {.id = UNIT, .datacenter = HOME, .standby = STANDBY, .brokers = {PRIMARY, REPLICA}, .broker_count = 2},
-    {.id = STANDBY, .datacenter = AWAY, .brokers = {S1}, .broker_count = 1, .capacity_rps = 0},
-    {.id = OTHER, .datacenter = AWAY, .brokers = {O1}, .broker_count = 1},
-};
+/* --- suspicion ---------------------------------------------------------------------------------------------------- */
 
-static void configure(struct table_failover policy)
+TEST(a_unit_that_is_well_is_left_alone)
 {
-    struct core_config config = {policy, GW2, gateways, 3, units, 3};
-    step((struct core_event){.kind = CORE_CONFIG, .config = &config});
+    scene_pass_ms(5000);
+    assert_int_equal(scene_unit(UNIT)->refusal, CORE_NOT_SUSPECTED);
+    for (unsigned i = 0; i <= CORE_CALM; i++)
+        assert_int_equal(scene.counts[i], 0);
 }
 
-static void put_record(uint64_t epoch, uint64_t primary, uint64_t moved_ago_us)
+TEST(a_primary_that_nobody_hears_of_for_the_gap_is_silent)
 {
-    struct core_record record = {.unit = UNIT,
-                                 .epoch = epoch,
-                                 .primary = primary,
-                                 .members = {{PRIMARY, RUN_P}, {REPLICA, RUN_R}},
-                                 .member_count = 2,
-                                 .moved_ago_us = moved_ago_us};
-    step((struct core_event){.kind = CORE_RECORD, .record = record});
+    scene_silence(UNIT);
+    scene_pass_ms(30);
+    assert_int_equal(suspicion(), CORE_FINE);
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_SILENT);
 }
 
-static void see(struct core_broker_seen seen)
+TEST(a_primary_that_does_not_answer_its_agent_is_silent_although_the_agent_is_not)
 {
-    step((struct core_event){.kind = CORE_BROKER, .broker = seen});
+    for (unsigned ms = 10; ms <= 40; ms += 10) {
+        scene.seen[P].age_us = ms * 1000;
+        scene_pass_ms(10);
+    }
+    assert_int_equal(suspicion(), CORE_SILENT);
 }
 
-static const struct core_broker_seen well_primary = {
-    .unit = UNIT, .broker = PRIMARY, .run_id = RUN_P, .healthy = true, .primary = true};
-static const struct core_broker_seen well_replica = {
-    .unit = UNIT, .broker = REPLICA, .run_id = RUN_R, .healthy = true, .sees_primary = true};
-
-static void see_others(void)
+TEST(requests_that_succeed_outweigh_a_silent_agent)
 {
-    see((struct core_broker_seen){.unit = STANDBY, .broker = S1, .healthy = true, .primary = true});
-    see((struct core_broker_seen){.unit = OTHER, .broker = O1, .healthy = true, .primary = true});
-    step((struct core_event){.kind = CORE_AGENT, .agent = {STANDBY, true}});
-}
-
-static void tick(uint64_t lag_us)
-{
-    now_us += CORE_TICK_US;
-    step((struct core_event){.kind = CORE_TICK, .lag_us = lag_us});
-}
-
-/* Time passes, in which everything is well. */
-static void pass_well(unsigned ticks)
-{
-    for (unsigned i = 0; i < ticks; i++) {
-        tick(0);
-        see(well_primary);
-        see(well_replica);
-        see_others();
-        step((struct core_event){.kind = CORE_AGENT, .agent = {UNIT, true}});
+    scene_silence(UNIT);
+    for (unsigned i = 0; i < 20; i++) {
+        scene_line(P, CORE_LINE_OK);
+        scene_pass_ms(20);
+        assert_int_equal(suspicion(), CORE_FINE);
     }
 }
 
-static void vote_by(uint64_t gateway, enum core_reason reason)
+TEST(a_connection_reset_and_then_refused_is_suspected_at_once)
 {
-    struct core_vote vote = {.gateway = gateway, .unit = UNIT, .epoch = 5, .reasons = {reason}};
-    step((struct core_event){.kind = CORE_PEER, .peer = vote});
+    scene_line(P, CORE_LINE_REFUSED);
+    assert_int_equal(suspicion(), CORE_FINE);
+    scene_line(P, CORE_LINE_RESET);
+    assert_int_equal(suspicion(), CORE_REFUSED);
+    scene_line(P, CORE_LINE_OK);
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_FINE);
 }
 
-/* The primary falls silent; the replica says so. */
-static void pass_silent(unsigned ticks)
+TEST(a_refusal_is_worth_something_for_the_gap_only)
 {
-    struct core_broker_seen replica = well_replica;
-    replica.sees_primary = false;
-    for (unsigned i = 0; i < ticks; i++) {
-        tick(0);
-        see(replica);
-        see_others();
+    scene_line(P, CORE_LINE_RESET);
+    scene_line(P, CORE_LINE_REFUSED);
+    scene_pass_ms(50);
+    assert_int_equal(suspicion(), CORE_FINE);
+}
+
+TEST(a_broker_that_its_agent_finds_gone_or_unwell_is_suspected_at_once)
+{
+    scene.seen[P].healthy = false;
+    scene_tell();
+    assert_int_equal(suspicion(), CORE_CONDEMNED);
+    scene.seen[P].gone = true;
+    scene_tell();
+    assert_int_equal(suspicion(), CORE_REFUSED);
+}
+
+TEST(an_agents_verdict_does_not_stand_against_requests_that_succeed)
+{
+    scene.seen[P].healthy = false;
+    for (unsigned i = 0; i < 10; i++) {
+        scene_line(P, CORE_LINE_OK);
+        scene_tell();
+        assert_int_equal(suspicion(), CORE_FINE);
+        scene.now_us += 5000;
     }
 }
 
-static const struct core_action *find(enum core_action_kind kind)
+TEST(a_primary_that_is_another_run_than_recorded_is_suspected)
 {
-    for (unsigned i = 0; i < actions.count; i++)
-        if (actions.items[i].kind == kind)
-            return &actions.items[i];
-    return NULL;
+    scene.seen[P].run_id = ANOTHER_RUN;
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_RESTARTED);
 }
 
-static int setup(void **state)
+TEST(requests_that_fail_are_a_slow_proof_where_all_else_is_well)
 {
-    (void)state;
-    memset(&core, 0, sizeof(core));
-    now_us = 1000000;
-    configure(preset);
-    step((struct core_event){.kind = CORE_STORE, .store_up = true});
-    put_record(5, PRIMARY, UINT64_MAX);
-    pass_well(60);
-    return 0;
+    for (unsigned ms = 0; ms < 1000; ms += 50) {
+        scene_line(P, CORE_LINE_ERROR);
+        assert_int_equal(suspicion(), CORE_FINE);
+        scene_pass_ms(50);
+    }
+    scene_line(P, CORE_LINE_ERROR);
+    assert_int_equal(suspicion(), CORE_FAILING);
+    scene_line(P, CORE_LINE_OK);
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_FINE);
 }
 
-static enum core_refusal refusal(void)
+TEST(consumers_have_time_to_come_back_while_the_queue_is_at_home)
 {
-    return core_find_unit(&core, UNIT)->refusal;
+    scene.agents[UNIT] = false;
+    scene_pass_ms(2900);
+    assert_int_equal(scene_unit(UNIT)->suspicion[CORE_CONSUMER], CORE_FINE);
+    scene_pass_ms(200);
+    assert_int_equal(scene_unit(UNIT)->suspicion[CORE_CONSUMER], CORE_SILENT);
 }
 
-static void a_unit_that_is_well_is_left_alone(void **state)
+TEST(consumers_of_a_queue_that_has_moved_are_missed_at_once)
 {
-    (void)state;
-    pass_well(100);
-    assert_int_equal(refusal(), CORE_NOT_SUSPECTED);
-    assert_int_equal(actions.count, 0);
+    struct core_record record = scene_record(UNIT);
+    record.epoch++;
+    record.primary = S;
+    scene.seen[S].primary = true;
+    scene.agents[UNIT] = false;
+    scene_put(record);
+    scene_pass_ms(40);
+    assert_int_equal(scene_unit(UNIT)->suspicion[CORE_CONSUMER], CORE_SILENT);
+    assert_int_equal(suspicion(), CORE_FINE);
 }
 
-static void a_silent_primary_is_replaced_by_its_standby_once_a_majority_agrees(void **state)
+/* --- proposals ---------------------------------------------------------------------------------------------------- */
+
+TEST(a_silent_primary_is_replaced_by_its_standby_when_a_majority_agrees)
 {
-    (void)state;
-    pass_silent(4);
-    assert_int_equal(refusal(), CORE_NO_MAJORITY);
-    vote_by(GW1, CORE_SILENT);
-    const struct core_action *action = find(CORE_PROPOSE);
-    assert_non_null(action);
-    assert_int_equal(action->proposal.primary, REPLICA);
-    assert_int_equal(action->proposal.run_id, RUN_R);
-    assert_int_equal(action->proposal.from_epoch, 5);
-    assert_int_equal(action->proposal.consumer, STANDBY);
-    assert_int_equal(action->proposal.ballot_count, 2);
+    scene_silence(UNIT);
+    scene_vote(0, GW1, UNIT, CORE_REFUSED);
+    scene_pass_ms(40);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 1);
+    const struct core_proposal *proposal = &scene.last[CORE_PROPOSE].proposal;
+    assert_int_equal(proposal->unit, UNIT);
+    assert_int_equal(proposal->from_epoch, EPOCH);
+    assert_int_equal(proposal->primary, S);
+    assert_int_equal(proposal->run_id, RUN + S);
+    assert_int_equal(proposal->consumer, STANDBY);
+    assert_int_equal(proposal->ballot_count, 2);
+    assert_int_equal(proposal->needed, 2);
 }
+
+TEST(consumers_that_are_there_stay_where_they_are)
+{
+    scene_silence(UNIT);
+    scene.agents[UNIT] = true;
+    scene_vote(0, GW1, UNIT, CORE_SILENT);
+    scene_pass_ms(40);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 1);
+    assert_int_equal(scene.last[CORE_PROPOSE].proposal.consumer, 0);
+}
+
+TEST(consumers_that_are_gone_for_long_move_without_the_queue)
+{
+    scene.agents[UNIT] = false;
+    scene.votes[0] = (struct core_vote){.gateway = GW1, .unit = UNIT, .epoch = EPOCH};
+    scene.votes[0].reasons[CORE_CONSUMER] = CORE_SILENT;
+    scene_pass_ms(3100);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 1);
+    const struct core_proposal *proposal = &scene.last[CORE_PROPOSE].proposal;
+    assert_int_equal(proposal->matter, CORE_CONSUMER);
+    assert_int_equal(proposal->primary, P);
+    assert_int_equal(proposal->run_id, RUN + P);
+    assert_int_equal(proposal->consumer, STANDBY);
+}
+
+TEST(a_changed_vote_is_told_at_once_and_only_once)
+{
+    scene_silence(UNIT);
+    scene_pass_ms(40);
+    assert_int_equal(scene.counts[CORE_VOTE], 1);
+    assert_int_equal(scene_unit(UNIT)->vote.reasons[CORE_PRIMARY], CORE_SILENT);
+    scene_pass_ms(100);
+    assert_int_equal(scene.counts[CORE_VOTE], 1);
+}
+
+static void propose(void)
+{
+    scene_silence(UNIT);
+    scene_vote(0, GW1, UNIT, CORE_SILENT);
+    scene_pass_ms(40);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 1);
+}
+
+static void end_proposal(enum core_result result)
+{
+    scene_step((struct core_event){.kind = CORE_PROPOSED, .proposed = {UNIT, result}});
+}
+
+TEST(a_proposal_under_way_is_not_made_again)
+{
+    propose();
+    scene_put(scene_record(UNIT)); /* as it was read before */
+    scene_pass_ms(200);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 1);
+}
+
+TEST(an_unknown_outcome_is_asked_for_until_the_record_tells)
+{
+    propose();
+    scene_forget_actions();
+    end_proposal(CORE_UNKNOWN);
+    assert_int_equal(scene.counts[CORE_ASK], 1);
+    scene_pass_ms(100);
+    assert_int_equal(scene.counts[CORE_ASK], 3);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 0);
+    scene_put(scene_record(UNIT));
+    assert_int_equal(scene.counts[CORE_PROPOSE], 1);
+}
+
+TEST(what_somebody_else_made_of_a_unit_is_taken_over)
+{
+    propose();
+    end_proposal(CORE_LOST);
+    struct core_record record = scene_record(UNIT);
+    record.epoch = EPOCH + 7;
+    record.primary = S;
+    record.moved_ago_us = 0;
+    scene_put(record);
+    scene.seen[S].primary = true;
+    scene_forget_actions();
+    scene_pass_ms(30);
+    assert_int_equal(suspicion(), CORE_FINE);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 0);
+}
+
+TEST(an_older_record_changes_nothing)
+{
+    struct core_record record = scene_record(UNIT);
+    record.epoch = EPOCH - 1;
+    record.primary = S;
+    scene_put(record);
+    assert_int_equal(scene_unit(UNIT)->record.epoch, EPOCH);
+    assert_int_equal(scene_unit(UNIT)->record.primary, P);
+}
+
+TEST(a_newer_epoch_in_a_pulse_or_a_vote_makes_it_ask_for_the_record)
+{
+    scene.seen[S].epoch = EPOCH + 1;
+    scene_tell();
+    assert_int_equal(scene.counts[CORE_ASK], 1);
+    scene_pass_ms(40);
+    assert_int_equal(scene.counts[CORE_ASK], 1);
+    scene.seen[S].epoch = EPOCH;
+    scene_pass_ms(50);
+    scene_vote(0, GW1, UNIT, CORE_FINE);
+    scene.votes[0].epoch = EPOCH + 1;
+    scene_tell();
+    assert_int_equal(scene.counts[CORE_ASK], 2);
+}
+
+/* --- alarms ------------------------------------------------------------------------------------------------------- */
+
+TEST(what_stays_wrong_is_told_to_operators_once_and_its_end_when_it_lasts)
+{
+    scene_silence(UNIT);
+    scene_pass_ms(1000);
+    assert_int_equal(scene.counts[CORE_ALARM], 0);
+    scene_pass_ms(2000);
+    assert_int_equal(scene.counts[CORE_ALARM], 1);
+    assert_int_equal(scene.last[CORE_ALARM].refusal, CORE_NO_MAJORITY);
+    scene.seen[P].unit = UNIT;
+    scene.agents[UNIT] = true;
+    scene_pass_ms(2900);
+    assert_int_equal(scene.counts[CORE_CALM], 0);
+    scene_pass_ms(300);
+    assert_int_equal(scene.counts[CORE_CALM], 1);
+}
+
+/* --- configuration ------------------------------------------------------------------------------------------------ */
+
+TEST(units_keep_what_was_heard_of_them_when_the_rules_change_their_order)
+{
+    struct core_unit_facts turned[] = {scene_units[3], scene_units[1], scene_units[0]};
+    struct core_config config = {scene.policy, GW2, scene.gateways, 3, turned, 3};
+    scene_silence(UNIT);
+    scene_pass_ms(30);
+    scene_step((struct core_event){.kind = CORE_CONFIG, .config = &config});
+    assert_int_equal(scene.core.unit_count, 3);
+    assert_null(scene_unit(STANDBY));
+    assert_int_equal(scene_unit(UNIT)->record.epoch, EPOCH);
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_SILENT);
+    assert_int_equal(scene_unit(OTHER)->suspicion[CORE_PRIMARY], CORE_FINE);
+}
+
+TEST(a_new_unit_starts_without_a_past)
+{
+    scene_silence(UNIT);
+    scene_pass_ms(200);
+    scene_units[3].id = 77;
+    scene_configure();
+    scene_units[3].id = FOURTH;
+    assert_null(scene_unit(FOURTH));
+    assert_int_equal(scene_unit(77)->record.epoch, 0);
+    assert_int_equal(scene_unit(77)->suspicion[CORE_PRIMARY], CORE_FINE);
+    assert_int_equal(suspicion(), CORE_SILENT);
+}
+
+/* --- words -------------------------------------------------------------------------------------------------------- */
+
+static const char *name_of(void *arg, uint64_t id)
+{
+    (void)arg;
+    return id == GW1 ? "gw1" : id == GW2 ? "gw2" : "gw3";
+}
+
+TEST(a_proposal_is_explained_by_its_votes)
+{
+    scene_silence(UNIT);
+    scene_vote(0, GW1, UNIT, CORE_REFUSED);
+    scene.votes[1] = (struct core_vote){.gateway = GW3, .unit = UNIT, .epoch = EPOCH, .abstains = true};
+    scene_pass_ms(40);
+    struct buf text = {NULL, 0, 0};
+    core_explain(&scene.last[CORE_PROPOSE].proposal, name_of, NULL, &text);
+    assert_string_equal(text.base, "primary suspected: gw1 refused, gw2 silent, gw3 abstains; 2 votes, 2 needed");
+    buf_free(&text);
+}
+
+TEST(every_refusal_and_reason_has_words)
+{
+    for (enum core_refusal refusal = CORE_MAY_MOVE; refusal < CORE_REFUSALS; refusal++)
+        assert_string_not_equal(core_refusal_name(refusal), "unknown");
+    for (enum core_reason reason = CORE_FINE; reason <= CORE_FAILING; reason++)
+        assert_string_not_equal(core_reason_name(reason), "unknown");
+}
+
+#define RUN_TEST(name) cmocka_unit_test_setup(name, scene_begin)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(a_unit_that_is_well_is_left_alone, setup),
-        cmocka_unit_test_setup(a_silent_primary_is_replaced_by_its_standby_once_a_majority_agrees, setup),
+        RUN_TEST(a_unit_that_is_well_is_left_alone),
+        RUN_TEST(a_primary_that_nobody_hears_of_for_the_gap_is_silent),
+        RUN_TEST(a_primary_that_does_not_answer_its_agent_is_silent_although_the_agent_is_not),
+        RUN_TEST(requests_that_succeed_outweigh_a_silent_agent),
+        RUN_TEST(a_connection_reset_and_then_refused_is_suspected_at_once),
+        RUN_TEST(a_refusal_is_worth_something_for_the_gap_only),
+        RUN_TEST(a_broker_that_its_agent_finds_gone_or_unwell_is_suspected_at_once),
+        RUN_TEST(an_agents_verdict_does_not_stand_against_requests_that_succeed),
+        RUN_TEST(a_primary_that_is_another_run_than_recorded_is_suspected),
+        RUN_TEST(requests_that_fail_are_a_slow_proof_where_all_else_is_well),
+        RUN_TEST(consumers_have_time_to_come_back_while_the_queue_is_at_home),
+        RUN_TEST(consumers_of_a_queue_that_has_moved_are_missed_at_once),
+        RUN_TEST(a_silent_primary_is_replaced_by_its_standby_when_a_majority_agrees),
+        RUN_TEST(consumers_that_are_there_stay_where_they_are),
+        RUN_TEST(consumers_that_are_gone_for_long_move_without_the_queue),
+        RUN_TEST(a_changed_vote_is_told_at_once_and_only_once),
+        RUN_TEST(a_proposal_under_way_is_not_made_again),
+        RUN_TEST(an_unknown_outcome_is_asked_for_until_the_record_tells),
+        RUN_TEST(what_somebody_else_made_of_a_unit_is_taken_over),
+        RUN_TEST(an_older_record_changes_nothing),
+        RUN_TEST(a_newer_epoch_in_a_pulse_or_a_vote_makes_it_ask_for_the_record),
+        RUN_TEST(what_stays_wrong_is_told_to_operators_once_and_its_end_when_it_lasts),
+        RUN_TEST(units_keep_what_was_heard_of_them_when_the_rules_change_their_order),
+        RUN_TEST(a_new_unit_starts_without_a_past),
+        RUN_TEST(a_proposal_is_explained_by_its_votes),
+        RUN_TEST(every_refusal_and_reason_has_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
