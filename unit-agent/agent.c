@@ -162,6 +162,8 @@ static void tell_brokers(const struct agent *agent, struct pulse *pulse)
         const struct warden_broker *broker = &brokers[i];
         uint64_t age_us = broker->heard_us > 0 ? now_us - broker->heard_us : UINT32_MAX;
         if (broker->heard_us == 0 && !broker->gone)
+            continue; /* an agent that has just begun knows nothing to condemn a broker for */
+        if (broker->heard_us == 0 && !broker->gone)
             continue; /* it had no time to answer yet */
         pulse->agent.brokers[pulse->agent.broker_count++] =
             (struct pulse_broker){.unit = pulse_hash(str_of(broker->unit)),
@@ -197,6 +199,19 @@ static void on_pushed(void *arg, const char *unit, const struct broker_record *r
     if (strcmp(unit, agent->config.unit) == 0)
         keeper_heard(agent->keeper, record);
     warden_heard(agent->warden, unit, record);
+}
+
+static void on_looked(void *arg)
+{
+    beacon_hurry(((struct agent *)arg)->beacon);
+}
+
+/* Faster than the store's watch. */
+static void on_put(void *arg, const struct broker_record *record)
+{
+    struct agent *agent = arg;
+    beacon_push(agent->beacon, agent->config.unit, record);
+    warden_heard(agent->warden, agent->config.unit, record);
 }
 
 static void on_confirmed(void *arg)
@@ -454,10 +469,13 @@ static void create_parts(struct agent *agent)
                                                                        .stats = &agent->stats,
                                                                        .is_keeper = is_keeper,
                                                                        .changed = on_broker_changed,
+                                                                       .put = on_put,
                                                                        .arg = agent});
-    agent->warden = warden_create(
-        agent->loop,
-        &(struct warden_config){.options = &agent->config, .password = agent->broker_password, .stats = &agent->stats});
+    agent->warden = warden_create(agent->loop, &(struct warden_config){.options = &agent->config,
+                                                                       .password = agent->broker_password,
+                                                                       .stats = &agent->stats,
+                                                                       .looked = on_looked,
+                                                                       .arg = agent});
     agent->clockwork = clockwork_create(agent->loop, &(struct clockwork_config){.options = &agent->config,
                                                                                 .password = agent->broker_password,
                                                                                 .stats = &agent->stats,

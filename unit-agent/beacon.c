@@ -12,7 +12,9 @@
 #include "common/invariant.h"
 #include "common/pulse_peers.h"
 
-#define RECORDS_MOST 16 /* that wait for the other thread; the store brings what is more */
+#define HURRY_US     1000
+#define SPARED_US    8000 /* a tick so soon after a pulse sends none */
+#define RECORDS_MOST 16   /* that wait for the other thread; the store brings what is more */
 
 /* Records on their way from one thread to the other, as they stand in pulses. */
 struct mail {
@@ -26,13 +28,15 @@ struct beacon {
     struct pulse_port *port;
     sd_event_source *look, *mail;
     struct pulse_peers peers; /* the loop's */
+    bool hurries;             /* the loop's: the next look is near */
     int mail_fd;
 
     pthread_mutex_t lock; /* what follows is of both threads */
     struct pulse told;
-    uint64_t told_us;
-    struct pulse_peer *all; /* a copy of the peers; those of `gateways` first */
-    struct address *to;     /* the same, addresses alone */
+    uint64_t told_us, sent_us; /* monotonic */
+    bool news;                 /* `told` was not sent yet */
+    struct pulse_peer *all;    /* a copy of the peers; those of `gateways` first */
+    struct address *to;        /* the same, addresses alone */
     size_t all_count, gateway_count;
     bool peers_changed;
     struct mail in, out;
@@ -66,14 +70,18 @@ static void send_all(struct beacon *beacon, struct pulse *pulse, uint64_t now_us
         pulse->agent.brokers[i].age_us = age_us < UINT32_MAX ? (uint32_t)age_us : UINT32_MAX;
     }
     pulse_port_send(beacon->port, pulse, beacon->to, beacon->gateway_count);
+    beacon->sent_us = now_us;
+    beacon->news = false;
 }
 
 static void on_rung(void *arg, uint64_t now_us)
 {
-    (void)now_us;
     struct beacon *beacon = arg;
     pthread_mutex_lock(&beacon->lock);
+    struct pulse pulse = beacon->told;
     send_records(beacon);
+    if (beacon->news)
+        send_all(beacon, &pulse, now_us);
     pthread_mutex_unlock(&beacon->lock);
 }
 
@@ -85,7 +93,8 @@ static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
     if (beacon->peers_changed)
         admit_peers(beacon);
     pulse.loop_lag_us = lag_us < UINT32_MAX ? (uint32_t)lag_us : UINT32_MAX;
-    send_all(beacon, &pulse, now_us);
+    if (now_us - beacon->sent_us >= SPARED_US)
+        send_all(beacon, &pulse, now_us);
     pthread_mutex_unlock(&beacon->lock);
 }
 
@@ -115,9 +124,21 @@ static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
     pthread_mutex_lock(&beacon->lock);
     beacon->told = pulse;
     beacon->told_us = clock_monotonic_us();
+    beacon->news = true;
     pthread_mutex_unlock(&beacon->lock);
+    if (beacon->hurries)
+        pulse_port_ring(beacon->port);
+    beacon->hurries = false;
     sd_event_source_set_time_relative(source, PULSE_PERIOD_US);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+void beacon_hurry(struct beacon *beacon)
+{
+    if (beacon->hurries)
+        return;
+    beacon->hurries = true;
+    sd_event_source_set_time_relative(beacon->look, HURRY_US);
 }
 
 static void read_record(struct beacon *beacon, const struct pulse *pulse)

@@ -37,6 +37,9 @@ int beacon_start(struct beacon *beacon, const char *name, struct error *err) MUS
 /* Where this agent hears pulses, into what it registers with. */
 void beacon_introduce(const struct beacon *beacon, struct store_member *self);
 
+/* There is something new to look at: it is told within a millisecond or so, with what else comes by then. */
+void beacon_hurry(struct beacon *beacon);
+
 /* Reads from STORE who is to hear this agent. */
 void beacon_follow(struct beacon *beacon, struct store *store);
 

@@ -129,6 +129,8 @@ static void write_record(struct keeper *keeper, struct keeper_action *action)
         strike_dropped(keeper, action);
         set_store_fault(keeper, "");
         adopt_record(keeper, record);
+        if (keeper->config.put != NULL)
+            keeper->config.put(keeper->config.arg, record);
         keeper->hasty_us = 0;
         if (keeper->state.primary.is_primary)
             stamp(keeper, version);

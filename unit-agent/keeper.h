@@ -27,6 +27,7 @@ struct keeper_config {
     struct agent_stats *stats;
     bool (*is_keeper)(void *arg); /* asked before each act; NULL: there is no other agent */
     void (*changed)(void *arg);   /* the record, or the fault */
+    void (*put)(void *arg, const struct broker_record *record); /* this agent put it into the store; may be NULL */
     void *arg;
 };
 

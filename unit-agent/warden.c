@@ -99,6 +99,7 @@ static void on_look(void *arg, const struct warden_look *look)
     facts->heard_us = clock_monotonic_us();
     if (ward->record_known)
         act(ward, look);
+    ward->warden->config.looked(ward->warden->config.arg);
 }
 
 static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)

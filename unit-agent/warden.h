@@ -26,6 +26,8 @@ struct warden_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     const char *password;               /* of the brokers; NULL: none */
     struct agent_stats *stats;
+    void (*looked)(void *arg); /* more is known of a broker */
+    void *arg;
 };
 
 /* What is known of one broker, by the last look that was answered. */

@@ -3,6 +3,8 @@
 """Pulses between real gateways and agents: who is heard, what is not believed, how soon silence is noticed, and what it
 costs."""
 import json
+import os
+import signal
 import time
 import unittest
 
@@ -18,6 +20,12 @@ def counts(daemon):
 
 def heard(gateway, kind):
     return {one["name"] for one in gateway.status()["pulses"][kind] if one["heard"]}
+
+
+def transitions(gateway, unit=None, event=None):
+    """Oldest first."""
+    found = json.loads(gateway.get("/v1/transitions?most=512").body)["transitions"]
+    return [one for one in reversed(found) if unit in (None, one["unit"]) and event in (None, one["event"])]
 
 
 class Deployment(harness.StackTest):
@@ -110,6 +118,54 @@ class Restart(Deployment):
         harness.wait_until(lambda: not heard(gateway, "agents"), what="the silence to be seen")
         agent.restart()
         harness.wait_until(lambda: heard(gateway, "agents") == {agent.name}, what="the agent to be heard again")
+
+
+class Silence(Deployment):
+    def suspicions(self, since_us):
+        return {gateway.name: [one for one in transitions(gateway, event="suspected") if one["at_us"] >= since_us]
+                for gateway in self.gateways}
+
+    def settle(self):
+        """Every gateway holds every unit for well, and trusts itself."""
+        def well():
+            return all(unit["failover"]["suspicion"] == {"primary": "fine", "consumers": "fine"} and
+                       not unit["failover"]["vote"]["abstains"]
+                       for gateway in self.gateways for unit in gateway.status()["units"])
+        harness.wait_until(well, what="all units to be well")
+
+    def test_a_killed_agent_is_suspected_within_100_ms_by_every_gateway(self):
+        self.settle()
+        took_ms = []
+        for _ in range(5):
+            at_us = int(time.time() * 1e6)
+            self.agents[0].kill()
+            harness.wait_until(lambda: all(any(one["unit"] == "RZ01" for one in found)
+                                           for found in self.suspicions(at_us).values()), what="RZ01 to be suspected")
+            for found in self.suspicions(at_us).values():
+                self.assertEqual({"RZ01"}, {one["unit"] for one in found})
+                took_ms.append((found[0]["at_us"] - at_us) / 1000)
+            self.agents[0].restart()
+            self.settle()
+        print("suspected after (ms):", " ".join(f"{one:.0f}" for one in sorted(took_ms)))
+        self.assertLess(sorted(took_ms)[len(took_ms) // 2], 100 * harness.SLOW)
+        self.assertLess(max(took_ms), 100 * harness.SLOW * (1 if (os.cpu_count() or 1) > 4 else 2))
+
+    def test_a_gateway_that_stood_still_suspects_nobody_and_is_no_reason_to(self):
+        self.settle()
+        before_us = int(time.time() * 1e6)
+        lags = self.gateways[0].metric("pulse_lags_total")
+        for _ in range(10):
+            self.gateways[0].signal(signal.SIGSTOP)
+            time.sleep(0.08)  # the disturbance itself
+            self.gateways[0].signal(signal.SIGCONT)
+            harness.wait_until(lambda: heard(self.gateways[0], "agents") == {agent.name for agent in self.agents})
+        self.assertGreaterEqual(self.gateways[0].metric("pulse_lags_total"), lags + 10)
+        for name, found in self.suspicions(before_us).items():
+            if name != self.gateways[0].name:
+                self.assertEqual([], found)
+        for gateway in self.gateways:
+            self.assertEqual(0, gateway.metric("failover_votes_total"))
+            self.assertEqual(0, gateway.metric("failover_proposals_total"))
 
 
 class Cost(Deployment):
