@@ -21,7 +21,7 @@
 #define FORGET_US    1000000
 #define LATE_US      10000
 #define SOCKET_BYTES (1 << 20)
-#define GATHER_US    2000 /* what comes within so short a time is read together: waking up costs more than reading */
+#define GATHER_US    4000 /* what comes within so short a time is read together: waking up costs more than reading */
 
 /* One who was heard: by hash of role and name. */
 struct sender {
