@@ -46,7 +46,7 @@ static void get_config(struct httpd_request *request, void *context)
 #define FORWARD(function)                                                                                              \
     static void function(struct httpd_request *request, void *context)                                                 \
     {                                                                                                                  \
-        operations_##function(((struct agent *)context)->operations, request);                                         \
+        operations_##function(((struct agent *)context)->duties->operations, request);                                 \
     }
 FORWARD(dead)
 FORWARD(redrive)
@@ -58,14 +58,14 @@ FORWARD(trace)
 static void list_transactions(struct httpd_request *request, void *context)
 {
     const struct agent *agent = context;
-    prepared_list(clockwork_broker(agent->clockwork), agent->config.unit, request);
+    prepared_list(clockwork_broker(agent->duties->clockwork), agent->config.unit, request);
 }
 
 static void end_transaction(struct httpd_request *request, void *context)
 {
     const struct agent *agent = context;
-    prepared_end(clockwork_broker(agent->clockwork), agent->config.unit, keeper_record(agent->keeper)->version,
-                 request);
+    prepared_end(clockwork_broker(agent->duties->clockwork), agent->config.unit,
+                 keeper_record(agent->duties->keeper)->version, request);
 }
 
 static const struct httpd_route routes[] = {
@@ -75,8 +75,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
-     "broker_record, "
-     "counters, latency_us}`; a partition is `{topic, partition, subscription, owned, linked, watermark, last_read, "
+     "broker_record, guests, counters, latency_us}`; a guest is `{unit, serves, broker, partitions, broker_record}`; a "
+     "partition is `{topic, partition, subscription, owned, linked, watermark, last_read, "
      "pending, "
      "held, "
      "in_flight, backing_off, oldest_ms}`."},

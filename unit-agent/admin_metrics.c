@@ -3,6 +3,7 @@
 #include "unit-agent/admin.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define BLOCKS_MOST 64 /* duties that are summed up */
 
 /* A metric with a value for each partition, or for each node. */
 struct series {
@@ -42,36 +43,37 @@ static uint64_t node_up(const struct node *node)
 }
 
 static const struct series all_series[] = {
-    {"agent_queue_pending", "gauge", "topic, partition, subscription",
+    {"agent_queue_pending", "gauge", "unit, topic, partition, subscription",
      "Messages that are not acknowledged, but for those that are parked.", pending, NULL},
-    {"agent_queue_held", "gauge", "topic, partition, subscription", "Those of them that are in this agent's memory.",
-     held, NULL},
-    {"agent_queue_parked", "gauge", "topic, partition, subscription", "Messages that wait in their users' parks.",
+    {"agent_queue_held", "gauge", "unit, topic, partition, subscription",
+     "Those of them that are in this agent's memory.", held, NULL},
+    {"agent_queue_parked", "gauge", "unit, topic, partition, subscription", "Messages that wait in their users' parks.",
      parked, NULL},
-    {"agent_queue_parked_users", "gauge", "topic, partition, subscription", "Users that are parked.", parked_users,
-     NULL},
-    {"agent_queue_dead", "gauge", "topic, partition, subscription", "Dead letters.", dead, NULL},
+    {"agent_queue_parked_users", "gauge", "unit, topic, partition, subscription", "Users that are parked.",
+     parked_users, NULL},
+    {"agent_queue_dead", "gauge", "unit, topic, partition, subscription", "Dead letters.", dead, NULL},
     {"agent_node_up", "gauge", "color, node", "1 while the node answers.", NULL, node_up},
 };
 
 #define LATENCY_NAME "agent_delivery_latency_seconds"
 #define LATENCY_HELP "From the whole request at the gateway to the app's 2xx."
 
-static void print_partitions(const struct agent *agent, const struct series *series, struct buf *out)
+static void print_partitions(const struct duty *duty, const struct series *series, struct buf *out)
 {
-    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    const struct partition_list *partitions = inbox_partitions(duty->inbox);
     for (size_t i = 0; i < partitions->count; i++) {
         const struct partition *partition = partitions->items[i];
         if (partition->owned)
-            buf_printf(out, "ldcgate_%s{topic=\"%s\",partition=\"%u\",subscription=\"%s%s%s\"} %lu\n", series->name,
-                       partition->topic, partition->number, partition->subscription, partition->broadcast ? "@" : "",
-                       partition->broadcast ? agent->name : "", (unsigned long)series->of_partition(partition));
+            buf_printf(out, "ldcgate_%s{unit=\"%s\",topic=\"%s\",partition=\"%u\",subscription=\"%s%s%s\"} %lu\n",
+                       series->name, duty->unit, partition->topic, partition->number, partition->subscription,
+                       partition->broadcast ? "@" : "", partition->broadcast ? duty->agent->name : "",
+                       (unsigned long)series->of_partition(partition));
     }
 }
 
 static void print_nodes(const struct agent *agent, const struct series *series, struct buf *out)
 {
-    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next)
+    for (const struct node *node = nodes_first(agent->duties->nodes); node != NULL; node = node->next)
         if (node->listed)
             buf_printf(out, "ldcgate_%s{color=\"%s\",node=\"%s\"} %lu\n", series->name, color_name(node->color),
                        node->url, (unsigned long)series->of_node(node));
@@ -81,18 +83,24 @@ void admin_get_metrics(struct httpd_request *request, void *context)
 {
     struct agent *agent = context;
     struct buf out = {0};
-    const void *block = &agent->stats, *pulses = &agent->pulse_stats;
-    const struct stat_histogram *latency = &agent->stats.latency;
+    const void *blocks[BLOCKS_MOST] = {&agent->stats}, *pulses = &agent->pulse_stats;
+    const struct stat_histogram *latencies[BLOCKS_MOST] = {&agent->stats.latency};
+    size_t count = 1;
+    for (const struct duty *duty = agent->duties; duty != NULL && count < BLOCKS_MOST; duty = duty->next) {
+        blocks[count] = &duty->stats;
+        latencies[count++] = &duty->stats.latency;
+    }
     agent_refresh(agent);
-    stats_print(agent_stat_rows, agent_stat_row_count, &block, 1, "", &out);
+    stats_print(agent_stat_rows, agent_stat_row_count, blocks, count, "", &out);
     stats_print(pulse_stat_rows, pulse_stat_row_count, &pulses, 1, "", &out);
-    stats_print_histogram(LATENCY_NAME, LATENCY_HELP, &latency, 1, "", &out);
+    stats_print_histogram(LATENCY_NAME, LATENCY_HELP, latencies, count, "", &out);
     stats_print_head("build_info", "gauge", "1; the label tells which build this is.", &out);
     buf_printf(&out, "ldcgate_build_info{version=\"" LDCGATE_VERSION "\"} 1\n");
     for (const struct series *series = all_series; series < all_series + COUNT_OF(all_series); series++) {
         stats_print_head(series->name, series->type, series->help, &out);
         if (series->of_partition != NULL)
-            print_partitions(agent, series, &out);
+            for (const struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+                print_partitions(duty, series, &out);
         else
             print_nodes(agent, series, &out);
     }

@@ -17,31 +17,46 @@
 #include "unit-agent/health.h"
 
 #define STORE_TICK_US 1000000
-#define ENDING_US     10000
-#define LASTING_US    200000 /* attempts that take longer are traced before they end */
 
-/* --- the rules --------------------------------------------------------------------------------------------------- */
+/* --- duties ------------------------------------------------------------------------------------------------------- */
 
+static struct duty *duty_of(struct agent *agent, const char *unit)
+{
+    struct duty *duty = agent->duties;
+    while (duty != NULL && strcmp(duty->unit, unit) != 0)
+        duty = duty->next;
+    return duty;
+}
+
+/* A unit whose consumer this agent's unit becomes when its own agents are gone. */
+static void guard(struct agent *agent, const struct table *table, uint32_t unit)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "%.*s", STR_ARG(table->units[unit].name));
+    if (duty_of(agent, name) != NULL)
+        return;
+    struct duty *duty = duty_create(agent, name);
+    duty->next = agent->duties->next;
+    agent->duties->next = duty;
+}
+
+/* Guests that the rules no longer name keep what they have: the record may still say that they are served here. */
 static void on_rules(void *arg, const struct table *table)
 {
     struct agent *agent = arg;
-    uint32_t unit = table_unit_index(table, str_of(agent->config.unit));
+    uint32_t own = table_unit_index(table, str_of(agent->config.unit));
     warden_adopt(agent->warden, table);
-    if (unit == NO_UNIT) {
+    agent->unit_fault[0] = '\0';
+    if (own == NO_UNIT) {
         snprintf(agent->unit_fault, sizeof(agent->unit_fault), "the rules of epoch %lu name no unit %s",
                  (unsigned long)table->epoch, agent->config.unit);
         log_warning("unit.gone", "%s; what is in its streams is delivered as before", agent->unit_fault);
-        operations_adopt(agent->operations, NULL, STR_LIT(""));
-        return;
     }
-    struct str primary = table->units[unit].broker_count > 0 ? table->units[unit].brokers[0] : STR_LIT("");
-    agent->unit_fault[0] = '\0';
-    nodes_adopt(agent->nodes, &table->units[unit]);
-    inbox_adopt(agent->inbox, table, &table->units[unit]);
-    operations_adopt(agent->operations, table, primary);
-    outbox_adopt(agent->outbox, primary);
-    clockwork_adopt(agent->clockwork, primary);
-    keeper_adopt(agent->keeper, &table->units[unit]);
+    for (uint32_t i = 0; i < table->unit_count && own != NO_UNIT; i++)
+        if (table->units[i].standby == own)
+            guard(agent, table, i);
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        duty_adopt(duty, table);
 }
 
 static void enroll(struct agent *agent)
@@ -59,7 +74,8 @@ static void follow_store(struct agent *agent)
     rules_follow_sync(&agent->rules);
     if (agent->rules.up)
         enroll(agent);
-    keeper_sync(agent->keeper, agent->rules.store);
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        duty_sync(duty, agent->rules.store);
     warden_sync(agent->warden, agent->rules.store);
     beacon_follow(agent->beacon, agent->rules.store);
     if (agent->rules.record.rules_epoch != epoch)
@@ -83,74 +99,6 @@ static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* --- what happens ------------------------------------------------------------------------------------------------ */
-
-static void on_acknowledged(void *arg, struct partition *partition)
-{
-    inbox_record(((struct agent *)arg)->inbox, partition);
-}
-
-static void on_attempted(void *arg, const struct message *message, const struct delivery_attempt *attempt)
-{
-    traces_attempted(((struct agent *)arg)->traces, message, attempt);
-}
-
-static void on_settled(void *arg, const struct message *message, const struct http_response *response)
-{
-    replies_settle(((struct agent *)arg)->replies, message, response);
-}
-
-static void on_covered(void *arg, struct partition *partition, struct stream_id id)
-{
-    struct agent *agent = arg;
-    if (keeper_record(agent->keeper)->member_count > 1) /* else there is nobody who could hold it */
-        traces_covered(agent->traces, partition, id);
-}
-
-static void on_recorded(void *arg, const struct message *message)
-{
-    traces_recorded(((struct agent *)arg)->traces, message);
-}
-
-static void on_lasting(void *arg, struct message *message)
-{
-    traces_begun(((struct agent *)arg)->traces, message);
-}
-
-static void on_nodes_changed(void *arg)
-{
-    struct agent *agent = arg;
-    if (agent->delivery != NULL)
-        delivery_wake(agent->delivery);
-    if (agent->health != NULL)
-        health_changed(agent->health);
-}
-
-static bool may_deliver(void *arg)
-{
-    return inbox_may_deliver(((struct agent *)arg)->inbox);
-}
-
-static struct nodes *more_nodes(void *arg)
-{
-    struct agent *agent = arg;
-    return nodes_create(agent->loop, &agent->config, on_nodes_changed, agent);
-}
-
-static const struct broker_record *broker_record(void *arg)
-{
-    return keeper_record(((struct agent *)arg)->keeper);
-}
-
-/* Agents agree by their beats in the primary. Where it takes none, each may act: of two records one is refused. */
-static bool is_keeper(void *arg)
-{
-    const struct agent *agent = arg;
-    const char *primary = keeper_primary_url(agent->keeper), *beaten = inbox_broker_url(agent->inbox);
-    bool mute = primary != NULL && beaten != NULL && strcmp(primary, beaten) != 0;
-    return inbox_is_keeper(agent->inbox) || mute || (primary != NULL && warden_sees_fenced(agent->warden, primary));
-}
-
 /* --- pulses ------------------------------------------------------------------------------------------------------ */
 
 static void tell_brokers(const struct agent *agent, struct pulse *pulse)
@@ -161,8 +109,6 @@ static void tell_brokers(const struct agent *agent, struct pulse *pulse)
     for (unsigned i = 0; i < count && i < PULSE_BROKERS_MOST; i++) {
         const struct warden_broker *broker = &brokers[i];
         uint64_t age_us = broker->heard_us > 0 ? now_us - broker->heard_us : UINT32_MAX;
-        if (broker->heard_us == 0 && !broker->gone)
-            continue; /* an agent that has just begun knows nothing to condemn a broker for */
         if (broker->heard_us == 0 && !broker->gone)
             continue; /* it had no time to answer yet */
         pulse->agent.brokers[pulse->agent.broker_count++] =
@@ -184,20 +130,21 @@ static void on_look(void *arg, struct pulse *pulse)
 {
     const struct agent *agent = arg;
     _Static_assert(PULSE_COLORS == COLOR_COUNT, "a pulse tells of each colour");
-    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next) {
+    for (const struct node *node = nodes_first(agent->duties->nodes); node != NULL; node = node->next) {
         struct pulse_nodes *nodes = &pulse->agent.nodes[node->color];
         nodes->listed += node->listed && nodes->listed < UINT16_MAX;
         nodes->up += node->listed && node->up && nodes->up < nodes->listed;
     }
-    pulse->agent.epoch = keeper_record(agent->keeper)->version;
+    pulse->agent.epoch = keeper_record(agent->duties->keeper)->version;
     tell_brokers(agent, pulse);
 }
 
 static void on_pushed(void *arg, const char *unit, const struct broker_record *record)
 {
     struct agent *agent = arg;
-    if (strcmp(unit, agent->config.unit) == 0)
-        keeper_heard(agent->keeper, record);
+    struct duty *duty = duty_of(agent, unit);
+    if (duty != NULL)
+        duty_heard(duty, record);
     warden_heard(agent->warden, unit, record);
 }
 
@@ -206,34 +153,12 @@ static void on_looked(void *arg)
     beacon_hurry(((struct agent *)arg)->beacon);
 }
 
-/* Faster than the store's watch. */
-static void on_put(void *arg, const struct broker_record *record)
-{
-    struct agent *agent = arg;
-    beacon_push(agent->beacon, agent->config.unit, record);
-    warden_heard(agent->warden, agent->config.unit, record);
-}
-
-static void on_confirmed(void *arg)
-{
-    delivery_wake(((struct agent *)arg)->delivery);
-}
-
-static void on_broker_changed(void *arg)
-{
-    struct agent *agent = arg;
-    if (agent->health != NULL)
-        health_changed(agent->health);
-}
-
 static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
     struct agent *agent = arg;
-    inbox_tick(agent->inbox);
-    delivery_each_lasting(agent->delivery, clock_wall_us() - LASTING_US, on_lasting, agent);
-    operations_tick(agent->operations);
-    clockwork_tick(agent->clockwork);
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        duty_tick(duty);
     health_tell(agent->health);
     sd_event_source_set_time_relative(source, (uint64_t)agent->config.health.interval * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -241,71 +166,36 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 
 const char *agent_unready(const struct agent *agent)
 {
-    if (agent->end_by_us != 0)
+    if (agent->ending > 0)
         return "this agent is ending";
     if (agent->rules.table == NULL)
         return "this agent has no rules yet";
     if (agent->unit_fault[0] != '\0')
         return agent->unit_fault;
-    const char *fault = inbox_fault(agent->inbox);
-    return fault != NULL ? fault : keeper_alarm(agent->keeper);
-}
-
-static void refresh_held(struct agent *agent)
-{
-    const struct partition_list *partitions = inbox_partitions(agent->inbox);
-    uint64_t held_now = 0, bytes = 0, users = 0, parked = 0, dead = 0;
-    for (size_t i = 0; i < partitions->count; i++) {
-        const struct partition *partition = partitions->items[i];
-        held_now += partition->undone;
-        bytes += partition->bytes;
-        users += partition->park.user_count;
-        parked += partition->park.messages;
-        dead += partition->park.dead;
-    }
-    stat_set(&agent->stats.agent_messages_held, held_now);
-    stat_set(&agent->stats.agent_message_bytes, bytes);
-    stat_set(&agent->stats.agent_parked_users, users);
-    stat_set(&agent->stats.agent_parked_messages, parked);
-    stat_set(&agent->stats.agent_dead_letters, dead);
+    const char *fault = NULL;
+    for (const struct duty *duty = agent->duties; duty != NULL && fault == NULL; duty = duty->next)
+        fault = duty_fault(duty);
+    return fault;
 }
 
 void agent_refresh(struct agent *agent)
 {
-    refresh_held(agent);
-    uint64_t nodes = 0, up = 0;
-    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next) {
-        nodes += node->listed;
-        up += node->listed && node->up;
-    }
-    stat_set(&agent->stats.agent_nodes, nodes);
-    stat_set(&agent->stats.agent_nodes_up, up);
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        duty_refresh(duty);
     stat_set(&agent->stats.ready, agent_unready(agent) == NULL);
 }
 
 /* --- signals ----------------------------------------------------------------------------------------------------- */
 
-static void on_left(void *arg)
+static void on_ended(struct duty *duty)
 {
-    sd_event_exit(((struct agent *)arg)->loop, EXIT_SUCCESS);
-}
-
-static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
-{
-    (void)at_us;
-    struct agent *agent = arg;
-    bool idle = stat_get(&agent->stats.agent_deliveries_in_flight) == 0 && inbox_idle(agent->inbox) &&
-                inbox_returned(agent->inbox);
-    if (idle)
-        traces_flush(agent->traces);
-    idle = idle && replies_idle(agent->replies) && traces_idle(agent->traces);
-    if (idle || clock_monotonic_us() >= agent->end_by_us) {
-        log_info("agent.ended", idle ? "everything that was delivered is recorded" : "delivery.stop_timeout is over");
-        inbox_leave(agent->inbox, on_left, agent);
-        return 0;
-    }
-    sd_event_source_set_time_relative(source, ENDING_US);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    struct agent *agent = duty->agent;
+    agent->unclean += !duty->clean;
+    if (--agent->ending > 0)
+        return;
+    log_info("agent.ended",
+             agent->unclean == 0 ? "everything that was delivered is recorded" : "delivery.stop_timeout is over");
+    sd_event_exit(agent->loop, EXIT_SUCCESS);
 }
 
 /* A second signal ends it at once. */
@@ -313,15 +203,15 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, 
 {
     (void)source;
     struct agent *agent = arg;
-    if (agent->end_by_us != 0)
+    if (agent->ending > 0)
         return sd_event_exit(agent->loop, EXIT_SUCCESS);
     log_info("agent.ending", "signal %u: nothing more is read or begun", info->ssi_signo);
     sd_notify(0, "STOPPING=1");
-    agent->end_by_us = clock_monotonic_us() + (uint64_t)agent->config.delivery.stop_timeout * 1000;
-    inbox_stop(agent->inbox);
-    clockwork_stop(agent->clockwork);
-    delivery_stop(agent->delivery);
-    return sd_event_add_time_relative(agent->loop, &agent->ending, CLOCK_MONOTONIC, 0, 0, on_ending, agent);
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        agent->ending++;
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        duty_end(duty, on_ended);
+    return 0;
 }
 
 static int read_config(const struct agent *agent, struct agent_config *config, struct error *err)
@@ -354,7 +244,8 @@ int agent_reload(struct agent *agent, struct error *err)
         options_exchange(agent_options, agent_option_count, &agent->config, &config);
         set_log_level(agent);
         follow_store(agent);
-        delivery_wake(agent->delivery);
+        for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+            duty_configure(duty);
     }
     options_free(agent_options, agent_option_count, &config);
     return result;
@@ -420,71 +311,6 @@ static void introduce(struct agent *agent)
     beacon_introduce(agent->beacon, self);
 }
 
-static void create_outbox(struct agent *agent)
-{
-    agent->outbox = outbox_create(agent->loop, &agent->config, agent->broker_password);
-    agent->replies =
-        replies_create(agent->loop, &(struct replies_config){&agent->config, &agent->stats, agent->outbox});
-    agent->traces =
-        traces_create(agent->loop, &(struct traces_config){&agent->config, agent->name, &agent->stats, agent->outbox});
-    agent->observer = (struct observer){on_covered, on_recorded, agent};
-}
-
-static void create_parts(struct agent *agent)
-{
-    create_outbox(agent);
-    agent->nodes = nodes_create(agent->loop, &agent->config, on_nodes_changed, agent);
-    agent->delivery = delivery_create(agent->loop, &(struct delivery_config){.options = &agent->config,
-                                                                             .unit = str_of(agent->config.unit),
-                                                                             .nodes = agent->nodes,
-                                                                             .stats = &agent->stats,
-                                                                             .acknowledged = on_acknowledged,
-                                                                             .attempted = on_attempted,
-                                                                             .settled = on_settled,
-                                                                             .may_begin = may_deliver,
-                                                                             .arg = agent});
-    agent->valves =
-        valves_create(agent->loop, (struct partition_hooks){delivery_ready, delivery_withdraw, agent->delivery});
-    agent->inbox = inbox_create(agent->loop, &(struct inbox_config){
-                                                 .options = &agent->config,
-                                                 .password = agent->broker_password,
-                                                 .name = str_of(agent->name),
-                                                 .stats = &agent->stats,
-                                                 .hooks = {valves_ready, valves_withdraw, agent->valves},
-                                                 .nodes = more_nodes,
-                                                 .record = broker_record,
-                                                 .observer = &agent->observer,
-                                                 .changed = on_broker_changed,
-                                                 .confirmed = on_confirmed,
-                                                 .arg = agent,
-                                             });
-    agent->operations = operations_create(agent->loop, &(struct operations_config){.options = &agent->config,
-                                                                                   .password = agent->broker_password,
-                                                                                   .valves = agent->valves,
-                                                                                   .record = broker_record,
-                                                                                   .arg = agent});
-    agent->keeper = keeper_create(agent->loop, &(struct keeper_config){.options = &agent->config,
-                                                                       .password = agent->broker_password,
-                                                                       .name = agent->name,
-                                                                       .stats = &agent->stats,
-                                                                       .is_keeper = is_keeper,
-                                                                       .changed = on_broker_changed,
-                                                                       .put = on_put,
-                                                                       .arg = agent});
-    agent->warden = warden_create(agent->loop, &(struct warden_config){.options = &agent->config,
-                                                                       .password = agent->broker_password,
-                                                                       .stats = &agent->stats,
-                                                                       .looked = on_looked,
-                                                                       .arg = agent});
-    agent->clockwork = clockwork_create(agent->loop, &(struct clockwork_config){.options = &agent->config,
-                                                                                .password = agent->broker_password,
-                                                                                .stats = &agent->stats,
-                                                                                .is_keeper = is_keeper,
-                                                                                .record = broker_record,
-                                                                                .arg = agent});
-    agent->health = health_create(agent);
-}
-
 static int create_beacon(struct agent *agent, struct error *err)
 {
     agent->beacon = beacon_create(agent->loop,
@@ -517,7 +343,13 @@ static int start(struct agent *agent, struct error *err)
         return -1;
     descriptors_raise();
     take_name(agent);
-    create_parts(agent);
+    agent->warden = warden_create(agent->loop, &(struct warden_config){.options = &agent->config,
+                                                                       .password = agent->broker_password,
+                                                                       .stats = &agent->stats,
+                                                                       .looked = on_looked,
+                                                                       .arg = agent});
+    agent->duties = duty_create(agent, agent->config.unit);
+    agent->health = health_create(agent);
     if ((agent->admin = admin_create(agent, err)) == NULL || create_beacon(agent, err) != 0)
         return -1;
     introduce(agent);
@@ -534,24 +366,17 @@ static int start(struct agent *agent, struct error *err)
 
 static void stop(struct agent *agent)
 {
-    clockwork_destroy(&agent->clockwork);
-    operations_destroy(&agent->operations);
-    httpd_destroy(&agent->admin);
     beacon_destroy(&agent->beacon);
     warden_destroy(&agent->warden);
-    keeper_destroy(&agent->keeper);
-    inbox_destroy(&agent->inbox); /* takes its messages back from the delivery */
-    valves_destroy(&agent->valves);
-    delivery_destroy(&agent->delivery);
-    outbox_destroy(&agent->outbox);
-    replies_destroy(&agent->replies);
-    traces_destroy(&agent->traces);
-    nodes_destroy(&agent->nodes);
+    for (struct duty *duty; (duty = agent->duties) != NULL;) {
+        agent->duties = duty->next;
+        duty_destroy(&duty);
+    }
+    httpd_destroy(&agent->admin);
     health_destroy(&agent->health);
     if (agent->rules.store != NULL)
         rules_follow_close(&agent->rules);
     sd_event_source_disable_unref(agent->tick);
-    sd_event_source_disable_unref(agent->ending);
     sd_event_unref(agent->loop);
     free(agent->admin_token);
     free(agent->broker_password);

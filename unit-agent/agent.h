@@ -9,17 +9,9 @@
 #define AGENT_AGENT_H
 
 #include "unit-agent/beacon.h"
-#include "unit-agent/clockwork.h"
 #include "unit-agent/config.h"
-#include "unit-agent/delivery.h"
-#include "unit-agent/inbox.h"
-#include "unit-agent/keeper.h"
-#include "unit-agent/nodes.h"
-#include "unit-agent/operations.h"
-#include "unit-agent/outbox.h"
-#include "unit-agent/replies.h"
+#include "unit-agent/duty.h"
 #include "unit-agent/rules_follow.h"
-#include "unit-agent/traces.h"
 #include "unit-agent/warden.h"
 
 struct httpd;
@@ -35,27 +27,17 @@ struct agent {
     struct agent_stats stats;
     struct pulse_stats pulse_stats;
     struct rules_follow rules;
-    struct nodes *nodes;
-    struct delivery *delivery;
-    struct valves *valves;
-    struct operations *operations;
-    struct outbox *outbox;
-    struct replies *replies;
-    struct traces *traces;
-    struct observer observer;
-    struct clockwork *clockwork;
-    struct inbox *inbox;
-    struct keeper *keeper;
+    struct duty *duties; /* the first is its own unit's; the others are guests' */
     struct warden *warden;
     struct beacon *beacon;
     struct health *health;
     struct httpd *admin;
     struct store_member self;
-    sd_event_source *tick, *ending;
+    sd_event_source *tick;
     char register_fault[480]; /* "" while the store lists this agent */
     char unit_fault[160];     /* "" while the rules in force name the unit */
     uint64_t started_us;      /* wall */
-    uint64_t end_by_us;       /* monotonic; 0: not ending */
+    unsigned ending, unclean; /* duties that end; those that had to be cut short */
 };
 
 /* Runs an agent until it is told to end. Returns the exit status. OVERRIDES: "NAME=VALUE", NULL-terminated. */

@@ -9,16 +9,16 @@
 
 #define LAG_WHOLE 256
 
-static json_t *report_broker(const struct agent *agent)
+static json_t *report_broker(const struct duty *duty)
 {
-    const char *url = inbox_broker_url(agent->inbox), *fault = inbox_broker_fault(agent->inbox);
+    const char *url = inbox_broker_url(duty->inbox), *fault = inbox_broker_fault(duty->inbox);
     return json_pack("{s:s,s:b,s:s}", "url", url ? url : "", "up", fault == NULL, "fault", fault ? fault : "");
 }
 
 static json_t *report_nodes(const struct agent *agent)
 {
     json_t *list = json_array();
-    for (const struct node *node = nodes_first(agent->nodes); node != NULL; node = node->next)
+    for (const struct node *node = nodes_first(agent->duties->nodes); node != NULL; node = node->next)
         if (node->listed)
             json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s}", "url", node->url, "color",
                                                   color_name(node->color), "up", node->up, "fault", node->fault));
@@ -35,7 +35,7 @@ static json_t *report_subscription(const struct agent *agent, const struct parti
 /* Of many partitions only those where something waits: this goes to every gateway each second. */
 static json_t *report_lag(const struct agent *agent)
 {
-    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    const struct partition_list *partitions = inbox_partitions(agent->duties->inbox);
     json_t *list = json_array();
     for (size_t i = 0; i < partitions->count; i++) {
         const struct partition *partition = partitions->items[i];
@@ -63,8 +63,8 @@ static json_t *report_colors(const struct agent_stats *stats)
 json_t *report_health(const struct agent *agent, uint64_t seq)
 {
     return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:I}", "unit", agent->config.unit, "agent", agent->name, "seq",
-                     (json_int_t)seq, "broker", report_broker(agent), "nodes", report_nodes(agent), "lag",
-                     report_lag(agent), "colors", report_colors(&agent->stats), "epoch",
+                     (json_int_t)seq, "broker", report_broker(agent->duties), "nodes", report_nodes(agent), "lag",
+                     report_lag(agent), "colors", report_colors(&agent->duties->stats), "epoch",
                      (json_int_t)agent->rules.record.rules_epoch);
 }
 
@@ -98,12 +98,23 @@ static json_t *report_partition(const struct agent *agent, const struct partitio
                      (json_int_t)(oldest_us > 0 && now_us > oldest_us ? (now_us - oldest_us) / 1000 : 0));
 }
 
-static json_t *report_partitions(const struct agent *agent)
+static json_t *report_partitions(const struct duty *duty)
 {
-    const struct partition_list *partitions = inbox_partitions(agent->inbox);
+    const struct partition_list *partitions = inbox_partitions(duty->inbox);
     json_t *list = json_array();
     for (size_t i = 0; i < partitions->count; i++)
-        json_array_append_new(list, report_partition(agent, partitions->items[i]));
+        json_array_append_new(list, report_partition(duty->agent, partitions->items[i]));
+    return list;
+}
+
+/* The units that this agent may have to deliver for beside its own. */
+static json_t *report_guests(const struct agent *agent)
+{
+    json_t *list = json_array();
+    for (const struct duty *duty = agent->duties->next; duty != NULL; duty = duty->next)
+        json_array_append_new(list, json_pack("{s:s,s:b,s:o,s:o,s:o}", "unit", duty->unit, "serves", duty->serves,
+                                              "broker", report_broker(duty), "partitions", report_partitions(duty),
+                                              "broker_record", keeper_report(duty->keeper)));
     return list;
 }
 
@@ -122,12 +133,14 @@ static json_t *report_store(const struct agent *agent)
                      (json_int_t)agent->rules.since_us, "register_fault", agent->register_fault);
 }
 
-static json_t *report_counters(const struct agent_stats *stats)
+static json_t *report_counters(const struct agent *agent)
 {
     json_t *counters = json_object();
-    for (size_t i = 0; i < agent_stat_row_count; i++) {
-        const stat_value *value = (const stat_value *)((const char *)stats + agent_stat_rows[i].offset);
-        json_object_set_new(counters, agent_stat_rows[i].name, json_integer((json_int_t)stat_get(value)));
+    for (const struct stat_row *row = agent_stat_rows; row < agent_stat_rows + agent_stat_row_count; row++) {
+        uint64_t sum = stat_get((const stat_value *)((const char *)&agent->stats + row->offset));
+        for (const struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+            sum += stat_get((const stat_value *)((const char *)&duty->stats + row->offset));
+        json_object_set_new(counters, row->name, json_integer((json_int_t)sum));
     }
     return counters;
 }
@@ -141,15 +154,17 @@ static json_t *report_latency(const struct stat_histogram *latency)
 json_t *report_status(const struct agent *agent)
 {
     const char *unready = agent_unready(agent);
-    json_t *status = json_pack(
-        "{s:s,s:s,s:s,s:I,s:s,s:b,s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "name", agent->name, "unit", agent->config.unit,
-        "datacenter", agent->config.datacenter ? agent->config.datacenter : "", "pid", (json_int_t)getpid(), "version",
-        LDCGATE_VERSION, "ready", unready == NULL, "unready", unready ? unready : "", "epoch",
-        (json_int_t)agent->rules.record.rules_epoch, "rules", report_rules(&agent->rules), "store", report_store(agent),
-        "broker", report_broker(agent), "nodes", report_nodes(agent), "partitions", report_partitions(agent));
+    json_t *status =
+        json_pack("{s:s,s:s,s:s,s:I,s:s,s:b,s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "name", agent->name, "unit",
+                  agent->config.unit, "datacenter", agent->config.datacenter ? agent->config.datacenter : "", "pid",
+                  (json_int_t)getpid(), "version", LDCGATE_VERSION, "ready", unready == NULL, "unready",
+                  unready ? unready : "", "epoch", (json_int_t)agent->rules.record.rules_epoch, "rules",
+                  report_rules(&agent->rules), "store", report_store(agent), "broker", report_broker(agent->duties),
+                  "nodes", report_nodes(agent), "partitions", report_partitions(agent->duties));
     json_object_set_new(status, "guarded", warden_report(agent->warden));
-    json_object_set_new(status, "broker_record", keeper_report(agent->keeper));
-    json_object_set_new(status, "counters", report_counters(&agent->stats));
-    json_object_set_new(status, "latency_us", report_latency(&agent->stats.latency));
+    json_object_set_new(status, "broker_record", keeper_report(agent->duties->keeper));
+    json_object_set_new(status, "guests", report_guests(agent));
+    json_object_set_new(status, "counters", report_counters(agent));
+    json_object_set_new(status, "latency_us", report_latency(&agent->duties->stats.latency));
     return status;
 }

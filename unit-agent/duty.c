@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit-agent/duty.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/invariant.h"
+#include "common/log.h"
+#include "unit-agent/agent.h"
+#include "unit-agent/health.h"
+
+#define ENDING_US  10000
+#define LASTING_US 200000 /* attempts that take longer are traced before they end */
+
+static bool is_own(const struct duty *duty)
+{
+    return strcmp(duty->unit, duty->agent->config.unit) == 0;
+}
+
+static void changed(struct duty *duty)
+{
+    if (is_own(duty) && duty->agent->health != NULL)
+        health_changed(duty->agent->health);
+}
+
+/* --- what its parts ask and tell ---------------------------------------------------------------------------------- */
+
+static void on_acknowledged(void *arg, struct partition *partition)
+{
+    inbox_record(((struct duty *)arg)->inbox, partition);
+}
+
+static void on_attempted(void *arg, const struct message *message, const struct delivery_attempt *attempt)
+{
+    traces_attempted(((struct duty *)arg)->traces, message, attempt);
+}
+
+static void on_settled(void *arg, const struct message *message, const struct http_response *response)
+{
+    replies_settle(((struct duty *)arg)->replies, message, response);
+}
+
+static void on_covered(void *arg, struct partition *partition, struct stream_id id)
+{
+    struct duty *duty = arg;
+    if (keeper_record(duty->keeper)->member_count > 1) /* else there is nobody who could hold it */
+        traces_covered(duty->traces, partition, id);
+}
+
+static void on_recorded(void *arg, const struct message *message)
+{
+    traces_recorded(((struct duty *)arg)->traces, message);
+}
+
+static void on_lasting(void *arg, struct message *message)
+{
+    traces_begun(((struct duty *)arg)->traces, message);
+}
+
+static void on_nodes_changed(void *arg)
+{
+    struct duty *duty = arg;
+    if (duty->delivery != NULL)
+        delivery_wake(duty->delivery);
+    changed(duty);
+}
+
+static bool may_deliver(void *arg)
+{
+    return inbox_may_deliver(((struct duty *)arg)->inbox);
+}
+
+static struct nodes *more_nodes(void *arg)
+{
+    struct duty *duty = arg;
+    return nodes_create(duty->agent->loop, &duty->options, on_nodes_changed, duty);
+}
+
+static const struct broker_record *broker_record(void *arg)
+{
+    return keeper_record(((struct duty *)arg)->keeper);
+}
+
+/* Agents agree by their beats in the primary. Where it takes none, each may act: of two records one is refused. */
+static bool is_keeper(void *arg)
+{
+    const struct duty *duty = arg;
+    const char *primary = keeper_primary_url(duty->keeper), *beaten = inbox_broker_url(duty->inbox);
+    bool mute = primary != NULL && beaten != NULL && strcmp(primary, beaten) != 0;
+    return inbox_is_keeper(duty->inbox) || mute ||
+           (primary != NULL && warden_sees_fenced(duty->agent->warden, primary));
+}
+
+static void on_confirmed(void *arg)
+{
+    delivery_wake(((struct duty *)arg)->delivery);
+}
+
+static void on_broker_changed(void *arg)
+{
+    changed(arg);
+}
+
+/* Faster than the store's watch. */
+static void on_put(void *arg, const struct broker_record *record)
+{
+    struct duty *duty = arg;
+    beacon_push(duty->agent->beacon, duty->unit, record);
+    warden_heard(duty->agent->warden, duty->unit, record);
+}
+
+/* Told by the keeper from within its own work: what follows from it waits for the next turn. */
+static void on_record_changed(void *arg)
+{
+    struct duty *duty = arg;
+    changed(duty);
+    sd_event_source_set_enabled(duty->review, SD_EVENT_ONESHOT);
+}
+
+/* --- its parts -----------------------------------------------------------------------------------------------------
+ */
+
+static void create_outbox(struct duty *duty)
+{
+    duty->outbox = outbox_create(duty->agent->loop, &duty->options, duty->agent->broker_password);
+    duty->replies =
+        replies_create(duty->agent->loop, &(struct replies_config){&duty->options, &duty->stats, duty->outbox});
+    duty->traces = traces_create(
+        duty->agent->loop, &(struct traces_config){&duty->options, duty->agent->name, &duty->stats, duty->outbox});
+    duty->observer = (struct observer){on_covered, on_recorded, duty};
+}
+
+static void create_parts(struct duty *duty)
+{
+    create_outbox(duty);
+    duty->nodes = nodes_create(duty->agent->loop, &duty->options, on_nodes_changed, duty);
+    duty->delivery = delivery_create(duty->agent->loop, &(struct delivery_config){.options = &duty->options,
+                                                                                  .unit = str_of(duty->unit),
+                                                                                  .nodes = duty->nodes,
+                                                                                  .stats = &duty->stats,
+                                                                                  .acknowledged = on_acknowledged,
+                                                                                  .attempted = on_attempted,
+                                                                                  .settled = on_settled,
+                                                                                  .may_begin = may_deliver,
+                                                                                  .arg = duty});
+    duty->valves =
+        valves_create(duty->agent->loop, (struct partition_hooks){delivery_ready, delivery_withdraw, duty->delivery});
+    duty->inbox = inbox_create(duty->agent->loop, &(struct inbox_config){
+                                                      .options = &duty->options,
+                                                      .password = duty->agent->broker_password,
+                                                      .name = str_of(duty->agent->name),
+                                                      .stats = &duty->stats,
+                                                      .hooks = {valves_ready, valves_withdraw, duty->valves},
+                                                      .nodes = more_nodes,
+                                                      .record = broker_record,
+                                                      .observer = &duty->observer,
+                                                      .changed = on_broker_changed,
+                                                      .confirmed = on_confirmed,
+                                                      .arg = duty,
+                                                  });
+    duty->operations =
+        operations_create(duty->agent->loop, &(struct operations_config){.options = &duty->options,
+                                                                         .password = duty->agent->broker_password,
+                                                                         .valves = duty->valves,
+                                                                         .record = broker_record,
+                                                                         .arg = duty});
+    duty->clockwork =
+        clockwork_create(duty->agent->loop, &(struct clockwork_config){.options = &duty->options,
+                                                                       .password = duty->agent->broker_password,
+                                                                       .stats = &duty->stats,
+                                                                       .is_keeper = is_keeper,
+                                                                       .record = broker_record,
+                                                                       .arg = duty});
+}
+
+static void destroy_parts(struct duty *duty)
+{
+    clockwork_destroy(&duty->clockwork);
+    operations_destroy(&duty->operations);
+    inbox_destroy(&duty->inbox); /* takes its messages back from the delivery */
+    valves_destroy(&duty->valves);
+    delivery_destroy(&duty->delivery);
+    outbox_destroy(&duty->outbox);
+    replies_destroy(&duty->replies);
+    traces_destroy(&duty->traces);
+    nodes_destroy(&duty->nodes);
+}
+
+/* --- serving and resting ------------------------------------------------------------------------------------------ */
+
+static bool is_consumer(const struct duty *duty)
+{
+    const struct broker_record *record = keeper_record(duty->keeper);
+    const char *consumer = record->consumer[0] != '\0' ? record->consumer : duty->unit;
+    return strcmp(consumer, duty->agent->config.unit) == 0;
+}
+
+/* The unit with the record's primary before its other brokers; without any for who is not to serve. */
+static struct table_unit led(struct duty *duty, const struct table_unit *unit)
+{
+    const char *known = keeper_primary_url(duty->keeper);
+    struct table_unit led = *unit;
+    led.brokers = duty->brokers;
+    led.broker_count = 0;
+    if (!duty->serves || known == NULL)
+        return led;
+    struct str primary = str_of(known);
+    duty->brokers[led.broker_count++] = primary;
+    for (uint32_t i = 0; i < unit->broker_count && led.broker_count < BROKER_MEMBERS_MOST; i++)
+        if (!str_equal(unit->brokers[i], primary))
+            duty->brokers[led.broker_count++] = unit->brokers[i];
+    return led;
+}
+
+static void apply(struct duty *duty)
+{
+    const struct table *table = duty->agent->rules.table;
+    uint32_t index = table != NULL ? table_unit_index(table, str_of(duty->unit)) : NO_UNIT;
+    if (index == NO_UNIT) {
+        operations_adopt(duty->operations, NULL, STR_LIT(""));
+        return;
+    }
+    struct table_unit unit = led(duty, &table->units[index]);
+    uint32_t host = table_unit_index(table, str_of(duty->agent->config.unit));
+    nodes_adopt(duty->nodes, &table->units[host != NO_UNIT ? host : index]);
+    struct str primary = unit.broker_count > 0 ? unit.brokers[0] : STR_LIT("");
+    inbox_adopt(duty->inbox, table, &unit);
+    operations_adopt(duty->operations, table, primary);
+    outbox_adopt(duty->outbox, primary);
+    clockwork_adopt(duty->clockwork, primary);
+}
+
+static void begin_serving(struct duty *duty)
+{
+    duty->serves = true;
+    if (!is_own(duty))
+        log_warning("duty.begun", "%s delivers for %s: %s", duty->agent->name, duty->unit,
+                    keeper_record(duty->keeper)->why);
+    apply(duty);
+}
+
+/* What it had is gone: it starts from nothing when its turn comes again. */
+static void rest(struct duty *duty)
+{
+    log_warning("duty.ended", "%s no longer delivers for %s", duty->agent->name, duty->unit);
+    duty->serves = false;
+    duty->end_by_us = 0;
+    destroy_parts(duty);
+    create_parts(duty);
+    sd_event_source_set_enabled(duty->review, SD_EVENT_ONESHOT);
+}
+
+static int on_review(sd_event_source *source, void *arg)
+{
+    (void)source;
+    struct duty *duty = arg;
+    if (duty->end_by_us != 0)
+        return 0;
+    bool serve = is_consumer(duty);
+    if (serve && !duty->serves)
+        begin_serving(duty);
+    else if (!serve && duty->serves)
+        duty_end(duty, rest);
+    else
+        apply(duty);
+    return 0;
+}
+
+void duty_adopt(struct duty *duty, const struct table *table)
+{
+    uint32_t unit = table_unit_index(table, str_of(duty->unit));
+    if (unit != NO_UNIT)
+        keeper_adopt(duty->keeper, &table->units[unit]);
+    on_review(NULL, duty);
+}
+
+void duty_sync(struct duty *duty, struct store *store)
+{
+    keeper_sync(duty->keeper, store);
+}
+
+void duty_heard(struct duty *duty, const struct broker_record *record)
+{
+    keeper_heard(duty->keeper, record);
+}
+
+/* --- its end ------------------------------------------------------------------------------------------------------ */
+
+static void on_left(void *arg)
+{
+    struct duty *duty = arg;
+    duty->ended(duty);
+}
+
+static bool is_idle(struct duty *duty)
+{
+    bool idle = stat_get(&duty->stats.agent_deliveries_in_flight) == 0 && inbox_idle(duty->inbox) &&
+                inbox_returned(duty->inbox);
+    if (idle)
+        traces_flush(duty->traces);
+    return idle && replies_idle(duty->replies) && traces_idle(duty->traces);
+}
+
+static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
+{
+    (void)at_us;
+    struct duty *duty = arg;
+    bool idle = is_idle(duty);
+    if (idle || clock_monotonic_us() >= duty->end_by_us) {
+        duty->clean = idle;
+        inbox_leave(duty->inbox, on_left, duty);
+        return 0;
+    }
+    sd_event_source_set_time_relative(source, ENDING_US);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+void duty_end(struct duty *duty, void (*ended)(struct duty *duty))
+{
+    duty->ended = ended;
+    if (duty->end_by_us != 0)
+        return;
+    duty->end_by_us = clock_monotonic_us() + (uint64_t)duty->options.delivery.stop_timeout * 1000;
+    inbox_stop(duty->inbox);
+    clockwork_stop(duty->clockwork);
+    delivery_stop(duty->delivery);
+    sd_event_source_set_time_relative(duty->ending, 0);
+    sd_event_source_set_enabled(duty->ending, SD_EVENT_ONESHOT);
+}
+
+/* --- the rest ----------------------------------------------------------------------------------------------------- */
+
+void duty_tick(struct duty *duty)
+{
+    inbox_tick(duty->inbox);
+    delivery_each_lasting(duty->delivery, clock_wall_us() - LASTING_US, on_lasting, duty);
+    operations_tick(duty->operations);
+    clockwork_tick(duty->clockwork);
+}
+
+const char *duty_fault(const struct duty *duty)
+{
+    const char *fault = duty->serves ? inbox_fault(duty->inbox) : NULL;
+    return fault != NULL ? fault : keeper_alarm(duty->keeper);
+}
+
+static void refresh_held(struct duty *duty)
+{
+    const struct partition_list *partitions = inbox_partitions(duty->inbox);
+    uint64_t held_now = 0, bytes = 0, users = 0, parked = 0, dead = 0;
+    for (size_t i = 0; i < partitions->count; i++) {
+        const struct partition *partition = partitions->items[i];
+        held_now += partition->undone;
+        bytes += partition->bytes;
+        users += partition->park.user_count;
+        parked += partition->park.messages;
+        dead += partition->park.dead;
+    }
+    stat_set(&duty->stats.agent_messages_held, held_now);
+    stat_set(&duty->stats.agent_message_bytes, bytes);
+    stat_set(&duty->stats.agent_parked_users, users);
+    stat_set(&duty->stats.agent_parked_messages, parked);
+    stat_set(&duty->stats.agent_dead_letters, dead);
+}
+
+void duty_refresh(struct duty *duty)
+{
+    refresh_held(duty);
+    uint64_t nodes = 0, up = 0;
+    for (const struct node *node = nodes_first(duty->nodes); node != NULL; node = node->next) {
+        nodes += node->listed;
+        up += node->listed && node->up;
+    }
+    stat_set(&duty->stats.agent_nodes, nodes);
+    stat_set(&duty->stats.agent_nodes_up, up);
+}
+
+void duty_configure(struct duty *duty)
+{
+    duty->options = duty->agent->config;
+    duty->options.unit = duty->unit;
+    delivery_wake(duty->delivery);
+}
+
+struct duty *duty_create(struct agent *agent, const char *unit)
+{
+    struct duty *duty = mem_calloc(1, sizeof(*duty));
+    duty->agent = agent;
+    snprintf(duty->unit, sizeof(duty->unit), "%s", unit);
+    duty->options = agent->config;
+    duty->options.unit = duty->unit;
+    INVARIANT(sd_event_add_defer(agent->loop, &duty->review, on_review, duty) >= 0);
+    INVARIANT(sd_event_source_set_enabled(duty->review, SD_EVENT_OFF) >= 0);
+    INVARIANT(sd_event_add_time(agent->loop, &duty->ending, CLOCK_MONOTONIC, 0, 1000, on_ending, duty) >= 0);
+    INVARIANT(sd_event_source_set_enabled(duty->ending, SD_EVENT_OFF) >= 0);
+    create_parts(duty);
+    duty->keeper = keeper_create(duty->agent->loop, &(struct keeper_config){.options = &duty->options,
+                                                                            .password = duty->agent->broker_password,
+                                                                            .name = duty->agent->name,
+                                                                            .stats = &duty->stats,
+                                                                            .is_keeper = is_keeper,
+                                                                            .changed = on_record_changed,
+                                                                            .put = on_put,
+                                                                            .arg = duty});
+    return duty;
+}
+
+void duty_destroy(struct duty **duty_p)
+{
+    struct duty *duty = *duty_p;
+    if (duty == NULL)
+        return;
+    *duty_p = NULL;
+    destroy_parts(duty);
+    keeper_destroy(&duty->keeper);
+    sd_event_source_disable_unref(duty->review);
+    sd_event_source_disable_unref(duty->ending);
+    free(duty);
+}
