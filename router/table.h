@@ -24,7 +24,8 @@ enum action {
 
 /* What must hold before a message is acknowledged. */
 enum durability {
-    DURABILITY_AUTO = 0,   /* replicated where the unit has more than one broker, else local */
+    DURABILITY_AUTO =
+        0, /* all that the unit's record names as in sync: replicated, or local where it is the primary alone */
     DURABILITY_REPLICATED, /* on the primary's disk and in the in-sync replicas */
     DURABILITY_LOCAL,      /* on the primary's disk */
     DURABILITY_AVAILABLE,  /* replicated as long as a replica is in sync, else local */

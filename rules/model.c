@@ -213,7 +213,7 @@ static const struct schema_key route_keys[] = {
      CHOICES("auto", "replicated", "local", "available"),
      "What holds before a message is accepted. `replicated`: it is on the disks of the primary and of every in-sync "
      "replica; `local`: on the primary's; `available`: `replicated` as long as a replica is in sync, else `local`; "
-     "`auto`: `replicated` in units with more than one broker, `local` in the others."},
+     "`auto`: as `available` in units with more than one broker, where the record names them; `local` in the others."},
     {"participants", SCHEMA_TEXTS, AT(participants), OPTIONAL, 1, ROUTE_MAX_PARTICIPANTS, NULL, NULL,
      "Sources, as in `identity`, of the other users that a queued request touches."},
     {"cross_unit", SCHEMA_CHOICE, AT(cross_unit), OPTIONAL, 0, 0, "reject", CHOICES("reject", "core"),
