@@ -104,10 +104,11 @@ static const struct ctl_verb verbs[] = {
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},
     {"playground up",
-     "[--gateways N] [--units N] [--agents N] [--port-base PORT] [--store file] [--supervise] [--detach]",
+     "[--gateways N] [--units N] [--agents N] [--port-base PORT] [--store file|etcd] [--supervise] [--detach]",
      "Starts a whole deployment on loopback: N (3) A units over two datacentres, a B unit, a core unit, each with a "
      "broker, its replica, N (1) agents and blue and green applications, and N (2) gateways. It runs until Ctrl-C, or "
-     "until `playground down` with --detach. --supervise starts again what dies, a second later.",
+     "until `playground down` with --detach. --supervise starts again what dies, a second later. With "
+     "--store etcd three members of etcd hold the control store, else a folder does.",
      verb_playground_up},
     {"playground down", "", "Ends exactly the processes that `playground up` started in --dir.", verb_playground_down},
     {"playground status", "", "Lists the processes of the playground in --dir.", verb_playground_status},

@@ -8,7 +8,7 @@
 #include "common/json_text.h"
 
 /* Ports, from the base: ten of ingresses, ten of the gateways' admin listeners, then five of each unit, and behind them
- * the further agents of each. */
+ * the further agents of each, then two of each member of etcd. */
 #define ADMIN_PORTS PLAY_GATEWAYS_MOST
 #define UNIT_PORTS  (2 * PLAY_GATEWAYS_MOST)
 
@@ -23,7 +23,7 @@ enum unit_port {
 
 const char *play_role_name(enum play_role role)
 {
-    static const char *const names[PLAY_ROLES] = {"broker", "app", "agent", "gateway"};
+    static const char *const names[PLAY_ROLES] = {"store", "broker", "app", "agent", "gateway"};
     return names[role];
 }
 
@@ -76,7 +76,24 @@ static unsigned agent_port(const struct play_plan *plan, size_t unit, size_t age
 
 unsigned play_plan_ports(const struct play_plan *plan)
 {
-    return UNIT_PORTS + (unsigned)unit_count(plan) * (UNIT_PORT_COUNT + (unsigned)plan->agents - 1);
+    return UNIT_PORTS + (unsigned)unit_count(plan) * (UNIT_PORT_COUNT + (unsigned)plan->agents - 1) +
+           (plan->etcd ? 2 * PLAY_STORE_MEMBERS : 0);
+}
+
+static unsigned store_port(const struct play_plan *plan, size_t member, bool peer)
+{
+    return plan->port_base + play_plan_ports(plan) - 2 * PLAY_STORE_MEMBERS + 2 * (unsigned)member + peer;
+}
+
+char *play_plan_store(const struct play_plan *plan)
+{
+    struct buf text = {0};
+    if (!plan->etcd)
+        return play_path(plan->dir, "store");
+    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++)
+        buf_printf(&text, "%s127.0.0.1:%u", i == 0 ? "etcd:http://" : ",", store_port(plan, i, false));
+    buf_printf(&text, "/ldcgate");
+    return text.base;
 }
 
 /* --- processes ---------------------------------------------------------------------------------------------------- */
@@ -124,6 +141,34 @@ static void set_config(struct play_process *process, const struct play_plan *pla
     process->config_text = text->base;
 }
 
+/* Each in a datacentre of its own: the third is a witness without units. */
+static void add_store(struct play_plan *plan, size_t member)
+{
+    char name[16], folder[32];
+    snprintf(name, sizeof(name), "etcd-%zu", member + 1);
+    snprintf(folder, sizeof(folder), "etcd/%s", name);
+    struct play_process *process = add_process(plan, PLAY_STORE, "", member, name);
+    struct buf text = {0};
+    unsigned client = store_port(plan, member, false), peer = store_port(plan, member, true);
+    snprintf(process->datacenter, sizeof(process->datacenter), "dc%zu", member + 1);
+    process->ports[0] = (struct play_port){"client", client};
+    process->ports[1] = (struct play_port){"peer", peer};
+    buf_printf(&text, "name: %s\ndata-dir: ", name);
+    append_quoted_path(&text, plan->dir, folder);
+    buf_printf(
+        &text,
+        "\nlisten-client-urls: http://127.0.0.1:%u\nadvertise-client-urls: http://127.0.0.1:%u\n"
+        "listen-peer-urls: http://127.0.0.1:%u\ninitial-advertise-peer-urls: http://127.0.0.1:%u\n"
+        "enable-grpc-gateway: true\nheartbeat-interval: 50\nelection-timeout: 500\nauto-compaction-mode: periodic\n"
+        "auto-compaction-retention: \"1h\"\ninitial-cluster: ",
+        client, client, peer, peer);
+    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++)
+        buf_printf(&text, "%setcd-%zu=http://127.0.0.1:%u", i > 0 ? "," : "", i + 1, store_port(plan, i, true));
+    buf_printf(&text, "\n");
+    set_config(process, plan, "yaml", &text);
+    set_command(process, (char *[]){text_of("etcd"), text_of("--config-file"), text_of(process->config), NULL});
+}
+
 static void add_broker(struct play_plan *plan, size_t unit, bool primary)
 {
     char owner[16], name[32], folder[48];
@@ -169,7 +214,9 @@ static void append_common(const struct play_plan *plan, const struct play_proces
                process->datacenter, admin);
     append_quoted_path(out, plan->dir, "token");
     buf_printf(out, "\nstore:\n  location: ");
-    append_quoted_path(out, plan->dir, "store");
+    char *store = play_plan_store(plan);
+    json_append_text(out, str_of(store));
+    free(store);
     buf_printf(out, "\n  cache: ");
     append_quoted_path(out, plan->dir, cache);
     buf_printf(out, "\n");
@@ -213,7 +260,10 @@ void play_plan_make(struct play_plan *plan)
 {
     size_t units = unit_count(plan);
     plan->processes =
-        mem_calloc(units * (UNIT_PORT_COUNT + (size_t)plan->agents) + (size_t)plan->gateways, sizeof(*plan->processes));
+        mem_calloc(PLAY_STORE_MEMBERS + units * (UNIT_PORT_COUNT + (size_t)plan->agents) + (size_t)plan->gateways,
+                   sizeof(*plan->processes));
+    for (size_t i = 0; plan->etcd && i < PLAY_STORE_MEMBERS; i++)
+        add_store(plan, i);
     for (size_t unit = 0; unit < units; unit++) {
         add_broker(plan, unit, true);
         add_broker(plan, unit, false);

@@ -16,10 +16,12 @@
 #define PLAY_UNITS_MOST    100
 #define PLAY_AGENTS_MOST   10 /* of a unit */
 #define PLAY_ARGS_MOST     16
+#define PLAY_STORE_MEMBERS 3
 
 /* In the order in which they start; they end the other way round. */
 enum play_role {
-    PLAY_BROKER = 0,
+    PLAY_STORE = 0, /* etcd's members */
+    PLAY_BROKER,
     PLAY_APP,
     PLAY_AGENT,
     PLAY_GATEWAY,
@@ -27,7 +29,7 @@ enum play_role {
 };
 
 struct play_port {
-    const char *name; /* "ingress", "admin", "redis", "http"; NULL: none */
+    const char *name; /* "ingress", "admin", "redis", "http", "client", "peer"; NULL: none */
     unsigned number;
 };
 
@@ -52,6 +54,7 @@ struct play_plan {
     const char *programs;            /* the folder of ldc-gateway and the others */
     int64_t gateways, units, agents; /* agents: of each unit */
     unsigned port_base;
+    bool etcd; /* holds the store; else a folder does */
     struct play_process *processes;
     size_t count;
 };
@@ -65,6 +68,9 @@ unsigned play_plan_ports(const struct play_plan *plan);
 
 /* Appends the rules that the playground begins with. */
 void play_plan_rules(const struct play_plan *plan, struct buf *out);
+
+/* Where the store is, as processes are told it, for free(). */
+char *play_plan_store(const struct play_plan *plan);
 
 const char *play_role_name(enum play_role role);
 

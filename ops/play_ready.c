@@ -90,6 +90,8 @@ static bool brokers_in_sync(unsigned port, const char *token, char *why, size_t 
 bool play_ready(const struct play_process *process, const char *token, char *why, size_t size)
 {
     switch (process->role) {
+    case PLAY_STORE: /* not before most of the members are there */
+        return http_ready(process->ports[0].number, "/health", why, size);
     case PLAY_BROKER:
         return broker_ready(process, why, size);
     case PLAY_APP:

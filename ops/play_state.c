@@ -38,7 +38,7 @@ static json_t *describe(const struct play_process *process)
 json_t *play_state_topology(const struct play_plan *plan, const char *token)
 {
     json_t *ingress = json_array(), *admin = json_array(), *processes = json_array();
-    char *rules = play_path(plan->dir, "rules.yaml");
+    char *rules = play_path(plan->dir, "rules.yaml"), *store = play_plan_store(plan);
     for (size_t i = 0; i < plan->count; i++) {
         const struct play_process *process = &plan->processes[i];
         if (process->role == PLAY_GATEWAY) {
@@ -47,8 +47,9 @@ json_t *play_state_topology(const struct play_plan *plan, const char *token)
         }
         json_array_append_new(processes, describe(process));
     }
-    json_t *topology = json_pack("{s:o,s:o,s:s,s:s,s:o}", "ingress", ingress, "admin", admin, "token", token, "rules",
-                                 rules, "processes", processes);
+    json_t *topology = json_pack("{s:o,s:o,s:s,s:s,s:s,s:o}", "ingress", ingress, "admin", admin, "token", token,
+                                 "rules", rules, "store", store, "processes", processes);
+    free(store);
     free(rules);
     return topology;
 }
@@ -72,28 +73,33 @@ static json_t *remember(const struct play_process *process)
                      (json_int_t)process->start_ticks);
 }
 
-static int save(int64_t gateways, int64_t units, unsigned port_base, const struct play_process *supervisor,
-                const struct play_process *processes, size_t count, const char *dir, struct error *err)
+static int save(const struct play_state *state, const char *dir, struct error *err)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++)
-        if (processes[i].pid > 0)
-            json_array_append_new(list, remember(&processes[i]));
+    for (size_t i = 0; i < state->count; i++)
+        if (state->processes[i].pid > 0)
+            json_array_append_new(list, remember(&state->processes[i]));
     return write_json(dir, "playground.json",
-                      json_pack("{s:I,s:I,s:i,s:o,s:o}", "gateways", (json_int_t)gateways, "units", (json_int_t)units,
-                                "port_base", (int)port_base, "supervisor", remember(supervisor), "processes", list),
+                      json_pack("{s:I,s:I,s:i,s:b,s:o,s:o}", "gateways", (json_int_t)state->gateways, "units",
+                                (json_int_t)state->units, "port_base", (int)state->port_base, "etcd", state->etcd,
+                                "supervisor", remember(&state->supervisor), "processes", list),
                       err);
 }
 
 int play_state_save(const struct play_plan *plan, bool supervised, struct error *err)
 {
-    struct play_process supervisor = {.name = "supervisor"};
+    struct play_state state = {.gateways = plan->gateways,
+                               .units = plan->units,
+                               .port_base = plan->port_base,
+                               .etcd = plan->etcd,
+                               .supervisor = {.name = "supervisor"},
+                               .processes = plan->processes,
+                               .count = plan->count};
     if (supervised) {
-        supervisor.pid = getpid();
-        supervisor.start_ticks = play_process_start_ticks(supervisor.pid);
+        state.supervisor.pid = getpid();
+        state.supervisor.start_ticks = play_process_start_ticks(state.supervisor.pid);
     }
-    return save(plan->gateways, plan->units, plan->port_base, &supervisor, plan->processes, plan->count, plan->dir,
-                err);
+    return save(&state, plan->dir, err);
 }
 
 int play_state_publish(const struct play_plan *plan, const char *token, bool supervised, struct error *err)
@@ -105,12 +111,14 @@ int play_state_publish(const struct play_plan *plan, const char *token, bool sup
 
 int play_state_retire(const struct play_state *state, const char *dir, struct error *err)
 {
-    struct play_process none = {.name = "supervisor"};
+    struct play_state none = *state;
+    none.supervisor = (struct play_process){.name = "supervisor"};
+    none.count = 0;
     char *topology = play_path(dir, "topology.json");
     int result =
         unlink(topology) == 0 || errno == ENOENT ? 0 : error_set_errno(err, errno, "cannot remove %s", topology);
     free(topology);
-    return result != 0 ? -1 : save(state->gateways, state->units, state->port_base, &none, NULL, 0, dir, err);
+    return result != 0 ? -1 : save(&none, dir, err);
 }
 
 static void recall(struct play_process *process, const json_t *json)
@@ -144,6 +152,7 @@ bool play_state_load(struct play_state *state, const char *dir)
     state->gateways = json_integer_value(json_object_get(json, "gateways"));
     state->units = json_integer_value(json_object_get(json, "units"));
     state->port_base = (unsigned)json_integer_value(json_object_get(json, "port_base"));
+    state->etcd = json_is_true(json_object_get(json, "etcd"));
     recall(&state->supervisor, json_object_get(json, "supervisor"));
     state->processes = mem_calloc(json_array_size(list) + 1, sizeof(*state->processes));
     for (size_t i = 0; i < json_array_size(list); i++)

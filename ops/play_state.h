@@ -16,6 +16,7 @@
 struct play_state {
     int64_t gateways, units;
     unsigned port_base;
+    bool etcd;
     struct play_process supervisor; /* pid 0: none stays */
     struct play_process *processes; /* name, role, unit, pid, start_ticks, log are filled in */
     size_t count;

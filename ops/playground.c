@@ -116,7 +116,7 @@ static void open_loop(struct playground *playground)
 
 static int make_folders(const struct play_plan *plan, struct error *err)
 {
-    static const char *const names[] = {"logs", "conf", "apps", "cache", "store", "brokers"};
+    static const char *const names[] = {"logs", "conf", "apps", "cache", "store", "brokers", "etcd"};
     int result = 0;
     for (size_t i = 0; i < sizeof(names) / sizeof(*names) && result == 0; i++) {
         char *path = play_path(plan->dir, "%s", names[i]);
@@ -182,12 +182,12 @@ int playground_prepare(struct playground *playground, struct error *err)
 /* What an earlier run put into the store stays in force. */
 static int put_rules(const struct play_plan *plan, struct error *err)
 {
-    char *location = play_path(plan->dir, "store"), *path = play_path(plan->dir, "rules.yaml");
+    char *location = play_plan_store(plan), *path = play_path(plan->dir, "rules.yaml");
     struct store *store = store_open(location, err);
     struct store_record now;
     struct buf text = {0};
     int result = store != NULL ? store_current(store, &now, err) : -1;
-    if (result == 0 && now.epoch == 0)
+    if (result == 0 && now.version == 0)
         result = file_read(path, 64 * 1024 * 1024, &text, err) != 0
                      ? -1
                      : store_put_rules(store, 0, buf_str(&text), 0, "playground", "the rules to begin with", &now, err);
@@ -238,7 +238,7 @@ static int wait_for_role(struct playground *playground, enum play_role role, str
 /* Each role needs those before it; agents need no apps, but it saves them a round of probes. */
 static int start_all(struct playground *playground, struct error *err)
 {
-    for (enum play_role role = PLAY_BROKER; role < PLAY_ROLES; role++) {
+    for (enum play_role role = PLAY_STORE; role < PLAY_ROLES; role++) {
         if (start_role(playground, role, err) != 0 || wait_for_role(playground, role, err) != 0)
             return -1;
         if (role == PLAY_BROKER && put_rules(&playground->plan, err) != 0)

@@ -59,11 +59,13 @@ static bool found_in_path(const char *program)
     return false;
 }
 
-static int check_programs(const char *folder, struct error *err)
+static int check_programs(const char *folder, bool etcd, struct error *err)
 {
     static const char *const names[] = {"ldc-gateway", "ldc-agent", "ldc-sample-app"};
     if (!found_in_path("redis-server"))
         return error_set(err, ERROR_SYSTEM, "redis-server is missing: `make deps` installs it");
+    if (etcd && !found_in_path("etcd"))
+        return error_set(err, ERROR_SYSTEM, "etcd is missing: `make deps` installs it");
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         char *path = play_path(folder, "%s", names[i]);
         bool there = access(path, X_OK) == 0;
@@ -92,6 +94,8 @@ static int keep_shape(const struct args *args, struct play_plan *plan, struct er
     if (play_state_load(&state, plan->dir)) {
         plan->gateways = args_value(args, "--gateways") ? gateways : state.gateways;
         plan->units = state.units;
+        bool other_store = args_value(args, "--store") != NULL && plan->etcd != state.etcd;
+        plan->etcd = state.etcd;
         if (any_lives(&state))
             result = error_set(err, ERROR_CONFLICT,
                                "a playground runs in %s already; end it by `ldcctl playground down --dir %s`",
@@ -99,6 +103,9 @@ static int keep_shape(const struct args *args, struct play_plan *plan, struct er
         else if (args_value(args, "--units") != NULL && units != state.units)
             result = error_set(err, ERROR_INPUT, "%s holds the data of a playground of %lld units; use another --dir",
                                plan->dir, (long long)state.units);
+        else if (other_store)
+            result = error_set(err, ERROR_INPUT, "%s holds a playground whose store is %s; use another --dir",
+                               plan->dir, state.etcd ? "etcd" : "a folder");
         else if (args_value(args, "--port-base") != NULL && plan->port_base != state.port_base)
             result = error_set(err, ERROR_INPUT, "%s holds rules with ports from %u on; use another --dir", plan->dir,
                                state.port_base);
@@ -115,8 +122,9 @@ static int read_shape(const struct args *args, struct play_plan *plan, struct er
     plan->gateways = GATEWAYS;
     plan->agents = 1;
     plan->units = UNITS;
-    if (store != NULL && strcmp(store, "file") != 0)
-        return error_set(err, ERROR_INPUT, "--store: 'file' is the only store there is, not '%s'", store);
+    plan->etcd = store != NULL && strcmp(store, "etcd") == 0;
+    if (store != NULL && strcmp(store, "file") != 0 && !plan->etcd)
+        return error_set(err, ERROR_INPUT, "--store: must be file or etcd, not '%s'", store);
     if (args_number(args, "--gateways", 1, PLAY_GATEWAYS_MOST, &plan->gateways, err) != 0 ||
         args_number(args, "--agents", 1, PLAY_AGENTS_MOST, &plan->agents, err) != 0 ||
         args_number(args, "--units", 1, PLAY_UNITS_MOST, &plan->units, err) != 0 ||
@@ -236,7 +244,7 @@ enum ctl_exit verb_playground_up(const struct ctl *ctl)
     plan->dir = dir;
     playground.supervise = args_value(&ctl->args, "--supervise") != NULL;
     playground.stays = !detach || playground.supervise;
-    if (dir == NULL || check_programs(programs, &err) != 0 || keep_shape(&ctl->args, plan, &err) != 0 ||
+    if (dir == NULL || keep_shape(&ctl->args, plan, &err) != 0 || check_programs(programs, plan->etcd, &err) != 0 ||
         find_ports(plan, &err) != 0)
         result = ctl_fail(&err);
     else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -19,7 +20,8 @@ static struct play_plan plan_of(int64_t gateways, int64_t units)
                              .gateways = gateways,
                              .units = units,
                              .agents = 1,
-                             .port_base = BASE};
+                             .port_base = BASE,
+                             .etcd = units % 2 == 0};
     play_plan_make(&plan);
     return plan;
 }
@@ -76,6 +78,26 @@ static void a_broker_and_its_replica_stand_in_two_datacentres(void **state)
     play_plan_free(&plan);
 }
 
+static void its_store_is_a_folder_or_every_member_of_etcd(void **state)
+{
+    (void)state;
+    struct play_plan folder = plan_of(1, 1), etcd = plan_of(1, 2);
+    char *place = play_plan_store(&folder);
+    assert_string_equal(place, "/some/where/store");
+    free(place);
+    place = play_plan_store(&etcd);
+    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++) {
+        char host[32];
+        assert_int_equal(etcd.processes[i].role, PLAY_STORE);
+        snprintf(host, sizeof(host), "127.0.0.1:%u", etcd.processes[i].ports[0].number);
+        assert_non_null(strstr(place, host));
+    }
+    free(place);
+    assert_int_equal(folder.processes[0].role, PLAY_BROKER);
+    play_plan_free(&folder);
+    play_plan_free(&etcd);
+}
+
 static void a_process_is_known_by_its_number_and_its_beginning(void **state)
 {
     (void)state;
@@ -92,6 +114,7 @@ int main(void)
         cmocka_unit_test(its_rules_are_sound_for_any_number_of_units),
         cmocka_unit_test(no_port_and_no_name_is_given_twice),
         cmocka_unit_test(a_broker_and_its_replica_stand_in_two_datacentres),
+        cmocka_unit_test(its_store_is_a_folder_or_every_member_of_etcd),
         cmocka_unit_test(a_process_is_known_by_its_number_and_its_beginning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The store is away under load: nobody's request fails, what is accepted is delivered, and who restarts meanwhile serves
+what it served before. For the folder and for etcd."""
+import json
+import os
+import signal
+import unittest
+
+import harness
+import load
+from harness import wait_until
+from playground_fixture import Playground
+
+AWAY_REQUESTS = 400  # of each kind, answered while the store is away
+
+
+class StoreAway(harness.StackTest):
+    def start(self, *flags):
+        self.play = Playground(self.stack, "--units", "2", "--gateways", "2", "--supervise", *flags)
+
+    def store_states(self):
+        status = self.play.ctl_json("status")[1]
+        return [(one.get("store") or {}).get("state") for one in status["gateways"]]
+
+    def restart_gateway(self):
+        before = self.play.pid("gateway-2")
+        self.play.kill("gateway-2")
+        wait_until(lambda: self.play.pid("gateway-2") != before, 30, "the gateway to be started again")
+
+        def routes():
+            try:
+                answers = [harness.request(self.play.ingress(1), "GET", "/echo/x", {"X-User-Id": user}) for user in ("1", "60")]
+            except OSError:
+                return False
+            return all(answer.status == 200 for answer in answers) and [answer.headers["ldc-unit"] for answer in answers]
+        self.assertEqual(wait_until(routes, 30, "the restarted gateway to route"), ["RZ01", "RZ02"])
+
+    def check(self, go_away, come_back):
+        users = [str(user) for user in range(0, 100, 5)]
+        with load.Load([self.play.ingress()], users, "/pay/1", payee=True, threads=2, pause=0.005) as paid, \
+                load.Load([self.play.ingress()], users, "/echo/x", "GET", threads=2, pause=0.005) as asked:
+            paid.wait_for(20)
+            asked.wait_for(20, 200)
+            go_away()
+            wait_until(lambda: self.store_states()[0] == "away", 30, "the store to be away")
+            self.restart_gateway()
+            paid.wait_for(AWAY_REQUESTS)
+            asked.wait_for(AWAY_REQUESTS, 200)
+            self.assertEqual(self.play.ctl("rules", "rollback", "--timeout", "2").returncode, 1)
+            come_back()
+            wait_until(lambda: self.store_states() == ["up", "up"], 30, "the store to be back")
+            paid.wait_for(20)
+        self.assertEqual({one.status for one in paid.sent}, {202})
+        self.assertEqual({one.status for one in asked.sent}, {200})
+        accepted = {one.id for one in paid.sent}
+        wait_until(lambda: accepted <= {record["id"] for unit in ("RZ01", "RZ02") for record in
+                                        self.play.records(f"{unit}-blue")}, 60, "all messages to be delivered", 0.2)
+
+    def test_a_folder_that_is_away(self):
+        self.start()
+        there, away = self.play.dir / "store", self.play.dir / "store.away"
+
+        def go_away():
+            os.rename(there, away)
+            there.write_text("in the way\n")  # so that no restarted process makes a new one
+
+        def come_back():
+            there.unlink()
+            os.rename(away, there)
+        self.check(go_away, come_back)
+
+    def test_an_etcd_that_answers_nothing(self):
+        self.start("--store", "etcd")
+        members = [f"etcd-{i}" for i in (1, 2, 3)]
+        self.assertTrue(json.loads((self.play.dir / "topology.json").read_text())["store"].startswith("etcd:http://"))
+        self.check(lambda: [self.play.signal(member, signal.SIGSTOP) for member in members],
+                   lambda: [self.play.signal(member, signal.SIGCONT) for member in members])
+
+
+if __name__ == "__main__":
+    unittest.main()
