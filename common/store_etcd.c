@@ -137,7 +137,7 @@ static int ask(struct store_etcd *etcd, const char *key, struct buf *value, int6
     struct buf body = {NULL, 0, 0};
     struct etcd_answer answer;
     etcd_range_format(&(struct etcd_range){.key = key}, &body);
-    int result = store_etcd_call(etcd, ETCD_RANGE, buf_str(&body), STORE_ETCD_CALM, &answer, err);
+    int result = store_etcd_call(etcd, ETCD_RANGE, buf_str(&body), STORE_ETCD_BRISK, &answer, err);
     const struct etcd_entry *entry = result == 0 ? etcd_answer_find(&answer, key) : NULL;
     *mod_revision = entry != NULL ? entry->mod_revision : 0;
     if (entry != NULL)

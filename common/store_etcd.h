@@ -24,8 +24,8 @@
 #include "common/store_backend.h"
 
 #define STORE_ETCD_LEASE_S 5
-#define STORE_ETCD_BRISK   1  /* patience with what a failover waits for */
-#define STORE_ETCD_CALM    4  /* with what is read or told */
+#define STORE_ETCD_BRISK   1  /* patience with what a failover waits for: documents, what is in force */
+#define STORE_ETCD_CALM    4  /* with what nobody waits for: leases, snapshots, the history */
 #define STORE_ETCD_PATIENT 20 /* with rules, which may be long */
 
 struct store_etcd_watch;

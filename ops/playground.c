@@ -21,6 +21,7 @@
 #define READY_INTERVAL_US 20000
 #define RESTART_AFTER_US  1000000
 #define TOKEN_BYTES       16
+#define STORE_TIMEOUT_MS  2000 /* members that have just begun, all of them on one machine */
 
 /* --- what dies ---------------------------------------------------------------------------------------------------- */
 
@@ -183,7 +184,7 @@ int playground_prepare(struct playground *playground, struct error *err)
 static int put_rules(const struct play_plan *plan, struct error *err)
 {
     char *location = play_plan_store(plan), *path = play_path(plan->dir, "rules.yaml");
-    struct store *store = store_open(location, err);
+    struct store *store = store_open_as(location, &(struct store_access){.timeout = STORE_TIMEOUT_MS}, err);
     struct store_record now;
     struct buf text = {0};
     int result = store != NULL ? store_current(store, &now, err) : -1;

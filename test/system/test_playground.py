@@ -13,7 +13,7 @@ import unittest
 import harness
 from playground_fixture import Playground, lives
 
-TOPOLOGY_KEYS = {"ingress", "admin", "token", "rules", "processes"}
+TOPOLOGY_KEYS = {"ingress", "admin", "token", "rules", "store", "processes"}
 PROCESS_KEYS = {"name", "role", "unit", "datacenter", "pid", "ports", "log"}
 
 
