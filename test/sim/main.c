@@ -13,6 +13,7 @@
 
 #include "common/str.h"
 #include "test/sim/queue.h"
+#include "test/sim/world.h"
 
 static const char *const mutant_names[MUTANTS] = {
     [MUTANT_NONE] = "none",

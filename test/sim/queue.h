@@ -6,7 +6,7 @@
 #ifndef SIM_QUEUE_H
 #define SIM_QUEUE_H
 
-#include "test/sim/sim.h"
+#include "test/sim/event.h"
 
 struct sim_queue *queue_create(void);
 void queue_destroy(struct sim_queue **queue);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "test/sim/queue.h"
+#include "test/sim/sim.h"
 
 /* --- chance: splitmix64, by Sebastiano Vigna ---------------------------------------------------------------------- */
 
