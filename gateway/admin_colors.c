@@ -144,7 +144,7 @@ static int try_change(const struct asked *asked, change_fn change, struct error 
         }
         if (err->code != ERROR_CONFLICT)
             return -1;
-        colors_sync(control->gateway->registry, control->rollout.store);
+        colors_sync(control->gateway->registry, control->rollout.store, control->documents);
     }
     return -1;
 }

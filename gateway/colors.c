@@ -19,6 +19,7 @@ static void adopt(struct unit *unit, const struct color_record *record)
 /* Where one sync has got to. */
 struct syncing {
     struct store *store;
+    struct document_cache *cache;
     bool changed;
 };
 
@@ -32,9 +33,9 @@ static void follow(struct unit *unit, void *arg)
     char name[96];
     uint64_t version;
     color_record_name(name, sizeof(name), str_of(unit->name));
-    int failed = store_document_get(syncing->store, name, &text, &version, &err);
-    bool other = failed == 0 && version != colors->record.version;
-    if (other && version > 0)
+    int failed = document_cache_get(syncing->cache, syncing->store, name, &text, &version, &err);
+    bool other = failed == 0 && version > colors->record.version; /* a store that is behind tells of the past */
+    if (other)
         failed = color_record_parse(buf_str(&text), &record, &err);
     record.version = version;
     if (other && failed == 0) {
@@ -47,11 +48,33 @@ static void follow(struct unit *unit, void *arg)
     buf_free(&text);
 }
 
-bool colors_sync(struct registry *registry, struct store *store)
+bool colors_sync(struct registry *registry, struct store *store, struct document_cache *cache)
 {
-    struct syncing syncing = {.store = store};
+    struct syncing syncing = {.store = store, .cache = cache};
     registry_each_unit(registry, follow, &syncing);
     return syncing.changed;
+}
+
+static void restore(struct unit *unit, void *arg)
+{
+    const struct syncing *syncing = arg;
+    struct color_record record;
+    struct buf text = {NULL, 0, 0};
+    struct error ignored;
+    char name[96];
+    uint64_t version;
+    color_record_name(name, sizeof(name), str_of(unit->name));
+    document_cache_recall(syncing->cache, name, &text, &version);
+    if (version > 0 && color_record_parse(buf_str(&text), &record, &ignored) == 0) {
+        record.version = version;
+        adopt(unit, &record);
+    }
+    buf_free(&text);
+}
+
+void colors_restore(struct registry *registry, const struct document_cache *cache)
+{
+    registry_each_unit(registry, restore, &(struct syncing){.cache = (struct document_cache *)cache});
 }
 
 int colors_put(struct unit *unit, struct store *store, const struct color_record *record, struct error *err)

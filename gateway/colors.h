@@ -7,11 +7,14 @@
 #ifndef GATEWAY_COLORS_H
 #define GATEWAY_COLORS_H
 
-#include "common/store.h"
+#include "common/document_cache.h"
 #include "gateway/view.h"
 
-/* Asks the store for the colour record of each unit. True where one is another than before. */
-bool colors_sync(struct registry *registry, struct store *store);
+/* Asks the store for the colour record of each unit; CACHE keeps what it says. True where one is another than before.
+ */
+bool colors_sync(struct registry *registry, struct store *store, struct document_cache *cache);
+/* The records as the last life of this process knew them, while the store is away. */
+void colors_restore(struct registry *registry, const struct document_cache *cache);
 
 /* Looks at NOW_US (monotonic) which nodes of VIEW are usable: a colour without any takes no users until it has been
  * well for SPLIT_CLEAN_US. True where that changes the units' splits. */

@@ -44,15 +44,39 @@ static void enroll(struct control *control)
     snprintf(control->register_fault, sizeof(control->register_fault), "%s", err.text);
 }
 
+/* A store that is behind tells of the past, or is empty. */
+static void sync_records(struct control *control)
+{
+    if (control->rollout.state == ROLLOUT_STORE_UP)
+        records_sync(control->gateway->registry, control->rollout.store, control->documents);
+}
+
 /* The units are those of the rules in force, and of rules before them. */
 static void sync_units(struct control *control)
 {
     struct registry *registry = control->gateway->registry;
-    if (control->rollout.state == ROLLOUT_STORE_AWAY)
+    sync_records(control);
+    if (control->rollout.state != ROLLOUT_STORE_UP)
         return;
-    records_sync(registry, control->rollout.store);
-    if (colors_sync(registry, control->rollout.store))
+    if (colors_sync(registry, control->rollout.store, control->documents))
         rollout_recolor(&control->rollout);
+}
+
+/* Before the first request: it finds its user's colour. */
+static void know_units(struct control *control)
+{
+    struct buf path = {NULL, 0, 0};
+    const char *cache = control->gateway->config.store.cache;
+    if (cache != NULL)
+        buf_printf(&path, "%s.documents", cache);
+    control->documents = document_cache_create(path.base);
+    buf_free(&path);
+    if (control->rollout.state != ROLLOUT_STORE_UP) {
+        records_restore(control->gateway->registry, control->documents);
+        colors_restore(control->gateway->registry, control->documents);
+        rollout_recolor(&control->rollout);
+    }
+    sync_units(control);
 }
 
 void control_sync(struct control *control)
@@ -90,7 +114,7 @@ static int on_asked(sd_event_source *source, int fd, uint32_t events, void *arg)
     struct control *control = arg;
     eventfd_t count;
     (void)!eventfd_read(fd, &count);
-    records_sync(control->gateway->registry, control->rollout.store);
+    sync_records(control);
     return 0;
 }
 
@@ -260,7 +284,7 @@ static int start(struct control *control, struct error *err)
     introduce(control);
     if (tls_create(gateway, err) == -1 || rollout_open(&control->rollout, gateway, &control->stats, err) == -1)
         return -1;
-    sync_units(control); /* the first request finds its user's colour */
+    know_units(control);
     if (workers_start(gateway, err) == -1)
         return -1;
     control->follow = follow_create(control->loop, gateway->registry, control->agents_token);
@@ -282,6 +306,7 @@ static void stop(struct control *control)
     probes_destroy(&control->probes);
     failover_stop(gateway->failover);
     ramps_destroy(&control->ramps);
+    document_cache_destroy(&control->documents);
     workers_stop(gateway);
     if (control->rollout.store != NULL)
         rollout_close(&control->rollout);

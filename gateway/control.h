@@ -20,6 +20,7 @@ struct httpd;
 struct follow;
 struct probes;
 struct ramps;
+struct document_cache;
 
 struct control {
     struct gateway *gateway;
@@ -34,6 +35,7 @@ struct control {
     struct follow *follow;
     struct probes *probes;
     struct ramps *ramps;
+    struct document_cache *documents;
     char *admin_token, *agents_token, *pulse_key; /* NULL: none */
     struct store_member self;
     char register_fault[480]; /* "" while the store lists this gateway */

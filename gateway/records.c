@@ -21,16 +21,21 @@ static void tell(const struct unit *unit, const struct broker_record *record)
         log_warning("record.gone", "%s: the store has no broker record any more", unit->name);
 }
 
+struct following {
+    struct store *store;
+    struct document_cache *cache;
+};
+
 static void follow(struct unit *unit, void *arg)
 {
-    struct store *store = arg;
+    const struct following *following = arg;
     struct broker_record record = {0}, before;
     struct buf text = {NULL, 0, 0};
     struct error err = {ERROR_NONE, ""};
     char name[96];
     uint64_t version;
     broker_record_name(name, sizeof(name), str_of(unit->name));
-    int failed = store_document_get(store, name, &text, &version, &err);
+    int failed = document_cache_get(following->cache, following->store, name, &text, &version, &err);
     unit_record(unit, &before);
     if (failed == 0 && version > 0 && version != before.version)
         failed = broker_record_parse(buf_str(&text), &record, &err);
@@ -43,9 +48,32 @@ static void follow(struct unit *unit, void *arg)
     buf_free(&text);
 }
 
-void records_sync(struct registry *registry, struct store *store)
+void records_sync(struct registry *registry, struct store *store, struct document_cache *cache)
 {
-    registry_each_unit(registry, follow, store);
+    registry_each_unit(registry, follow, &(struct following){store, cache});
+}
+
+static void restore(struct unit *unit, void *arg)
+{
+    const struct following *following = arg;
+    struct broker_record record;
+    struct buf text = {NULL, 0, 0};
+    struct error ignored;
+    char name[96];
+    uint64_t version;
+    broker_record_name(name, sizeof(name), str_of(unit->name));
+    document_cache_recall(following->cache, name, &text, &version);
+    if (version > 0 && broker_record_parse(buf_str(&text), &record, &ignored) == 0) {
+        record.version = version;
+        if (unit_set_record(unit, &record))
+            tell(unit, &record);
+    }
+    buf_free(&text);
+}
+
+void records_restore(struct registry *registry, const struct document_cache *cache)
+{
+    registry_each_unit(registry, restore, &(struct following){NULL, (struct document_cache *)cache});
 }
 
 /* --- workers and the control thread tell each other --------------------------------------------------------------- */

@@ -6,7 +6,7 @@
 #ifndef GATEWAY_RECORDS_H
 #define GATEWAY_RECORDS_H
 
-#include "common/store.h"
+#include "common/document_cache.h"
 #include "gateway/view.h"
 
 struct gateway;
@@ -18,7 +18,9 @@ void records_ask(struct gateway *gateway);
 void records_open(struct gateway *gateway);
 void records_close(struct gateway *gateway);
 
-/* Asks the store for the record of each unit. */
-void records_sync(struct registry *registry, struct store *store);
+/* Asks the store for the record of each unit; CACHE keeps what it says. */
+void records_sync(struct registry *registry, struct store *store, struct document_cache *cache);
+/* The records as the last life of this process knew them, while the store is away. */
+void records_restore(struct registry *registry, const struct document_cache *cache);
 
 #endif

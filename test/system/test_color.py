@@ -194,6 +194,10 @@ class Weights(ColorTest):
         self.gateways[0].terminate()
         self.gateways = [self.stack.gateway("gw9")]
         self.assertEqual(self.greens(), greens)
+        self.gateways[0].terminate()
+        self.stack.store.rename(self.stack.folder / "away")
+        self.gateways = [self.stack.gateway("gw9")]  # from its cache
+        self.assertEqual(self.greens(), greens)
 
     def test_what_makes_no_sense_is_refused_and_changes_nothing(self):
         self.start(gateways=1)
