@@ -126,6 +126,14 @@ static const char *key_of(const struct errand *errand, char key[PROTOCOL_KEY_MAX
     return key;
 }
 
+/* Operators hear of what was done: a broker that was deposed does nothing. */
+static const char *epoch_of(const struct errand *errand, char epoch[24])
+{
+    const struct operations_config *config = &errand->job->operations->config;
+    snprintf(epoch, 24, "%lu", (unsigned long)config->record(config->arg)->version);
+    return epoch;
+}
+
 static json_t *item_of(const struct errand *errand)
 {
     return json_pack("{s:s,s:s,s:I}", "topic", errand->topic, "subscription", errand->subscription, "partition",
@@ -162,18 +170,19 @@ static const char *id_or_all(const struct job *job)
 
 static bool send_redrive(struct errand *errand)
 {
-    char dead[PROTOCOL_KEY_MAX], stream[PROTOCOL_KEY_MAX], state[PROTOCOL_KEY_MAX], most[24];
+    char dead[PROTOCOL_KEY_MAX], stream[PROTOCOL_KEY_MAX], state[PROTOCOL_KEY_MAX], most[24], epoch[24];
     snprintf(most, sizeof(most), "%lu", (unsigned long)errand->job->limit);
     return SEND(errand, "FCALL", "ldc1_redrive", "3", key_of(errand, dead, "dead", true),
                 key_of(errand, stream, "stream", false), key_of(errand, state, "state", false), errand->subscription,
-                id_or_all(errand->job), most);
+                id_or_all(errand->job), most, epoch_of(errand, epoch));
 }
 
 static bool send_purge(struct errand *errand)
 {
-    char dead[PROTOCOL_KEY_MAX], most[24];
+    char dead[PROTOCOL_KEY_MAX], most[24], epoch[24];
     snprintf(most, sizeof(most), "%lu", (unsigned long)errand->job->limit);
-    return SEND(errand, "FCALL", "ldc1_purge", "1", key_of(errand, dead, "dead", true), id_or_all(errand->job), most);
+    return SEND(errand, "FCALL", "ldc1_purge", "1", key_of(errand, dead, "dead", true), id_or_all(errand->job), most,
+                epoch_of(errand, epoch));
 }
 
 static void take_count(struct errand *errand, const redisReply *reply)
@@ -189,14 +198,15 @@ static void take_count(struct errand *errand, const redisReply *reply)
 static bool send_reset(struct errand *errand)
 {
     char stream[PROTOCOL_KEY_MAX], parked[PROTOCOL_KEY_MAX], tries[PROTOCOL_KEY_MAX], dead[PROTOCOL_KEY_MAX];
-    char parks[PROTOCOL_KEY_MAX], cursor[PROTOCOL_KEY_MAX], state[PROTOCOL_KEY_MAX];
+    char parks[PROTOCOL_KEY_MAX], cursor[PROTOCOL_KEY_MAX], state[PROTOCOL_KEY_MAX], epoch[24];
     bool end = str_equal(buf_str(&errand->job->to), STR_LIT("end"));
     key_of(errand, parks, "park", true);
     strncat(parks, ":", sizeof(parks) - strlen(parks) - 1);
     return SEND(errand, "FCALL", "ldc1_reset", "7", key_of(errand, stream, "stream", false),
                 key_of(errand, parked, "parked", true), key_of(errand, tries, "tries", true),
                 key_of(errand, dead, "dead", true), parks, key_of(errand, cursor, "cursor", true),
-                key_of(errand, state, "state", false), end ? "end" : "from", end ? "" : errand->job->to.base);
+                key_of(errand, state, "state", false), end ? "end" : "from", end ? "" : errand->job->to.base,
+                epoch_of(errand, epoch));
 }
 
 static void take_reset(struct errand *errand, const redisReply *reply)

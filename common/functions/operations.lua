@@ -32,9 +32,9 @@ local function each_dead(dead, id, most, handle)
     return count
 end
 
--- keys: dead letters, stream, state; args: subscription, message id ('': all), the most to move
+-- keys: dead letters, stream, state; args: subscription, message id ('': all), the most to move, the broker's epoch
 -- Brings dead letters back, as new entries that only their own subscription gets. Returns how many.
-register('redrive', function(keys, args)
+register_fenced('redrive', function(keys, args)
     return each_dead(keys[1], args[2], tonumber(args[3]), function(fields)
         local words = {'XADD', keys[2], '*'}
         for _, name in ipairs(FIELDS) do
@@ -49,7 +49,7 @@ register('redrive', function(keys, args)
     end)
 end)
 
--- keys: dead letters; args: message id ('': all), the most to drop. Returns how many.
-register('purge', function(keys, args)
+-- keys: dead letters; args: message id ('': all), the most to drop, the broker's epoch. Returns how many.
+register_fenced('purge', function(keys, args)
     return each_dead(keys[1], args[1], tonumber(args[2]), function() end)
 end, {'allow-oom'})

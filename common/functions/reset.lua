@@ -25,11 +25,11 @@ local function rewind_park(keys, user, watermark)
     return count - #kept
 end
 
--- keys: those of a park, with state; args: 'from' and an entry id (or milliseconds), or 'end'
+-- keys: those of a park, with state; args: 'from' and an entry id (or milliseconds), or 'end'; behind them the broker's epoch
 -- Delivery goes on with the first entry at or behind that id, or with what comes next; parked messages from there on are
 -- delivered like all others. The owner of the partition loses it, so that it cannot write the cursor that it still has.
 -- Returns the watermark, and how many entries lie before it.
-register('reset', function(keys, args)
+register_fenced('reset', function(keys, args)
     local n = redis.call('HGET', keys[STATE], 'n') or '0'
     local first = args[1] == 'from' and redis.call('XRANGE', keys[STREAM], args[2], '+', 'COUNT', 1)[1]
     local last = redis.call('XREVRANGE', keys[STREAM], '+', '-', 'COUNT', 1)[1]

@@ -18,10 +18,10 @@ class Operations(functions_fixture.Functions):
             self.call("XADD", self.key("dead:audit"), "*", *[word for pair in fields.items() for word in pair])
 
     def redrive(self, id="", most=1000):
-        return self.function("redrive", [self.key("dead:audit"), self.key("stream"), self.key("state")], "audit", id, most)
+        return self.function("redrive", [self.key("dead:audit"), self.key("stream"), self.key("state")], "audit", id, most, 0)
 
     def reset(self, *args):
-        watermark, passed = self.function("reset", self.park_keys(), *args)
+        watermark, passed = self.function("reset", self.park_keys(), *args, 0)
         return watermark.decode(), int(passed)
 
     def test_a_dead_letter_comes_back_for_its_subscription_alone(self):
@@ -45,8 +45,8 @@ class Operations(functions_fixture.Functions):
 
     def test_purged_ones_are_gone(self):
         self.bury("one", "two", "three")
-        self.assertEqual(self.function("purge", [self.key("dead:audit")], "two", 10), 1)
-        self.assertEqual(self.function("purge", [self.key("dead:audit")], "", 10), 2)
+        self.assertEqual(self.function("purge", [self.key("dead:audit")], "two", 10, 0), 1)
+        self.assertEqual(self.function("purge", [self.key("dead:audit")], "", 10, 0), 2)
         self.assertEqual(self.entries("stream"), [])
 
     def test_a_cursor_goes_to_a_message_a_time_or_the_end(self):

@@ -192,7 +192,7 @@ class Park(functions_fixture.Functions):
     # --- back by an operator's word ----------------------------------------------------------------------------------
 
     def reset(self, *args):
-        self.function("reset", self.park_keys(), *args)
+        self.function("reset", self.park_keys(), *args, 0)
         self.call("HSET", self.key("state"), "owner", self.owner)
 
     def test_a_reset_lets_a_park_take_again_what_was_delivered_from_it(self):
