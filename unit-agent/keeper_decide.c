@@ -222,7 +222,8 @@ static enum keeper_verdict judge_return(const struct keeper_state *state, char *
     return KEEPER_WRITE;
 }
 
-/* The primary takes no writes: it was started, and waits to be told that it may. */
+/* The primary takes no writes: it was started, and waits to be told that it may. One that was stamped ahead before it
+ * was started can have the very epoch of the record that took it up: only a newer record gets it promoted. */
 static enum keeper_verdict judge_fenced(const struct keeper_state *state, char *why)
 {
     const struct broker_record *record = &state->record;
@@ -232,7 +233,8 @@ static enum keeper_verdict judge_fenced(const struct keeper_state *state, char *
     }
     if (record->member_count == 0)
         return judge_first(state, why);
-    if (same(record->primary, state->url) && same(record->run_id, state->primary.run_id)) {
+    bool known = same(record->primary, state->url) && same(record->run_id, state->primary.run_id);
+    if (known && state->primary.epoch < record->version) {
         because(why, UNSURE, "%s is about to serve", state->url);
         return KEEPER_REST;
     }

@@ -309,9 +309,15 @@ static void fenced_of_before(struct keeper_state *state)
     state->primary.epoch = 6;
 }
 
+static void fenced_and_stamped_ahead(struct keeper_state *state)
+{
+    state->primary.is_primary = false;
+}
+
 static void fenced_and_known(struct keeper_state *state)
 {
     state->primary.is_primary = false;
+    state->primary.epoch = 6;
 }
 
 static void fenced_at_first(struct keeper_state *state)
@@ -412,6 +418,7 @@ static const struct scene scenes[] = {
     {"it holds nothing", fenced_and_empty, KEEPER_REFUSE, 0, "was emptied", 0},
     {"it holds data of an older epoch", fenced_of_before, KEEPER_REFUSE, 0, "epoch 6", 0},
     {"it is on record, in this run", fenced_and_known, KEEPER_REST, 0, "about to serve", 0},
+    {"it is on record, but stamped as far as that", fenced_and_stamped_ahead, KEEPER_WRITE, 1, "", 0},
     {"it is fenced and new", fenced_at_first, KEEPER_WRITE, 1, "", 0},
     {"it is fenced and new, beside one with data", fenced_at_first_beside_data, KEEPER_REFUSE, 0, "holds data", 0},
 
