@@ -64,9 +64,8 @@ static void print_partitions(const struct duty *duty, const struct series *serie
     for (size_t i = 0; i < partitions->count; i++) {
         const struct partition *partition = partitions->items[i];
         if (partition->owned)
-            buf_printf(out, "ldcgate_%s{unit=\"%s\",topic=\"%s\",partition=\"%u\",subscription=\"%s%s%s\"} %lu\n",
-                       series->name, duty->unit, partition->topic, partition->number, partition->subscription,
-                       partition->broadcast ? "@" : "", partition->broadcast ? duty->agent->name : "",
+            buf_printf(out, "ldcgate_%s{unit=\"%s\",topic=\"%s\",partition=\"%u\",subscription=\"%s\"} %lu\n",
+                       series->name, duty->unit, partition->topic, partition->number, partition->place,
                        (unsigned long)series->of_partition(partition));
     }
 }

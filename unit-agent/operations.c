@@ -15,6 +15,7 @@
 #define LIST_PRESET 100
 #define LIST_MOST   10000
 #define FLOW_MOST   1024 /* valves that a control hash can name */
+#define PLACE_SIZE  (2 * PROTOCOL_NAME_MAX + 2)
 
 struct operations {
     struct operations_config config;
@@ -24,10 +25,20 @@ struct operations {
 
 struct errand;
 
-/* What is done for each subscription of each partition, and what is made of the broker's word on it. */
+/* What is done for each place in each partition, and what is made of the broker's word on it. A place is a shared
+ * subscription's, or that of one agent in a broadcast: SUBSCRIPTION@AGENT. */
 struct chore {
     bool (*send)(struct errand *errand);
     void (*take)(struct errand *errand, const redisReply *reply);
+    bool by_name;     /* once for each subscription, whatever places it has */
+    bool shared_only; /* nothing that agents do by themselves in a broadcast */
+};
+
+/* What the query asks for; base NULL and -1: everything. */
+struct selection {
+    struct buf topic, subscription;
+    int64_t partition;
+    unsigned matched, left_out; /* subscriptions of topics */
 };
 
 /* One request and everything that it wants of the broker. It is answered with the last reply. */
@@ -35,6 +46,7 @@ struct job {
     struct operations *operations;
     struct httpd_request *request;
     const struct chore *chore;
+    struct selection selection;
     struct buf id, to;
     uint64_t limit, count;
     json_t *items;
@@ -44,7 +56,7 @@ struct job {
 
 struct errand {
     struct job *job;
-    char topic[PROTOCOL_NAME_MAX + 1], subscription[PROTOCOL_NAME_MAX + 1];
+    char topic[PROTOCOL_NAME_MAX + 1], subscription[PLACE_SIZE];
     unsigned partition;
 };
 
@@ -56,6 +68,7 @@ static struct job *job_create(struct operations *operations, struct httpd_reques
     job->operations = operations;
     job->request = request;
     job->chore = chore;
+    job->selection.partition = -1;
     job->items = json_array();
     job->limit = LIST_PRESET;
     job->owed = 1;
@@ -75,6 +88,8 @@ static void job_answer(struct job *job)
 static void job_free(struct job *job)
 {
     json_decref(job->items);
+    buf_free(&job->selection.topic);
+    buf_free(&job->selection.subscription);
     buf_free(&job->id);
     buf_free(&job->to);
     free(job);
@@ -119,7 +134,7 @@ static bool send_words(struct errand *errand, int count, const char *const *word
 static const char *key_of(const struct errand *errand, char key[PROTOCOL_KEY_MAX], const char *suffix,
                           bool subscription)
 {
-    char whole[PROTOCOL_NAME_MAX + 16];
+    char whole[PLACE_SIZE + 16];
     snprintf(whole, sizeof(whole), "%s%s%s", suffix, subscription ? ":" : "", subscription ? errand->subscription : "");
     protocol_key(key, str_of(errand->job->operations->config.options->unit), str_of(errand->topic), errand->partition,
                  whole);
@@ -222,7 +237,7 @@ static void take_reset(struct errand *errand, const redisReply *reply)
 
 static bool send_flow(struct errand *errand)
 {
-    char key[PROTOCOL_KEY_MAX], field[2 * PROTOCOL_NAME_MAX + 2];
+    char key[PROTOCOL_KEY_MAX], field[PROTOCOL_NAME_MAX + 1 + PLACE_SIZE];
     protocol_unit_key(key, str_of(errand->job->operations->config.options->unit), "control");
     snprintf(field, sizeof(field), "%s/%s", errand->topic, errand->subscription);
     if (str_equal(buf_str(&errand->job->to), STR_LIT("open")))
@@ -241,27 +256,20 @@ static void take_flow(struct errand *errand, const redisReply *reply)
     operations_tick(errand->job->operations);
 }
 
-static const struct chore chore_dead = {send_dead, take_dead};
-static const struct chore chore_redrive = {send_redrive, take_count};
-static const struct chore chore_purge = {send_purge, take_count};
-static const struct chore chore_reset = {send_reset, take_reset};
-static const struct chore chore_flow = {send_flow, take_flow};
+static const struct chore chore_dead = {.send = send_dead, .take = take_dead};
+static const struct chore chore_redrive = {.send = send_redrive, .take = take_count};
+static const struct chore chore_purge = {.send = send_purge, .take = take_count};
+static const struct chore chore_reset = {.send = send_reset, .take = take_reset, .shared_only = true};
+static const struct chore chore_flow = {.send = send_flow, .take = take_flow, .by_name = true};
 
 /* --- selection ---------------------------------------------------------------------------------------------------- */
 
-/* What the query asks for; base NULL and -1: everything. */
-struct selection {
-    struct buf topic, subscription;
-    int64_t partition;
-    unsigned matched; /* subscriptions of topics */
-};
-
-static void send_errand(struct job *job, struct str topic, struct str subscription, unsigned partition)
+static void send_errand(struct job *job, struct str topic, struct str place, unsigned partition)
 {
     struct errand *errand = mem_calloc(1, sizeof(*errand));
     errand->job = job;
     snprintf(errand->topic, sizeof(errand->topic), "%.*s", STR_ARG(topic));
-    snprintf(errand->subscription, sizeof(errand->subscription), "%.*s", STR_ARG(subscription));
+    snprintf(errand->subscription, sizeof(errand->subscription), "%.*s", STR_ARG(place));
     errand->partition = partition;
     job->owed++;
     if (job->chore->send(errand))
@@ -277,18 +285,81 @@ static bool chosen(const struct buf *wanted, struct str name)
     return wanted->len == 0 || str_equal(buf_str(wanted), name);
 }
 
-static void send_topic(struct job *job, struct selection *selection, const struct table_topic *topic)
+static struct str text_of(const redisReply *reply)
 {
-    bool whole = job->chore == &chore_flow; /* not by partition */
-    for (uint32_t i = 0; i < topic->subscription_count; i++) {
-        struct str subscription = topic->subscriptions[i].name;
-        if (!chosen(&selection->subscription, subscription) || selection->partition >= (int64_t)topic->partitions)
+    return reply->type == REDIS_REPLY_STRING ? (struct str){reply->str, (size_t)reply->len} : (struct str){"", 0};
+}
+
+static void send_place(struct job *job, const struct table_topic *topic, struct str place)
+{
+    int64_t wanted = job->selection.partition;
+    for (unsigned number = 0; number < topic->partitions; number++)
+        if (wanted < 0 || (int64_t)number == wanted)
+            send_errand(job, topic->name, place, number);
+}
+
+/* LISTENERS: TOPIC/SUBSCRIPTION@AGENT, of all broadcasts of the unit. Selected by its own name, or by that of the
+ * subscription. */
+static void send_listeners(struct job *job, const struct table_topic *topic, struct str subscription,
+                           const redisReply *listeners)
+{
+    bool all = chosen(&job->selection.subscription, subscription);
+    for (size_t i = 0; i < listeners->elements; i++) {
+        struct str place = text_of(listeners->element[i]), of, name, agent;
+        if (!str_next(&place, '/', &of) || !str_equal(of, topic->name))
             continue;
-        selection->matched++;
-        for (unsigned number = 0; number < (whole ? 1 : topic->partitions); number++)
-            if (selection->partition < 0 || (int64_t)number == selection->partition)
-                send_errand(job, topic->name, subscription, number);
+        agent = place;
+        if (str_next(&agent, '@', &name) && str_equal(name, subscription) &&
+            (all || chosen(&job->selection.subscription, place))) {
+            job->selection.matched++;
+            send_place(job, topic, place);
+        }
     }
+}
+
+static void send_subscription(struct job *job, const struct table_topic *topic,
+                              const struct table_subscription *subscription, const redisReply *listeners)
+{
+    bool named = chosen(&job->selection.subscription, subscription->name);
+    if (job->chore->shared_only && subscription->broadcast) {
+        job->selection.left_out += named;
+        return;
+    }
+    job->selection.matched += named;
+    if (subscription->broadcast && !job->chore->by_name)
+        send_listeners(job, topic, subscription->name, listeners);
+    else if (named && job->chore->by_name)
+        send_errand(job, topic->name, subscription->name, 0);
+    else if (named)
+        send_place(job, topic, subscription->name);
+}
+
+static void send_all(struct job *job, const struct table *table, const redisReply *listeners)
+{
+    struct selection *selection = &job->selection;
+    for (uint32_t i = 0; i < table->topic_count; i++) {
+        const struct table_topic *topic = &table->topics[i];
+        if (!chosen(&selection->topic, topic->name) || selection->partition >= (int64_t)topic->partitions)
+            continue;
+        for (uint32_t k = 0; k < topic->subscription_count; k++)
+            send_subscription(job, topic, &topic->subscriptions[k], listeners);
+    }
+    if (selection->matched > 0)
+        job_settle(job);
+    else if (selection->left_out > 0)
+        job_refuse(job, 400, "bad-request", "Each agent keeps its own place in a broadcast, which cannot be reset");
+    else
+        job_refuse(job, 404, "not-found", "The rules in force have no such topic, subscription or partition");
+}
+
+static void on_listeners(void *arg, const redisReply *reply)
+{
+    struct job *job = arg;
+    const struct table *table = job->operations->table;
+    if (table != NULL && reply != NULL && reply->type == REDIS_REPLY_ARRAY)
+        send_all(job, table, reply);
+    else
+        job_refuse(job, 503, "broker-unavailable", "The broker gave no answer; ask again");
 }
 
 static bool read_number(const struct httpd_request *request, const char *name, uint64_t most, uint64_t *value)
@@ -300,8 +371,9 @@ static bool read_number(const struct httpd_request *request, const char *name, u
 }
 
 /* NULL, or what is wrong with the query. */
-static const char *read_selection(struct job *job, struct selection *selection)
+static const char *read_selection(struct job *job)
 {
+    struct selection *selection = &job->selection;
     uint64_t partition = UINT64_MAX;
     struct protocol_id parts;
     httpd_request_query(job->request, "topic", &selection->topic);
@@ -325,24 +397,15 @@ static const char *read_selection(struct job *job, struct selection *selection)
 static void job_run(struct job *job)
 {
     struct operations *operations = job->operations;
-    struct selection selection = {.partition = -1};
-    const char *fault = read_selection(job, &selection);
-    if (fault != NULL) {
+    char key[PROTOCOL_KEY_MAX];
+    const char *words[] = {"HKEYS", key}, *fault = read_selection(job);
+    protocol_unit_key(key, str_of(operations->config.options->unit), "listeners");
+    if (fault != NULL)
         job_refuse(job, 400, "bad-request", fault);
-    } else if (operations->table == NULL || !primary_is_ready(&operations->primary)) {
+    else if (operations->table == NULL || !primary_is_ready(&operations->primary) ||
+             !broker_command(operations->primary.broker, on_listeners, job, 2, words, NULL))
         job_refuse(job, 503, "broker-unavailable",
                    operations->primary.broker ? broker_fault(operations->primary.broker) : "the rules name no broker");
-    } else {
-        for (uint32_t i = 0; i < operations->table->topic_count; i++)
-            if (chosen(&selection.topic, operations->table->topics[i].name))
-                send_topic(job, &selection, &operations->table->topics[i]);
-        if (selection.matched == 0)
-            job_refuse(job, 404, "not-found", "The rules in force have no such topic, subscription or partition");
-        else
-            job_settle(job);
-    }
-    buf_free(&selection.topic);
-    buf_free(&selection.subscription);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
@@ -400,11 +463,6 @@ void operations_flow(struct operations *operations, struct httpd_request *reques
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
-
-static struct str text_of(const redisReply *reply)
-{
-    return reply->type == REDIS_REPLY_STRING ? (struct str){reply->str, (size_t)reply->len} : (struct str){"", 0};
-}
 
 static void on_control(void *arg, const redisReply *reply)
 {

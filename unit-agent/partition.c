@@ -174,6 +174,7 @@ struct partition *partition_create(const struct partition_name *name, struct par
     partition->stream_key = key_of(name, "stream");
     partition->state_key = key_of(name, "state");
     partition->cursor_key = key_of(name, cursor);
+    partition->place = partition->cursor_key + strlen(partition->cursor_key) - strlen(cursor) + strlen("cursor:");
     return partition;
 }
 
@@ -273,7 +274,7 @@ bool partition_add(struct partition *partition, struct stream_id id, const struc
 {
     uint64_t number = 0;
     (void)str_to_u64(envelope->fields[ENVELOPE_NUMBER], &number);
-    if (partition->rules != NULL && !subscription_wants(partition->rules, envelope)) {
+    if (partition->rules != NULL && !subscription_wants(partition->rules, str_of(partition->place), envelope)) {
         partition_skip(partition, id, number);
         return false;
     }

@@ -4,8 +4,7 @@
  * the cursor may move. Pure: no I/O and no clock, so that a simulation can drive it through any order of events.
  *
  * The promise that is kept here: a user's next message is handed out only after a cursor that holds the one before
- * it was confirmed by the broker. An agent that dies can so repeat only the last message of a user, and the order of
- * a user's messages holds among the repeated ones too.
+ * it was confirmed by the broker. So an agent that dies repeats only the last message of each user, in their order.
  *
  * Lifecycle: create -> restore (from the broker's cursor) -> add / acknowledge / begin_write / end_write ... -> reset,
  * which forgets everything and waits for restore, -> destroy. Owned by the inbox; it owns its messages.
@@ -29,6 +28,7 @@ struct partition {
     unsigned number;
     bool broadcast; /* every agent has a cursor of its own */
     char *stream_key, *state_key, *cursor_key;
+    const char *place;                /* the end of cursor_key: SUBSCRIPTION, in a broadcast SUBSCRIPTION@AGENT */
     const struct subscription *rules; /* NULL: it takes everything, by the unit's nodes */
     struct partition_hooks hooks;
     const struct observer *observer; /* NULL: none; may be set by whoever made the partition */

@@ -25,13 +25,6 @@ static json_t *report_nodes(const struct agent *agent)
     return list;
 }
 
-/* A broadcast's lag is each agent's own: "NAME@AGENT", as its cursor is called. */
-static json_t *report_subscription(const struct agent *agent, const struct partition *partition)
-{
-    return partition->broadcast ? json_sprintf("%s@%s", partition->subscription, agent->name)
-                                : json_string(partition->subscription);
-}
-
 /* Of many partitions only those where something waits: this goes to every gateway each second. */
 static json_t *report_lag(const struct agent *agent)
 {
@@ -42,9 +35,9 @@ static json_t *report_lag(const struct agent *agent)
         uint64_t pending = partition_pending(partition);
         if (!partition->owned || (pending == 0 && partitions->count > LAG_WHOLE))
             continue;
-        json_array_append_new(list, json_pack("{s:s,s:I,s:o,s:I}", "topic", partition->topic, "partition",
-                                              (json_int_t)partition->number, "subscription",
-                                              report_subscription(agent, partition), "pending", (json_int_t)pending));
+        json_array_append_new(list, json_pack("{s:s,s:I,s:s,s:I}", "topic", partition->topic, "partition",
+                                              (json_int_t)partition->number, "subscription", partition->place,
+                                              "pending", (json_int_t)pending));
     }
     return list;
 }
@@ -80,21 +73,20 @@ static size_t count_state(const struct partition *partition, enum message_state 
     return count;
 }
 
-static json_t *report_partition(const struct agent *agent, const struct partition *partition)
+static json_t *report_partition(const struct partition *partition)
 {
     char watermark[STREAM_ID_TEXT], last_read[STREAM_ID_TEXT];
     uint64_t now_us = clock_wall_us(), oldest_us = partition_oldest_us(partition);
     stream_id_format(watermark, partition->recorded);
     stream_id_format(last_read, partition->last_read);
-    return json_pack("{s:s,s:I,s:o,s:b,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic,
-                     "partition", (json_int_t)partition->number, "subscription", report_subscription(agent, partition),
-                     "owned", partition->owned, "linked", partition->linked, "watermark", watermark, "last_read",
-                     last_read, "pending", (json_int_t)partition_pending(partition), "held",
-                     (json_int_t)partition->undone, "in_flight",
-                     (json_int_t)count_state(partition, MESSAGE_IN_FLIGHT, MESSAGE_IN_FLIGHT), "backing_off",
-                     (json_int_t)count_state(partition, MESSAGE_BACKING_OFF, MESSAGE_BACKING_OFF), "parked",
-                     (json_int_t)partition->park.messages, "parked_users", (json_int_t)partition->park.user_count,
-                     "dead", (json_int_t)partition->park.dead, "oldest_ms",
+    return json_pack("{s:s,s:I,s:s,s:b,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "topic", partition->topic,
+                     "partition", (json_int_t)partition->number, "subscription", partition->place, "owned",
+                     partition->owned, "linked", partition->linked, "watermark", watermark, "last_read", last_read,
+                     "pending", (json_int_t)partition_pending(partition), "held", (json_int_t)partition->undone,
+                     "in_flight", (json_int_t)count_state(partition, MESSAGE_IN_FLIGHT, MESSAGE_IN_FLIGHT),
+                     "backing_off", (json_int_t)count_state(partition, MESSAGE_BACKING_OFF, MESSAGE_BACKING_OFF),
+                     "parked", (json_int_t)partition->park.messages, "parked_users",
+                     (json_int_t)partition->park.user_count, "dead", (json_int_t)partition->park.dead, "oldest_ms",
                      (json_int_t)(oldest_us > 0 && now_us > oldest_us ? (now_us - oldest_us) / 1000 : 0));
 }
 
@@ -103,7 +95,7 @@ static json_t *report_partitions(const struct duty *duty)
     const struct partition_list *partitions = inbox_partitions(duty->inbox);
     json_t *list = json_array();
     for (size_t i = 0; i < partitions->count; i++)
-        json_array_append_new(list, report_partition(duty->agent, partitions->items[i]));
+        json_array_append_new(list, report_partition(partitions->items[i]));
     return list;
 }
 

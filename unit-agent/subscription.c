@@ -67,10 +67,10 @@ static bool has_line(struct str lines, struct str wanted)
     return false;
 }
 
-bool subscription_wants(const struct subscription *subscription, const struct envelope *envelope)
+bool subscription_wants(const struct subscription *subscription, struct str place, const struct envelope *envelope)
 {
     struct str only = envelope->fields[ENVELOPE_ONLY];
-    if (only.len > 0 && !str_equal(only, str_of(subscription->name)))
+    if (only.len > 0 && !str_equal(only, place))
         return false;
     for (const char *line = subscription->filter; line != NULL && *line != '\0'; line += strlen(line) + 1)
         if (!has_line(envelope->fields[ENVELOPE_HEADERS], str_of(line)))

@@ -29,7 +29,8 @@ void subscription_adopt(struct subscription *subscription, const struct table_su
                         struct nodes *(*nodes)(void *arg), void *arg);
 bool subscription_moves(const struct subscription *subscription, const struct table_subscription *rules);
 
-/* Whether the message is for it: it names no other one, and has every header of the filter with that very value. */
-bool subscription_wants(const struct subscription *subscription, const struct envelope *envelope);
+/* Whether the message is for who reads it at PLACE ("SUBSCRIPTION", in a broadcast "SUBSCRIPTION@AGENT"): it names no
+ * other place, and has every header of the filter with that very value. */
+bool subscription_wants(const struct subscription *subscription, struct str place, const struct envelope *envelope);
 
 #endif

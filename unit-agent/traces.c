@@ -125,16 +125,12 @@ static struct trace_page *page_of(struct traces *traces, struct partition *parti
         return page;
     page = partition->trace = mem_calloc(1, sizeof(*page));
     struct str stream = str_of(partition->stream_key), suffix = STR_LIT("stream");
-    struct buf key = {0}, name = {0};
+    struct buf key = {0};
     INVARIANT(stream.len > suffix.len);
     buf_append(&key, stream.base, stream.len - suffix.len);
     buf_append(&key, "trace", sizeof("trace"));
     page->key = key.base;
-    buf_append_str(&name, str_of(partition->subscription));
-    if (partition->broadcast) /* the cursor is this agent's own */
-        buf_printf(&name, "@%s", traces->config.agent);
-    page->subscription = str_dup(buf_str(&name));
-    buf_free(&name);
+    page->subscription = str_dup(str_of(partition->place));
     page->next = traces->pages;
     traces->pages = page;
     return page;

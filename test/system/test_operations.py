@@ -138,6 +138,31 @@ class Operations(harness.StackTest):
         self.assertEqual(self.ctl("queue", "dead", "list"), [])
         self.assertNotIn(two, self.delivered())
 
+    def test_dead_letters_of_broadcasts_are_those_of_each_agent(self):
+        unit = harness.unit("00-99", brokers=[self.broker], blue=[self.app])
+        self.stack.put_rules(self.gateway, harness.rules({"RZ01": unit}, topics={
+            "payments": {"partitions": 2, "subscriptions": {"caches": {"mode": "broadcast"}, "ledger": {}}}}))
+        other = self.stack.agent(name="agent-2")
+        names = {f"caches@{daemon.name}" for daemon in (self.agent, other)}
+        linked = lambda: {(part["subscription"], part["partition"]) for daemon in (self.agent, other)
+                          for part in daemon.status()["partitions"] if part["linked"]}
+        wait_until(lambda: {(name, n) for name in names | {"ledger"} for n in range(2)} <= linked(), what="the subscriptions")
+        self.app.order("fail", status=422, times=3)
+        identity, = self.pay()
+        listed = wait_until(lambda: len(items := self.ctl("queue", "dead", "list")) == 3 and items, what="the dead letters")
+        self.assertEqual({(item["subscription"], item["id"]) for item in listed},
+                         {(name, identity) for name in names | {"ledger"}})
+        place = f"caches@{other.name}"
+        self.assertEqual(len(self.ctl("queue", "dead", "list", "--subscription", place)), 1)
+        self.assertEqual(len(self.ctl("queue", "dead", "list", "--subscription", "caches")), 2)
+        self.ctl("queue", "dead", "redrive", "--all", "--subscription", place)
+        wait_until(lambda: len(self.delivered()) == 1, what="the one that was redriven")
+        self.ctl("queue", "dead", "purge", "--all", "--subscription", "caches")
+        self.assertEqual({item["subscription"] for item in self.ctl("queue", "dead", "list")}, {"ledger"})
+        self.assertEqual(self.delivered(), [identity])
+        self.assertIn("cannot be reset", self.ctl("queue", "reset", "payments", "--subscription", "caches", "--to-end", code=1))
+        self.assertEqual({item["subscription"] for item in self.ctl("queue", "reset", "payments", "--to-end")}, {"ledger"})
+
     def test_the_figures_stand_in_plain_text_too(self):
         for daemon in self.gateway, self.agent:
             text = daemon.get("/stats").body.decode()
