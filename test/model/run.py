@@ -30,7 +30,6 @@ WIDE = [
     ("epochs of others", dict(VERSIONS=4, RESTARTS=0, OTHERS=1)),
     ("four epochs with a restart", dict(VERSIONS=4, RESTARTS=1, OTHERS=0)),
     ("two restarts", dict(VERSIONS=3, RESTARTS=2, OTHERS=0)),
-    ("the planned switch and back", dict(VERSIONS=5, RESTARTS=0, OTHERS=0)),
 ]
 
 PLAIN, RESTART, EXPAND = dict(VERSIONS=3, RESTARTS=0, OTHERS=0), dict(VERSIONS=3, RESTARTS=1, OTHERS=0), \
