@@ -82,3 +82,17 @@ enum ctl_exit unit_call(const struct ctl *ctl, const char *unit, const char *met
     deployment_free(&deployment);
     return result;
 }
+
+enum ctl_exit unit_call_show(const struct ctl *ctl, const char *unit, const char *method, struct buf *target,
+                             void (*show)(const json_t *items))
+{
+    json_t *items = json_array();
+    enum ctl_exit result = unit_call(ctl, unit, method, target->base, items);
+    if (ctl->json)
+        ctl_print_json(json_pack("{s:O}", "items", items));
+    else if (result == CTL_DONE || json_array_size(items) > 0)
+        show(items);
+    json_decref(items);
+    buf_free(target);
+    return result;
+}

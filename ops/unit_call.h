@@ -12,4 +12,8 @@
  * printed. */
 enum ctl_exit unit_call(const struct ctl *ctl, const char *unit, const char *method, const char *target, json_t *items);
 
+/* The same; the items are shown by SHOW, or as JSON where that was asked for. TARGET is freed. */
+enum ctl_exit unit_call_show(const struct ctl *ctl, const char *unit, const char *method, struct buf *target,
+                             void (*show)(const json_t *items));
+
 #endif

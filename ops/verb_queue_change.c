@@ -42,15 +42,7 @@ static enum ctl_exit run(const struct ctl *ctl, const char *method, struct buf *
                          void (*show)(const json_t *items))
 {
     char name[PROTOCOL_NAME_MAX + 1];
-    json_t *items = json_array();
-    enum ctl_exit result = unit_call(ctl, unit_of(ctl, id, name), method, target->base, items);
-    if (ctl->json)
-        ctl_print_json(json_pack("{s:O}", "items", items));
-    else if (result == CTL_DONE || json_array_size(items) > 0)
-        show(items);
-    json_decref(items);
-    buf_free(target);
-    return result;
+    return unit_call_show(ctl, unit_of(ctl, id, name), method, target, show);
 }
 
 /* --- dead letters ------------------------------------------------------------------------------------------------- */

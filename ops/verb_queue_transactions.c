@@ -31,27 +31,13 @@ static void show_state(const json_t *items)
         printf("%s is %s\n", ctl_text(json_array_get(items, i), "id"), ctl_text(json_array_get(items, i), "state"));
 }
 
-static enum ctl_exit run(const struct ctl *ctl, const char *unit, const char *method, struct buf *target,
-                         void (*show)(const json_t *items))
-{
-    json_t *items = json_array();
-    enum ctl_exit result = unit_call(ctl, unit, method, target->base, items);
-    if (ctl->json)
-        ctl_print_json(json_pack("{s:O}", "items", items));
-    else if (result == CTL_DONE || json_array_size(items) > 0)
-        show(items);
-    json_decref(items);
-    buf_free(target);
-    return result;
-}
-
 enum ctl_exit verb_queue_transactions_list(const struct ctl *ctl)
 {
     struct buf target = {0};
     buf_printf(&target, "/v1/queue/transactions");
     deployment_add_query(&target, "state", args_value(&ctl->args, "--state"));
     deployment_add_query(&target, "limit", args_value(&ctl->args, "--limit"));
-    return run(ctl, args_value(&ctl->args, "--unit"), "GET", &target, show_list);
+    return unit_call_show(ctl, args_value(&ctl->args, "--unit"), "GET", &target, show_list);
 }
 
 static enum ctl_exit end(const struct ctl *ctl, const char *verb)
@@ -69,7 +55,7 @@ static enum ctl_exit end(const struct ctl *ctl, const char *verb)
     buf_printf(&target, "/v1/queue/transactions");
     deployment_add_query(&target, "verb", verb);
     deployment_add_query(&target, "id", id);
-    return run(ctl, unit, "POST", &target, show_state);
+    return unit_call_show(ctl, unit, "POST", &target, show_state);
 }
 
 enum ctl_exit verb_queue_transactions_commit(const struct ctl *ctl)
