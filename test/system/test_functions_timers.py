@@ -148,7 +148,7 @@ class Timers(functions_fixture.Functions):
         self.assertEqual(self.stored(), [])
 
     def test_a_timer_that_left_cannot_be_cancelled(self):
-        self.schedule(1, self.now_us() + 2000)
+        self.schedule(1, self.now_us() + 50000)
         self.wait_stored()
         self.assertEqual(self.cancel(1), b"stored")
         entry_ms = int(self.call("XRANGE", self.key("stream"), "-", "+")[0][0].split(b"-")[0])
