@@ -206,8 +206,7 @@ static void write_call(struct line *line, struct message *message, const struct 
     size_t bytes = call != NULL ? queue_call_format(call, line_epoch(line), &line->wire)
                                 : queue_call_format_again(message->made, message->tried, line_epoch(line), &line->wire);
     message_set_bytes(message, bytes);
-    if (line->home->replicas)
-        message_keep(message, buf_str(&line->wire));
+    message_keep(message, buf_str(&line->wire));
 }
 
 static bool send_now(struct line *line, struct message *message, const struct queue_call *call)

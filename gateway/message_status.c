@@ -4,17 +4,35 @@
  */
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/lookup.h"
 #include "common/protocol.h"
+#include "gateway/gateway.h"
 #include "gateway/queue.h"
+#include "gateway/timers.h"
 
 /* Messages come first: a broker that is this far behind answers no questions. */
 #define MOST_IN_FLIGHT     1000
 #define MOST_SUBSCRIPTIONS 64
 
+/* One request, in its pool. A broker that is away, of several, is asked for as long as its place may be taken. */
+struct look {
+    struct exchange *exchange;
+    struct str id;
+    uint32_t unit; /* index */
+    lookup_done_fn done;
+    struct lookup *lookup;     /* NULL: none is under way */
+    h2o_timeout_entry_t timer; /* to ask again */
+};
+
+#define RETRY_MS 20
+
 static void detach(struct exchange *exchange)
 {
-    lookup_forget(exchange->carrier);
+    struct look *look = exchange->carrier;
+    if (look->lookup != NULL)
+        lookup_forget(look->lookup);
+    timers_disarm(&look->timer);
 }
 
 static void send_document(struct exchange *exchange, const json_t *document)
@@ -44,9 +62,35 @@ static void fail(struct exchange *exchange, enum lookup_verdict verdict)
         exchange_fail(exchange, VERDICT_BROKER_AWAY, NULL);
 }
 
+static bool may_come_back(const struct look *look)
+{
+    const struct exchange *exchange = look->exchange;
+    uint64_t hold_us = (uint64_t)exchange->worker->gateway->config.failover.hold * 1000;
+    return exchange->view->table->units[look->unit].broker_count > 1 &&
+           clock_monotonic_us() - exchange->received_mono_us < hold_us;
+}
+
+/* The broker gave no answer. */
+static void again(struct look *look)
+{
+    struct exchange *exchange = look->exchange;
+    if (may_come_back(look)) {
+        timers_arm(&exchange->worker->timers, &look->timer, RETRY_MS);
+        return;
+    }
+    exchange->detach = NULL;
+    fail(exchange, LOOKUP_AWAY);
+}
+
 static void on_found(void *arg, enum lookup_verdict verdict, const json_t *document)
 {
-    struct exchange *exchange = arg;
+    struct look *look = arg;
+    struct exchange *exchange = look->exchange;
+    look->lookup = NULL;
+    if (verdict == LOOKUP_AWAY) {
+        again(look);
+        return;
+    }
     exchange->detach = NULL;
     if (verdict == LOOKUP_FOUND)
         send_document(exchange, document);
@@ -56,7 +100,13 @@ static void on_found(void *arg, enum lookup_verdict verdict, const json_t *docum
 
 static void on_conflict(void *arg, enum lookup_verdict verdict, const json_t *document)
 {
-    struct exchange *exchange = arg;
+    struct look *look = arg;
+    struct exchange *exchange = look->exchange;
+    look->lookup = NULL;
+    if (verdict == LOOKUP_AWAY) {
+        again(look);
+        return;
+    }
     exchange->detach = NULL;
     if (verdict != LOOKUP_FOUND) {
         fail(exchange, verdict);
@@ -82,19 +132,25 @@ static size_t subscriptions_of(const struct table *table, struct str name, struc
     return count;
 }
 
-static void start(struct exchange *exchange, struct str id, struct broker *broker, lookup_done_fn done)
+static void ask(struct look *look)
 {
     struct lookup_subscription subscriptions[MOST_SUBSCRIPTIONS];
+    struct exchange *exchange = look->exchange;
+    const struct view *view = exchange->view;
     struct protocol_id parts = {.partition = 0};
-    (void)!protocol_id_parse(id, &parts);
-    size_t count = subscriptions_of(exchange->view->table, parts.topic, subscriptions);
+    (void)!protocol_id_parse(look->id, &parts);
+    size_t count = subscriptions_of(view->table, parts.topic, subscriptions);
     if (count == 0) /* a topic that the rules do not name any more */
         subscriptions[count++] = (struct lookup_subscription){STR_LIT(PROTOCOL_DEFAULT_SUBSCRIPTION), false};
-    exchange->carrier = lookup_start(broker, id, subscriptions, count, done, exchange);
-    if (exchange->carrier != NULL)
-        exchange->detach = detach;
-    else
-        exchange_fail(exchange, VERDICT_BROKER_AWAY, NULL);
+    struct broker *broker = queue_broker(exchange->worker->queue, view->units[look->unit].unit);
+    look->lookup = broker != NULL ? lookup_start(broker, look->id, subscriptions, count, look->done, look) : NULL;
+    if (look->lookup == NULL)
+        again(look);
+}
+
+static void on_time(h2o_timeout_entry_t *entry)
+{
+    ask(H2O_STRUCT_FROM_MEMBER(struct look, timer, entry));
 }
 
 static void look_up(struct exchange *exchange, struct str id, lookup_done_fn done)
@@ -104,12 +160,17 @@ static void look_up(struct exchange *exchange, struct str id, lookup_done_fn don
     uint32_t unit = protocol_id_parse(id, &parts) ? table_unit_index(table, parts.unit) : NO_UNIT;
     struct broker *broker =
         unit == NO_UNIT ? NULL : queue_broker(exchange->worker->queue, exchange->view->units[unit].unit);
-    if (broker == NULL)
+    if (broker == NULL) {
         exchange_fail(exchange, VERDICT_NOT_FOUND, "That is no message id of a unit of these rules");
-    else if (broker_in_flight(broker) > MOST_IN_FLIGHT)
+    } else if (broker_in_flight(broker) > MOST_IN_FLIGHT) {
         exchange_fail(exchange, VERDICT_UNIT_BUSY, "The unit's broker has many messages to store");
-    else
-        start(exchange, id, broker, done);
+    } else {
+        struct look *look = h2o_mem_alloc_pool(&exchange->req->pool, sizeof(*look));
+        *look = (struct look){.exchange = exchange, .id = id, .unit = unit, .done = done, .timer.cb = on_time};
+        exchange->carrier = look;
+        exchange->detach = detach;
+        ask(look);
+    }
 }
 
 void queue_message_status(struct exchange *exchange, struct str id)

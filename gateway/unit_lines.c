@@ -144,13 +144,18 @@ static void end_vain(struct unit_lines *unit_lines, struct message *message)
         message_refuse(message, VERDICT_BROKER_AWAY, detail);
 }
 
-static bool may_hold(struct unit_lines *unit_lines)
+static bool in_time(struct unit_lines *unit_lines)
 {
     uint64_t now_us = clock_monotonic_us();
     if (unit_lines->away_us == 0)
         unit_lines->away_us = now_us;
-    return unit_lines->replicas && unit_lines->record.member_count > 0 && !unit_lines->closing &&
-           now_us - unit_lines->away_us < hold_us(unit_lines);
+    return !unit_lines->closing && now_us - unit_lines->away_us < hold_us(unit_lines);
+}
+
+/* Whether somebody may take the primary's place. */
+static bool has_standby(const struct unit_lines *unit_lines)
+{
+    return unit_lines->replicas && unit_lines->record.member_count > 0;
 }
 
 static void push(struct unit_lines *unit_lines, struct message *message)
@@ -180,7 +185,8 @@ void unit_lines_hold(struct unit_lines *unit_lines, struct message *message)
         leave_line(message);
     if (message == unit_lines->feeler)
         unit_lines->feeler = NULL;
-    if (message->done != NULL && message->made.base != NULL && may_hold(unit_lines))
+    bool may_pass = message->phase == MESSAGE_PUT_OFF || has_standby(unit_lines);
+    if (message->done != NULL && message->made.base != NULL && may_pass && in_time(unit_lines))
         push(unit_lines, message);
     else
         end_vain(unit_lines, message);
@@ -419,7 +425,8 @@ struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publ
         return refuse(unit_lines, refusal, VERDICT_BROKER_FULL,
                       "The broker's memory has reached the limit for messages");
     enum line_way way = way_now(unit_lines, publication->durability, &detail);
-    if (way == LINE_BLOCKED && may_hold(unit_lines)) {
+    bool may_pass = unit_lines->held_count > 0 || unit_lines->record.hold || has_standby(unit_lines);
+    if (way == LINE_BLOCKED && may_pass && in_time(unit_lines)) {
         unit_lines->detail = detail;
         return hold_new(unit_lines, publication);
     }

@@ -6,7 +6,8 @@
  * Lifecycle of a message: it leaves on the primary's line. Where its connection is lost, or the broker does not serve
  * the unit (any more, or yet), it is held, and sent again by the record that is in force then, under the same id, until
  * a broker gives its word or `failover.hold` is over. Of those that are held one goes first, as a feeler; the others
- * follow in their order when it was answered. Units with one broker hold nothing: nobody could take its place.
+ * follow in their order when it was answered. Units with one broker hold only what that has put off: if it is gone,
+ * nobody takes its place.
  *
  * The queue owns these for as long as it lives; they own their lines.
  */

@@ -129,6 +129,7 @@ static void create_parts(struct worker *worker)
     configure_h2o(worker);
     INVARIANT(RAND_bytes((unsigned char *)worker->random, sizeof(worker->random)) == 1);
     h2o_context_init(&worker->h2o, h2o_evloop_create(), &worker->h2o_config);
+    worker->timers.loop = worker->h2o.loop;
     worker->mail_queue = h2o_multithread_create_queue(worker->h2o.loop);
     h2o_multithread_register_receiver(worker->mail_queue, &worker->mail, open_mail);
     worker->accept = (h2o_accept_ctx_t){.ctx = &worker->h2o, .hosts = worker->h2o_config.hosts};
@@ -153,6 +154,7 @@ static void destroy_parts(struct worker *worker)
     access_log_destroy(&worker->access_log);
     sampler_destroy(&worker->sampler);
     view_unref(&worker->view);
+    timers_dispose(&worker->timers);
 }
 
 /* The start of one thread; lent to it by worker_start(), which waits. */

@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "common/stats.h"
+#include "gateway/timers.h"
 #include "gateway/view.h"
 
 struct gateway;
@@ -38,6 +39,7 @@ struct worker {
     h2o_accept_ctx_t accept;
     h2o_multithread_queue_t *mail_queue;
     h2o_multithread_receiver_t mail;
+    struct timers timers;
     struct view *view;      /* NULL until the first rules arrived */
     _Atomic uint64_t epoch; /* of `view`, for other threads */
     struct gateway_stats stats;

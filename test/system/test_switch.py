@@ -3,6 +3,7 @@
 """Gateways follow the primary that the record names: what was on its way to the old one is sent again, under the same
 ids, and nothing that was acknowledged is lost."""
 import signal
+import threading
 import unittest
 
 import harness
@@ -36,6 +37,66 @@ class Unplanned(switch_fixture.SwitchTest):
         self.primary.signal(signal.SIGCONT)
         self.check(payers)
         self.assertEqual(payers.refused(), [])
+
+
+class EveryKind(switch_fixture.SwitchTest):
+    """What is under way when the primary dies, beside plain messages."""
+
+    def later(self, *words, **options):
+        """A request in a thread of its own; the result has its answer as `answer` once it is joined."""
+        def ask():
+            thread.answer = harness.request(self.gateway.port, *words, timeout=30, **options)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        return thread
+
+    def fail_over(self, *threads):
+        """When all that was asked for is under way."""
+        harness.wait_until(lambda: self.gateway.metric("requests_in_flight") >= len(threads), what="the requests")
+        self.decide(self.standby, [self.standby])
+        self.promote(self.standby)
+        for thread in threads:
+            thread.join()
+        return [thread.answer for thread in threads]
+
+    def test_timers_transactions_batches_and_look_ups_survive(self):
+        self.start(gateways=1)
+        user, check = {"X-User-Id": "7"}, {"LDC-Transaction": "prepare", "LDC-Check-Url": self.apps["RZ01"].url}
+        there = self.post(user="7").json()["id"]
+        prepared = harness.request(self.gateway.port, "POST", "/pay/1", {**user, **check}, b"{}").json()["id"]
+        timer = harness.request(self.gateway.port, "POST", "/pay/1", {**user, "LDC-Delay": "600"}, b"{}").json()["id"]
+        self.primary.signal(signal.SIGSTOP)
+        answers = self.fail_over(
+            self.later("POST", "/pay/1", {**user, "LDC-Delay": "600"}, b"{}"),
+            self.later("POST", "/pay/1", {**user, **check}, b"{}"),
+            self.later("POST", "/pay/1", {**user, "Content-Type": "application/x-ndjson"}, b"{}\n" * 300),
+            self.later("POST", f"/-/messages/{prepared}/commit"),
+            self.later("DELETE", f"/-/messages/{timer}"),
+            self.later("GET", f"/-/messages/{there}"))
+        self.assertEqual([answer.status for answer in answers], [202, 202, 200, 200, 200, 200],
+                         [answer.body for answer in answers])
+        batch = answers[2].json()
+        self.assertEqual(batch["accepted"], 300)
+        stored = self.ids(self.standby)
+        self.assertEqual(len(stored), len(set(stored)))
+        self.assertLessEqual({item["id"] for item in batch["items"]} | {there, prepared}, set(stored))
+        self.assertEqual(self.standby.call("ZCARD", "ldc:{RZ01}:timers"), 1)
+        self.assertEqual(self.standby.call("HLEN", "ldc:{RZ01}:tx"), 1)
+
+    def test_an_answer_that_is_waited_for_comes_by_the_new_primary(self):
+        self.start(gateways=1)
+        self.primary.signal(signal.SIGSTOP)
+        waiting = self.later("POST", "/pay/1", {"X-User-Id": "7", "Prefer": "wait=20"}, b"{}")
+        harness.wait_until(lambda: self.gateway.metric("requests_in_flight") >= 1, what="the request")
+        self.decide(self.standby, [self.standby])
+        self.promote(self.standby)
+        message = harness.wait_until(lambda: next((message for message in self.stored(self.standby).values()
+                                                   if message[b"body"] == b"{}" and message[b"reply"]), None),
+                                     what="the message")
+        self.standby.call("FCALL", "ldc1_answer", 1, message[b"reply"], 100, 60000, message[b"id"], 201, "", "done", "")
+        waiting.join()
+        self.assertEqual((waiting.answer.status, waiting.answer.body), (201, b"done"))
 
 
 class Planned(switch_fixture.SwitchTest):

@@ -60,6 +60,37 @@ static void a_call_has_its_words_in_the_order_of_the_function(void **state)
     h2o_mem_clear_pool(&pool);
 }
 
+/* What a call that was made by epoch 5 becomes by epoch 12345. */
+static void assert_again(const struct queue_call *call, bool replay, const char *function)
+{
+    struct buf made = {NULL, 0, 0}, now = {NULL, 0, 0}, again = {NULL, 0, 0};
+    struct queue_call other = *call;
+    other.function = str_of(function);
+    queue_call_format(call, 5, &made);
+    queue_call_format(&other, 12345, &now);
+    size_t len = queue_call_format_again(buf_str(&made), replay, 12345, &again);
+    assert_int_equal(len, again.len);
+    assert_string_equal(again.base, now.base);
+    buf_free(&made);
+    buf_free(&now);
+    buf_free(&again);
+}
+
+static void a_call_is_made_again_for_another_epoch_and_as_a_replay(void **state)
+{
+    h2o_mem_pool_t pool;
+    struct queue_call call;
+    (void)state;
+    h2o_mem_init_pool(&pool);
+    make_call(&call, &pool, (struct request){.user = "1001", .key = "k", .body = "$3\r\n*9\r\n"});
+    assert_again(&call, false, "ldc1_enqueue");
+    assert_again(&call, true, "ldc1_replay");
+    queue_call_init_end(&call, &pool, STR_LIT("ldc1_tx_end"), STR_LIT("RZ01.payments.3.01a1fe413906bcfef01b4375"),
+                        STR_LIT("commit"));
+    assert_again(&call, true, "ldc1_tx_end");
+    h2o_mem_clear_pool(&pool);
+}
+
 static void a_key_is_told_from_its_user_by_the_last_slash(void **state)
 {
     h2o_mem_pool_t pool;
@@ -105,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_has_its_words_in_the_order_of_the_function),
+        cmocka_unit_test(a_call_is_made_again_for_another_epoch_and_as_a_replay),
         cmocka_unit_test(a_key_is_told_from_its_user_by_the_last_slash),
         cmocka_unit_test(a_fingerprint_is_of_method_path_and_body_and_where_they_part),
     };
