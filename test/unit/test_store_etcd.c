@@ -2,6 +2,7 @@
  *
  * The contract of store.h on a real etcd. What becomes of it when members die stands in test/system/test_store_etcd.py.
  */
+#define _GNU_SOURCE
 #include "common/store.h"
 
 #include <setjmp.h>
@@ -425,6 +426,91 @@ static void a_watch_behind_a_compaction_reads_anew(void **state)
     store_close(&other);
 }
 
+/* --- a member that dies between the deed and the answer ----------------------------------------------------------- */
+
+static int connect_to_etcd(void)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)etcd.port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 ? fd : -1;
+}
+
+/* Carries bytes both ways until either side ends, or until etcd answers a transaction: that answer is lost. */
+static void relay(int client, int server)
+{
+    bool changes = false;
+    char bytes[16384];
+    struct pollfd ends[2] = {{client, POLLIN, 0}, {server, POLLIN, 0}};
+    while (poll(ends, 2, -1) > 0) {
+        int from = ends[0].revents != 0 ? 0 : 1;
+        ssize_t len = read(ends[from].fd, bytes, sizeof(bytes));
+        if (len <= 0 || (from == 1 && changes))
+            return;
+        changes = changes || (from == 0 && memmem(bytes, (size_t)len, "/v3/kv/txn", 10) != NULL);
+        if (write(ends[1 - from].fd, bytes, (size_t)len) != len)
+            return;
+    }
+}
+
+/* Starts a member that answers no transaction; its port. */
+static pid_t start_forgetful(unsigned *port)
+{
+    int listener = redis_fixture_bind(port);
+    assert_int_equal(listen(listener, 8), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;) {
+            int client = accept(listener, NULL, NULL);
+            int server = connect_to_etcd();
+            relay(client, server);
+            close(client);
+            close(server);
+        }
+    }
+    close(listener);
+    return pid;
+}
+
+static void what_was_done_without_an_answer_is_known_as_ones_own(void **state)
+{
+    unsigned port;
+    char both[160];
+    struct error err;
+    pid_t forgetful = start_forgetful(&port);
+    snprintf(both, sizeof(both), "etcd:http://127.0.0.1:%u,127.0.0.1:%u/test/%d", port, etcd.port, deployments);
+    for (int round = 0; round < 2; round++) { /* each session begins at the member that forgets */
+        struct store *store = store_open_as(both, &patient, &err);
+        struct store_record before = current(*state);
+        if (round == 0) {
+            assert_int_equal(put(store, 0, "one").epoch, 1);
+            struct store_record records[4];
+            assert_int_equal(store_history(*state, records, 4, &err), 1);
+        } else {
+            assert_int_equal(put_document(store, "a", 0, "x"), 2);
+            assert_document(*state, "a", 2, "x");
+        }
+        assert_int_equal(current(*state).epoch, before.epoch + 1);
+        store_close(&store);
+    }
+    kill(forgetful, SIGKILL);
+    waitpid(forgetful, NULL, 0);
+}
+
+/* What another changed meanwhile does not hide that ours came first, or that it never came. */
+static void a_stranger_s_work_is_not_taken_for_ones_own(void **state)
+{
+    struct error err;
+    uint64_t version;
+    put_document(*state, "a", 0, "same text");
+    struct store *other = open_store();
+    assert_int_equal(store_document_put(other, "a", 0, STR_LIT("same text"), &version, &err), -1);
+    assert_int_equal(err.code, ERROR_CONFLICT);
+    assert_int_equal(version, 1);
+    store_close(&other);
+}
+
 static void locations_are_checked(void **state)
 {
     (void)state;
@@ -463,6 +549,8 @@ int main(void)
         TEST(a_member_that_crashed_is_listed_no_more_after_its_lease),
         TEST(a_store_that_is_away_fails_at_once_and_comes_back),
         TEST(a_watch_behind_a_compaction_reads_anew),
+        TEST(what_was_done_without_an_answer_is_known_as_ones_own),
+        TEST(a_stranger_s_work_is_not_taken_for_ones_own),
         TEST(locations_are_checked),
     };
     return cmocka_run_group_tests(tests, start, end);
