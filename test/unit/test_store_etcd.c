@@ -352,13 +352,13 @@ static void a_member_that_crashed_is_listed_no_more_after_its_lease(void **state
 {
     struct error err = {ERROR_NONE, ""};
     struct store_member self = gateway("gw", "http://127.0.0.1:1"), here = gateway("here", "http://127.0.0.1:2");
-    assert_int_equal(store_register(*state, &here, &err), 0);
     pid_t child = fork();
     if (child == 0) {
         struct store *store = store_open_as(location, &patient, &err);
         _exit(store != NULL && store_register(store, &self, &err) == 0 ? 0 : 1);
     }
     waitpid(child, NULL, 0);
+    assert_int_equal(store_register(*state, &here, &err), 0);
     wait_for_members(*state, 2, 5000);
     wait_for_members(*state, 1, 30000);
     assert_int_equal(store_register(*state, &here, &err), 0); /* kept alive meanwhile */
