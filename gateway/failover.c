@@ -314,30 +314,6 @@ static void hear_gateway(struct failover *failover, const struct pulse *pulse)
     }
 }
 
-static void on_heard(void *arg, uint64_t now_us, const struct pulse *pulse)
-{
-    (void)now_us;
-    struct failover *failover = arg;
-    struct error ignored; /* it is authentic: a later version of the program may write what this one cannot read */
-    struct broker_record record;
-    _Static_assert(PULSE_MATTERS == CORE_MATTERS, "a pulse tells of each matter");
-    if (pulse->kind == PULSE_RECORD) {
-        struct str text = {pulse->record.text, pulse->record.text_len};
-        if (broker_record_parse(text, &record, &ignored) != 0)
-            return;
-        record.version = pulse->record.version;
-        failover_adopt(failover, pulse->record.unit, &record);
-        return;
-    }
-    pthread_mutex_lock(&failover->lock);
-    remember(failover, pulse);
-    if (pulse->kind == PULSE_AGENT)
-        hear_agent(failover, pulse);
-    else
-        hear_gateway(failover, pulse);
-    pthread_mutex_unlock(&failover->lock);
-}
-
 /* --- pulses: sent ------------------------------------------------------------------------------------------------- */
 
 static void fill_vote(struct pulse_vote *vote, const struct core_unit *unit)
@@ -403,6 +379,34 @@ static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
     failover_step(failover, &event);
     send_records(failover);
     send_votes(failover, lag_us);
+    pthread_mutex_unlock(&failover->lock);
+}
+
+/* --- hooks of the pulses -------------------------------------------------------------------------------------- */
+
+static void on_heard(void *arg, uint64_t now_us, const struct pulse *pulse)
+{
+    (void)now_us;
+    struct failover *failover = arg;
+    struct error ignored; /* it is authentic: a later version of the program may write what this one cannot read */
+    struct broker_record record;
+    _Static_assert(PULSE_MATTERS == CORE_MATTERS, "a pulse tells of each matter");
+    if (pulse->kind == PULSE_RECORD) {
+        struct str text = {pulse->record.text, pulse->record.text_len};
+        if (broker_record_parse(text, &record, &ignored) != 0)
+            return;
+        record.version = pulse->record.version;
+        failover_adopt(failover, pulse->record.unit, &record);
+        return;
+    }
+    pthread_mutex_lock(&failover->lock);
+    remember(failover, pulse);
+    if (pulse->kind == PULSE_AGENT)
+        hear_agent(failover, pulse);
+    else
+        hear_gateway(failover, pulse);
+    if (failover->votes_due)
+        send_votes(failover, stat_get(&failover->pulse_stats.pulse_lag_us));
     pthread_mutex_unlock(&failover->lock);
 }
 

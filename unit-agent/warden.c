@@ -283,7 +283,8 @@ const struct warden_broker *warden_brokers(struct warden *warden, unsigned *coun
         *facts = ward->facts;
         facts->healthy = warden_probe_fault(ward->probe) == NULL;
         facts->gone = warden_probe_gone(ward->probe);
-        facts->sees_primary = ward->other_seen_us > 0 && clock_monotonic_us() < ward->other_seen_us + SEEN_US;
+        facts->sees_primary = ward->other_seen_us > 0 && warden_probe_fault(ward->other) == NULL &&
+                              clock_monotonic_us() < ward->other_seen_us + SEEN_US;
     }
     *count = warden->count;
     return warden->facts;
