@@ -101,14 +101,16 @@ static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
 
 /* --- pulses ------------------------------------------------------------------------------------------------------ */
 
-static void tell_brokers(const struct agent *agent, struct pulse *pulse)
+static void tell_brokers(const struct agent *agent, struct pulse *pulse, uint64_t late_us)
 {
     unsigned count;
-    const struct warden_broker *brokers = warden_brokers(agent->warden, &count);
-    uint64_t now_us = clock_monotonic_us();
+    const struct warden_broker *brokers = warden_brokers(agent->warden, late_us, &count);
+    uint64_t now_us = clock_monotonic_us() - late_us;
     for (unsigned i = 0; i < count && i < PULSE_BROKERS_MOST; i++) {
         const struct warden_broker *broker = &brokers[i];
-        uint64_t age_us = broker->heard_us > 0 ? now_us - broker->heard_us : UINT32_MAX;
+        uint64_t age_us = broker->heard_us == 0       ? UINT32_MAX
+                          : broker->heard_us < now_us ? now_us - broker->heard_us
+                                                      : 0;
         if (broker->heard_us == 0 && !broker->gone)
             continue; /* it had no time to answer yet */
         pulse->agent.brokers[pulse->agent.broker_count++] =
@@ -126,7 +128,7 @@ static void tell_brokers(const struct agent *agent, struct pulse *pulse)
     }
 }
 
-static void on_look(void *arg, struct pulse *pulse)
+static void on_look(void *arg, struct pulse *pulse, uint64_t late_us)
 {
     const struct agent *agent = arg;
     _Static_assert(PULSE_COLORS == COLOR_COUNT, "a pulse tells of each colour");
@@ -136,7 +138,7 @@ static void on_look(void *arg, struct pulse *pulse)
         nodes->up += node->listed && node->up && nodes->up < nodes->listed;
     }
     pulse->agent.epoch = keeper_record(agent->duties->keeper)->version;
-    tell_brokers(agent, pulse);
+    tell_brokers(agent, pulse, late_us);
 }
 
 static void on_pushed(void *arg, const char *unit, const struct broker_record *record)

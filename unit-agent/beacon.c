@@ -13,8 +13,9 @@
 #include "common/pulse_peers.h"
 
 #define HURRY_US     1000
-#define SPARED_US    8000 /* a tick so soon after a pulse sends none */
-#define RECORDS_MOST 16   /* that wait for the other thread; the store brings what is more */
+#define FORGIVEN_US  200000 /* at most so much of the loop's own lateness is not held against brokers */
+#define SPARED_US    8000   /* a tick so soon after a pulse sends none */
+#define RECORDS_MOST 16     /* that wait for the other thread; the store brings what is more */
 
 /* Records on their way from one thread to the other, as they stand in pulses. */
 struct mail {
@@ -29,6 +30,7 @@ struct beacon {
     sd_event_source *look, *mail;
     struct pulse_peers peers; /* the loop's */
     bool hurries;             /* the loop's: the next look is near */
+    uint64_t due_us;          /* the loop's: of the next look, monotonic */
     int mail_fd;
 
     pthread_mutex_t lock; /* what follows is of both threads */
@@ -53,6 +55,13 @@ static void admit_peers(struct beacon *beacon)
     beacon->peers_changed = false;
 }
 
+/* How much of SINCE_US is beyond DUE_US, as far as that is forgiven. */
+static uint64_t lateness(uint64_t since_us, uint64_t due_us)
+{
+    uint64_t late_us = since_us > due_us ? since_us - due_us : 0;
+    return late_us < FORGIVEN_US ? late_us : FORGIVEN_US;
+}
+
 /* With BEACON locked. */
 static void send_records(struct beacon *beacon)
 {
@@ -64,7 +73,11 @@ static void send_records(struct beacon *beacon)
 /* With BEACON locked, for nothing in it blocks. */
 static void send_all(struct beacon *beacon, struct pulse *pulse, uint64_t now_us)
 {
-    uint64_t since_us = now_us - beacon->told_us;
+    uint64_t since_us = now_us > beacon->told_us ? now_us - beacon->told_us : 0;
+    uint64_t late_us = lateness(since_us, PULSE_PERIOD_US);
+    since_us -= late_us;
+    if (late_us > pulse->loop_lag_us)
+        pulse->loop_lag_us = (uint32_t)late_us;
     for (unsigned i = 0; i < pulse->agent.broker_count; i++) {
         uint64_t age_us = pulse->agent.brokers[i].age_us + since_us;
         pulse->agent.brokers[i].age_us = age_us < UINT32_MAX ? (uint32_t)age_us : UINT32_MAX;
@@ -120,15 +133,17 @@ static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct beacon *beacon = arg;
     struct pulse pulse = {.kind = PULSE_AGENT};
-    beacon->config.look(beacon->config.arg, &pulse);
+    uint64_t now_us = clock_monotonic_us();
+    beacon->config.look(beacon->config.arg, &pulse, lateness(now_us, beacon->due_us));
     pthread_mutex_lock(&beacon->lock);
     beacon->told = pulse;
-    beacon->told_us = clock_monotonic_us();
+    beacon->told_us = now_us;
     beacon->news = true;
     pthread_mutex_unlock(&beacon->lock);
     if (beacon->hurries)
         pulse_port_ring(beacon->port);
     beacon->hurries = false;
+    beacon->due_us = now_us + PULSE_PERIOD_US;
     sd_event_source_set_time_relative(source, PULSE_PERIOD_US);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -138,6 +153,7 @@ void beacon_hurry(struct beacon *beacon)
     if (beacon->hurries)
         return;
     beacon->hurries = true;
+    beacon->due_us = clock_monotonic_us() + HURRY_US;
     sd_event_source_set_time_relative(beacon->look, HURRY_US);
 }
 
@@ -222,6 +238,7 @@ struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config,
     struct error why;
     beacon->config = *config;
     beacon->told = (struct pulse){.kind = PULSE_AGENT};
+    beacon->due_us = clock_monotonic_us();
     beacon->mail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gethostname(beacon->host, sizeof(beacon->host) - 1);
     INVARIANT(beacon->mail_fd != -1 && pthread_mutex_init(&beacon->lock, NULL) == 0);

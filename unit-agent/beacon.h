@@ -22,8 +22,9 @@ struct beacon_config {
     const struct agent_config *options;
     const char *secret; /* NULL: none */
     struct pulse_stats *stats;
-    /* Fills in PULSE->agent, which is zeroed; each age_us as of now. */
-    void (*look)(void *arg, struct pulse *pulse);
+    /* Fills in PULSE->agent, which is zeroed; each age_us as of LATE_US ago: for so long the loop has not run, and
+     * missed answers that came. What is not known is no reason to suspect a broker. */
+    void (*look)(void *arg, struct pulse *pulse, uint64_t late_us);
     /* A gateway or agent put RECORD, or passed it on; it may be old, and it may come again. */
     void (*pushed)(void *arg, const char *unit, const struct broker_record *record);
     void *arg;

@@ -275,7 +275,7 @@ void warden_adopt(struct warden *warden, const struct table *table)
 
 /* --- outside ------------------------------------------------------------------------------------------------------ */
 
-const struct warden_broker *warden_brokers(struct warden *warden, unsigned *count)
+const struct warden_broker *warden_brokers(struct warden *warden, uint64_t late_us, unsigned *count)
 {
     for (unsigned i = 0; i < warden->count; i++) {
         const struct ward *ward = warden->wards[i];
@@ -284,7 +284,7 @@ const struct warden_broker *warden_brokers(struct warden *warden, unsigned *coun
         facts->healthy = warden_probe_fault(ward->probe) == NULL;
         facts->gone = warden_probe_gone(ward->probe);
         facts->sees_primary = ward->other_seen_us > 0 && warden_probe_fault(ward->other) == NULL &&
-                              clock_monotonic_us() < ward->other_seen_us + SEEN_US;
+                              clock_monotonic_us() < ward->other_seen_us + SEEN_US + late_us;
     }
     *count = warden->count;
     return warden->facts;

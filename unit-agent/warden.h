@@ -59,8 +59,9 @@ void warden_sync(struct warden *warden, struct store *store);
 /* A record of UNIT that came by another way than from the store; one that is no newer than the known one is ignored. */
 void warden_heard(struct warden *warden, const char *unit, const struct broker_record *record);
 
-/* As of now, *COUNT of them, borrowed until the next call of anything here. */
-const struct warden_broker *warden_brokers(struct warden *warden, unsigned *count);
+/* As of now, *COUNT of them, borrowed until the next call of anything here. LATE_US: for how long this agent's loop has
+ * not run, so that it missed answers that came. */
+const struct warden_broker *warden_brokers(struct warden *warden, uint64_t late_us, unsigned *count);
 
 /* The broker at URL answers, and is no primary: whoever would judge it is not to wait for beats in it. False where it
  * is not guarded here. */
