@@ -19,6 +19,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # What the rule says, the file, its text, what stands there instead, and the test in test/system/.
 MUTANTS = [
+    ("a broker takes writes of its own epoch alone", "common/functions/head.lua",
+     "return current ~= epoch and fail('EPOCH', current) or nil", "return nil",
+     "test_functions.Enqueue.test_another_epoch_is_refused_and_named"),
+    ("only the run that the record names is promoted", "unit-agent/warden_decide.c",
+     "bool known = member != NULL && strcmp(member->run_id, look->run_id) == 0;", "bool known = member != NULL;",
+     "test_warden.Warden.test_a_primary_that_comes_back_empty_serves_no_more_and_wipes_nobody"),
     ("WAIT must count all that the record names", "gateway/group_commit.c",
      "reply->integer >= lane->record.wait", "reply->integer >= 1",
      "test_durable.Holes.test_one_member_short_is_not_enough"),
