@@ -32,8 +32,16 @@ static bool same(const struct core_vote *a, const struct core_vote *b)
            memcmp(a->reasons, b->reasons, sizeof(a->reasons)) == 0;
 }
 
-/* Votes are few. One that leads to nothing for long makes room for a unit that waits for it; not before what it may
- * have led to is known, though. */
+/* OTHER would have the vote that UNIT has: at once where it comes first, so that gateways that split their votes come
+ * together on one unit; else when the vote for UNIT has led to nothing for long. */
+static bool yields(const struct core *core, const struct core_unit *unit, const struct core_unit *other)
+{
+    bool waits = other != unit && other->refusal == CORE_FROZEN && core->now_us >= other->rests_us;
+    bool in_vain = core->now_us - unit->ballots_us > 3 * CORE_BALLOT_US;
+    return waits && (other->facts.id < unit->facts.id || in_vain);
+}
+
+/* Votes are few, and one that is taken back may still lead to a failover for a while: who yields rests for longer. */
 static void spend_ballot(struct core *core, struct core_unit *unit, bool votes)
 {
     if (!votes) {
@@ -43,8 +51,8 @@ static void spend_ballot(struct core *core, struct core_unit *unit, bool votes)
     unit->ballot_us = core->now_us;
     if (unit->ballots_us == 0)
         unit->ballots_us = core->now_us;
-    for (unsigned i = 0; i < core->unit_count && core->now_us - unit->ballots_us > CORE_BALLOT_US; i++)
-        if (&core->units[i] != unit && core->units[i].refusal == CORE_FROZEN)
+    for (unsigned i = 0; i < core->unit_count; i++)
+        if (yields(core, unit, &core->units[i]))
             unit->rests_us = core->now_us + 2 * CORE_BALLOT_US;
 }
 

@@ -140,6 +140,7 @@ int main(int argc, char **argv)
 {
     struct options options = {.seeds = 2000, .from = 1};
     struct world *world = mem_calloc(1, sizeof(*world));
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what was found so far counts, should the run be ended */
     if (!read_options(argc, argv, world, &options))
         return 2;
     world->queue = queue_create();

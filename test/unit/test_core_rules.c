@@ -280,6 +280,20 @@ TEST(a_vote_that_leads_to_nothing_makes_room_for_another_unit)
     assert_true(seen_unit && seen_other);
 }
 
+TEST(gateways_that_split_their_votes_come_together_on_the_first_unit)
+{
+    scene_silence(OTHER);
+    scene_pass_ms(60);
+    assert_int_equal(scene_unit(OTHER)->vote.reasons[CORE_PRIMARY], CORE_SILENT);
+    fail_primary();
+    scene_pass_ms(100);
+    assert_int_equal(scene_unit(OTHER)->vote.reasons[CORE_PRIMARY], CORE_FINE);
+    assert_int_equal(scene.counts[CORE_PROPOSE], 0); /* what its vote for the other led to is not known yet */
+    scene_pass_ms(1000);
+    expect_moved();
+    assert_int_equal(scene.last[CORE_PROPOSE].unit, UNIT);
+}
+
 TEST(nothing_is_proposed_while_the_store_is_away)
 {
     scene_step((struct core_event){.kind = CORE_STORE, .store_up = false});
@@ -389,6 +403,7 @@ int main(void)
         RUN_TEST(after_a_wish_too_many_nothing_moves_until_a_window_has_passed),
         RUN_TEST(a_gateway_votes_for_no_more_units_than_may_be_moved),
         RUN_TEST(a_vote_that_leads_to_nothing_makes_room_for_another_unit),
+        RUN_TEST(gateways_that_split_their_votes_come_together_on_the_first_unit),
         RUN_TEST(nothing_is_proposed_while_the_store_is_away),
         RUN_TEST(one_of_three_gateways_is_no_majority),
         RUN_TEST(votes_on_another_epoch_do_not_count),
