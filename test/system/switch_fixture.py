@@ -152,13 +152,15 @@ class SwitchTest(durable_fixture.DurableTest):
                                                                      "ldc:{RZ01}:epoch", self.epoch()))
 
     def audit(self, payers, broker):
-        """Each 202 is there, by its id; nothing is there twice but under one id."""
+        """Each 202 is there, by its id, and nothing is there twice."""
         stored, ids = collections.defaultdict(set), set()
         for message in self.stored(broker).values():
             ids.add(message[b"id"].decode())
             stored[message[b"body"].decode()].add(message[b"id"].decode())
         lost = [answer for answer in payers.accepted() if answer.id not in ids]
         self.assertEqual(lost, [], "accepted and lost")
+        entries = [message[b"id"] for message in self.stored(broker).values()]
+        self.assertEqual(len(entries), len(set(entries)), "a message was stored again by its replay")
         twice = {body: ids for body, ids in stored.items() if len(ids) > 1 and body != "first"}
         self.assertEqual(twice, {}, "stored under two ids")
 
