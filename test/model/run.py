@@ -28,6 +28,7 @@ SMALL = [
 ]
 WIDE = [
     ("epochs of others", dict(VERSIONS=4, RESTARTS=0, OTHERS=1)),
+    ("four epochs with a restart", dict(VERSIONS=4, RESTARTS=1, OTHERS=0)),
     ("two restarts", dict(VERSIONS=3, RESTARTS=2, OTHERS=0)),
 ]
 
