@@ -42,6 +42,8 @@ void core_hear_broker(struct core *core, struct core_unit *unit, const struct co
     if (broker == NULL)
         return;
     uint64_t now_us = core->now_us;
+    if (broker->pulse_us == 0) /* nothing is known yet of how it fares */
+        complain(core, &broker->sick);
     broker->pulse_us = now_us;
     broker->run_id = seen->run_id;
     broker->epoch = seen->epoch;

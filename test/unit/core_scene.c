@@ -118,7 +118,7 @@ int scene_begin(void **state)
     scene_step((struct core_event){.kind = CORE_STORE, .store_up = true});
     scene_put(scene_record(UNIT));
     scene_put(scene_record(OTHER));
-    scene_pass_ms(1000);
+    scene_pass_ms(4000);
     scene_forget_actions();
     return 0;
 }

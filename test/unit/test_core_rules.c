@@ -100,6 +100,8 @@ TEST(a_gateway_that_has_just_begun_learns_first_what_was_moved_of_late)
     scene_pass_ms(490);
     expect_refused(CORE_DOUBTS_ITSELF);
     scene_pass_ms(20);
+    expect_refused(CORE_STANDBY_UNWELL); /* of which it has only just heard */
+    scene_pass_ms(1600);
     expect_moved();
 }
 
