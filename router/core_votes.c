@@ -63,7 +63,8 @@ bool core_cast_vote(struct core *core, struct core_unit *unit)
                              .unit = unit->facts.id,
                              .epoch = unit->record.epoch,
                              .abstains = core_doubts(core, unit),
-                             .standby_healthy = standby != NULL && core_is_well(core, standby)};
+                             .standby_healthy =
+                                 standby != NULL && core_is_well(core, standby) && core_is_clean(core, standby)};
     bool votes = false;
     for (enum core_matter matter = 0; matter < CORE_MATTERS; matter++)
         if (core_objection_to_vote(core, unit, matter) == CORE_MAY_MOVE) {

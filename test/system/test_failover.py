@@ -35,7 +35,17 @@ class Failover(harness.StackTest):
         super().setUp()
         self.playground = Playground(self.stack, "--units", "3", "--gateways", "3")
         self.gateways = [Gateway(self.playground.ingress(i)) for i in range(3)]
-        wait_until(lambda: len(self.record()["in_sync"]) == 2, 60, "the standby to be in sync")
+        wait_until(self.is_covered, 60, "a standby that every gateway trusts")
+
+    def is_covered(self):
+        """A standby is trusted when it was well for a while."""
+        token = (self.playground.dir / "token").read_text().strip()
+        for url in self.playground.topology()["admin"]:
+            answer = harness.request(int(url.rsplit(":", 1)[1]), "GET", "/v1/status", {"Authorization": f"Bearer {token}"})
+            unit = next(unit for unit in answer.json()["units"] if unit["name"] == "RZ01")
+            if len(unit["broker_record"]["in_sync"]) < 2 or not unit["failover"]["vote"]["standby_healthy"]:
+                return False
+        return True
 
     def record(self, name="RZ01"):
         done, status = self.playground.ctl_json("status")
