@@ -56,6 +56,8 @@ struct fixture {
     h2o_conn_t conn;
     h2o_req_t req;
     struct table table;
+    struct unit unit;
+    struct view_unit place;
     struct view view;
     struct table_unit rules;
     struct exchange exchange;
@@ -75,6 +77,9 @@ static struct fixture *fixture(const char *target)
     f->req.res.status = 202;
     f->req.bytes_sent = 17;
     f->table.epoch = 42;
+    f->table.units = &f->rules;
+    f->place.unit = &f->unit;
+    f->view.units = &f->place;
     f->view.table = &f->table;
     f->rules.name = STR_LIT("RZ01");
     f->exchange = (struct exchange){

@@ -24,6 +24,8 @@ struct fixture {
     struct sockaddr_storage peer;
     struct table_unit rules;
     struct table table;
+    struct unit unit;
+    struct view_unit place;
     struct view view;
     struct exchange exchange;
     char text[8192];
@@ -63,6 +65,9 @@ static int begin(void **state)
     fixture.req.version = 0x101;
     fixture.rules.name = STR_LIT("RZ01");
     fixture.table.epoch = 12;
+    fixture.table.units = &fixture.rules;
+    fixture.place.unit = &fixture.unit;
+    fixture.view.units = &fixture.place;
     fixture.view.table = &fixture.table;
     fixture.exchange = (struct exchange){.req = &fixture.req,
                                          .view = &fixture.view,
