@@ -18,6 +18,12 @@ AWAY_REQUESTS = 400  # of each kind, answered while the store is away
 class StoreAway(harness.StackTest):
     def start(self, *flags):
         self.play = Playground(self.stack, "--units", "2", "--gateways", "2", "--supervise", *flags)
+        wait_until(self.is_settled, 60, "each unit's replica to be in sync")
+
+    def is_settled(self):
+        """A set that grows blocks writers until the store has the record of it: nothing for a store to go away in."""
+        units = self.play.ctl_json("status")[1]["units"]
+        return all(len(unit["broker_record"]["in_sync"]) == 2 for unit in units)
 
     def store_states(self):
         status = self.play.ctl_json("status")[1]
