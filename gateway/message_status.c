@@ -82,36 +82,33 @@ static void again(struct look *look)
     fail(exchange, LOOKUP_AWAY);
 }
 
-static void on_found(void *arg, enum lookup_verdict verdict, const json_t *document)
+/* What it found is left to its caller; all else is dealt with here. */
+static bool has_found(struct look *look, enum lookup_verdict verdict)
 {
-    struct look *look = arg;
-    struct exchange *exchange = look->exchange;
     look->lookup = NULL;
     if (verdict == LOOKUP_AWAY) {
         again(look);
-        return;
+        return false;
     }
-    exchange->detach = NULL;
-    if (verdict == LOOKUP_FOUND)
-        send_document(exchange, document);
-    else
-        fail(exchange, verdict);
+    look->exchange->detach = NULL;
+    if (verdict != LOOKUP_FOUND)
+        fail(look->exchange, verdict);
+    return verdict == LOOKUP_FOUND;
+}
+
+static void on_found(void *arg, enum lookup_verdict verdict, const json_t *document)
+{
+    struct look *look = arg;
+    if (has_found(look, verdict))
+        send_document(look->exchange, document);
 }
 
 static void on_conflict(void *arg, enum lookup_verdict verdict, const json_t *document)
 {
     struct look *look = arg;
     struct exchange *exchange = look->exchange;
-    look->lookup = NULL;
-    if (verdict == LOOKUP_AWAY) {
-        again(look);
+    if (!has_found(look, verdict))
         return;
-    }
-    exchange->detach = NULL;
-    if (verdict != LOOKUP_FOUND) {
-        fail(exchange, verdict);
-        return;
-    }
     struct str state = str_of(json_string_value(json_object_get(document, "state")));
     h2o_iovec_t copy = h2o_strdup(&exchange->req->pool, state.base, state.len);
     exchange->message_state = (struct str){copy.base, copy.len};
