@@ -176,6 +176,7 @@ class QueueBench(bench.Bench):
         for process in reversed(self.stack.processes):
             process.kill()
         shutil.rmtree(self.dir / "store-gw-unit")
+        shutil.rmtree(self.broker.folder)  # its data are stamped with an epoch that the next store does not know
         (self.dir / "gw-unit.cache").unlink()
 
     def run(self):
