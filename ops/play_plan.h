@@ -47,6 +47,7 @@ struct play_process {
     pid_t pid;            /* 0: does not run */
     pid_t shown_pid;      /* the last it had: a 0 in topology.json would be a process group to whoever kills by it */
     uint64_t start_ticks; /* when PID began, so that a number that was given out again is not taken for it */
+    uint64_t restart_us;  /* monotonic, when it is to be started again; 0: it is not */
 };
 
 struct play_plan {

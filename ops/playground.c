@@ -25,40 +25,41 @@
 
 /* --- what dies ---------------------------------------------------------------------------------------------------- */
 
-struct restart {
-    struct playground *playground;
-    struct play_process *process;
-};
-
 static void schedule_restart(struct playground *playground, struct play_process *process);
+
+static void restart(struct playground *playground, struct play_process *process)
+{
+    struct error err;
+    process->restart_us = 0;
+    if (play_process_start(process, playground->stays, &err) == 0 &&
+        play_state_publish(&playground->plan, playground->token, playground->stays, &err) == 0) {
+        if (!playground->quiet)
+            printf("%s was started again, as %d\n", process->name, (int)process->pid);
+        fflush(stdout);
+        return;
+    }
+    fprintf(stderr, "ldcctl: %s\n", err.text);
+    if (process->pid == 0)
+        schedule_restart(playground, process);
+}
 
 static int on_restart(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)source;
-    (void)at_us;
-    struct restart restart = *(struct restart *)arg;
-    struct playground *playground = restart.playground;
-    struct error err;
-    free(arg);
-    if (play_process_start(restart.process, playground->stays, &err) == 0 &&
-        play_state_publish(&playground->plan, playground->token, playground->stays, &err) == 0) {
-        if (!playground->quiet)
-            printf("%s was started again, as %d\n", restart.process->name, (int)restart.process->pid);
-        fflush(stdout);
-        return 0;
+    struct playground *playground = arg;
+    for (size_t i = 0; i < playground->plan.count; i++) {
+        struct play_process *process = &playground->plan.processes[i];
+        if (process->restart_us != 0 && process->restart_us <= at_us)
+            restart(playground, process);
     }
-    fprintf(stderr, "ldcctl: %s\n", err.text);
-    if (restart.process->pid == 0)
-        schedule_restart(playground, restart.process);
     return 0;
 }
 
 static void schedule_restart(struct playground *playground, struct play_process *process)
 {
-    struct restart *restart = mem_alloc(sizeof(*restart));
-    *restart = (struct restart){playground, process};
-    INVARIANT(sd_event_add_time_relative(playground->loop, NULL, CLOCK_MONOTONIC, RESTART_AFTER_US, 1000, on_restart,
-                                         restart) >= 0);
+    process->restart_us = clock_monotonic_us() + RESTART_AFTER_US;
+    INVARIANT(sd_event_add_time(playground->loop, NULL, CLOCK_MONOTONIC, process->restart_us, 1000, on_restart,
+                                playground) >= 0);
 }
 
 static void tell_death(const struct play_process *process, int status, bool comes_back)
