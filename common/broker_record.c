@@ -52,6 +52,18 @@ static bool take_hold(const json_t *json, struct broker_record *record)
     return hold == NULL || json_is_boolean(hold);
 }
 
+/* What a record lacks most of the time. */
+static bool take_plan(const json_t *json, struct broker_record *record)
+{
+    const json_t *drained = json_object_get(json, "drained");
+    struct broker_drain *drain = &record->drained;
+    return take_words(json, "target", record->target, sizeof(record->target)) &&
+           take_words(json, "target_consumer", record->target_consumer, sizeof(record->target_consumer)) &&
+           (drained == NULL || (take_text(drained, "by", drain->by, sizeof(drain->by)) &&
+                                take_text(drained, "why", drain->why, sizeof(drain->why)) &&
+                                take_number(drained, "at_us", &drain->at_us)));
+}
+
 static bool take_members(const json_t *list, struct broker_record *record)
 {
     size_t count = json_array_size(list);
@@ -82,7 +94,7 @@ static bool take_record(const json_t *json, struct broker_record *record)
                  take_words(json, "consumer", record->consumer, sizeof(record->consumer)) &&
                  take_words(json, "why", record->why, sizeof(record->why)) && take_hold(json, record) &&
                  (json_object_get(json, "moved_us") == NULL || take_number(json, "moved_us", &record->moved_us)) &&
-                 take_members(json_object_get(json, "in_sync"), record);
+                 take_plan(json, record) && take_members(json_object_get(json, "in_sync"), record);
     record->wait = (unsigned)wait;
     return whole && wait + 1 >= record->member_count && wait < UINT16_MAX;
 }
@@ -99,6 +111,19 @@ int broker_record_parse(struct str text, struct broker_record *record, struct er
     return error_set(err, ERROR_SYSTEM, "the broker record is garbled");
 }
 
+static void add_plan(const struct broker_record *record, json_t *json)
+{
+    const struct broker_drain *drain = &record->drained;
+    if (record->target[0] != '\0')
+        json_object_set_new(json, "target", json_string(record->target));
+    if (record->target_consumer[0] != '\0')
+        json_object_set_new(json, "target_consumer", json_string(record->target_consumer));
+    if (drain->at_us != 0)
+        json_object_set_new(
+            json, "drained",
+            json_pack("{s:s,s:s,s:I}", "by", drain->by, "why", drain->why, "at_us", (json_int_t)drain->at_us));
+}
+
 void broker_record_format(const struct broker_record *record, struct buf *out)
 {
     json_t *members = json_array();
@@ -111,6 +136,7 @@ void broker_record_format(const struct broker_record *record, struct buf *out)
                   (json_int_t)record->sync_partial, "wait", (json_int_t)record->wait, "in_sync", members, "consumer",
                   record->consumer, "hold", record->hold, "why", record->why, "moved_us", (json_int_t)record->moved_us,
                   "at_us", (json_int_t)record->at_us, "by", record->by);
+    add_plan(record, json);
     char *text = json_dumps(json, JSON_COMPACT);
     buf_append_str(out, str_of(text));
     free(text);

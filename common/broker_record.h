@@ -5,6 +5,7 @@
  *   {"dataset": HEX, "primary": URL, "run_id": HEX, "sync_full": 1, "sync_partial": 0, "wait": 1,
  *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "moved_us": 0,
  *    "at_us": 1795243875155000, "by": AGENT}
+ * and, only while they say something, "target": URL, "target_consumer": UNIT, "drained": {"by", "why", "at_us"}.
  * Its epoch is the document's version: the primary is stamped with it, and takes writes only of who knows it.
  * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
  * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
@@ -23,10 +24,18 @@
 #define BROKER_MEMBERS_MOST 8
 #define BROKER_UNIT_SIZE    65
 #define BROKER_WHY_SIZE     240
+#define BROKER_BY_SIZE      64
+#define BROKER_DRAIN_WHY    120
 
 struct broker_member {
     char url[BROKER_URL_SIZE];
     char run_id[BROKER_RUN_ID_SIZE];
+};
+
+/* The unit's home is being worked on: nothing returns to it by itself. */
+struct broker_drain {
+    uint64_t at_us; /* wall; 0: it is not */
+    char by[BROKER_BY_SIZE], why[BROKER_DRAIN_WHY];
 };
 
 struct broker_record {
@@ -41,10 +50,13 @@ struct broker_record {
     char consumer[BROKER_UNIT_SIZE]; /* the unit whose agents deliver the queue, and whose nodes take requests; "": its
                                         own */
     bool hold;                       /* a planned switch is under way: new requests wait for the next record */
-    char why[BROKER_WHY_SIZE];       /* of this change, in a sentence */
-    uint64_t moved_us;               /* wall time of the last automatic failover, kept by later writers; 0: none */
-    uint64_t at_us;                  /* wall */
-    char by[64];
+    char target[BROKER_URL_SIZE];    /* of the switch: the broker that is to lead; "": none is under way */
+    char target_consumer[BROKER_UNIT_SIZE]; /* and what `consumer` is to be then */
+    struct broker_drain drained;
+    char why[BROKER_WHY_SIZE]; /* of this change, in a sentence */
+    uint64_t moved_us;         /* wall time of the last automatic failover, kept by later writers; 0: none */
+    uint64_t at_us;            /* wall */
+    char by[BROKER_BY_SIZE];
 };
 
 /* "brokers/UNIT" into NAME, which has room for SIZE bytes. */

@@ -21,11 +21,11 @@
 #include "common/error.h"
 #include "common/str.h"
 
-#define PULSE_MOST         ((size_t)1200) /* bytes of a datagram: no network cuts it in two */
+#define PULSE_MOST         ((size_t)1400) /* bytes of a datagram: no network cuts it in two */
 #define PULSE_NAME_SIZE    64
 #define PULSE_BROKERS_MOST 16
 #define PULSE_VOTES_MOST   32 /* a gateway of more units sends several datagrams in turn */
-#define PULSE_RECORD_MOST  ((size_t)900)
+#define PULSE_RECORD_MOST  ((size_t)1100)
 #define PULSE_COLORS       2
 #define PULSE_MATTERS      2
 #define PULSE_PERIOD_US    10000

@@ -291,8 +291,11 @@ static void begin_record(const struct keeper_state *state, struct broker_record 
                                      .sync_partial = primary->sync_partial,
                                      .wait = primary->online,
                                      .hold = state->record.hold,
+                                     .drained = state->record.drained,
                                      .moved_us = state->record.moved_us};
     memcpy(record->consumer, state->record.consumer, sizeof(record->consumer));
+    memcpy(record->target, state->record.target, sizeof(record->target));
+    memcpy(record->target_consumer, state->record.target_consumer, sizeof(record->target_consumer));
     memcpy(record->dataset, primary->dataset, sizeof(record->dataset));
     memcpy(record->primary, state->url, sizeof(record->primary));
     memcpy(record->run_id, primary->run_id, sizeof(record->run_id));

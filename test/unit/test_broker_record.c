@@ -58,12 +58,31 @@ static bool parses_with(const char *from, const char *to)
     return taken;
 }
 
+static void what_is_planned_stands_in_it_only_where_something_is(void **state)
+{
+    (void)state;
+    struct broker_record record = sound(), again;
+    struct buf out = {NULL, 0, 0};
+    struct error err;
+    assert_string_equal(record.target, "");
+    assert_int_equal(record.drained.at_us, 0);
+    snprintf(record.target, sizeof(record.target), "redis://b:2");
+    snprintf(record.target_consumer, sizeof(record.target_consumer), "RZ02");
+    record.drained = (struct broker_drain){.at_us = 18, .by = "ann", .why = "new disks"};
+    broker_record_format(&record, &out);
+    assert_int_equal(broker_record_parse(buf_str(&out), &again, &err), 0);
+    assert_memory_equal(&record, &again, sizeof(record));
+    buf_free(&out);
+}
+
 static void garbled_records_are_refused_whole(void **state)
 {
     (void)state;
     assert_true(parses_with("\"wait\":1", "\"epoch\":4,\"wait\":1,\"later\":[]"));
     assert_true(parses_with("\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",\"moved_us\":5,", ""));
     assert_false(parses_with("\"hold\":true", "\"hold\":1"));
+    assert_false(parses_with("\"hold\":true", "\"hold\":true,\"target\":7"));
+    assert_false(parses_with("\"hold\":true", "\"hold\":true,\"drained\":{\"by\":\"ann\"}"));
     assert_false(parses_with("\"consumer\":\"RZ02\"", "\"consumer\":null"));
     assert_false(parses_with("\"at_us\":17", "\"at_us\":-1"));
     assert_false(parses_with("\"wait\":1", "\"wait\":0"));
@@ -149,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_is_read_and_written_without_loss),
+        cmocka_unit_test(what_is_planned_stands_in_it_only_where_something_is),
         cmocka_unit_test(garbled_records_are_refused_whole),
         cmocka_unit_test(a_wait_proves_something_only_while_nothing_has_changed),
         cmocka_unit_test(no_record_covers_nothing),
