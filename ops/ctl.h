@@ -24,6 +24,7 @@ enum ctl_exit {
 struct ctl {
     struct args args;
     bool json; /* -o json */
+    bool html; /* -o html, for verbs whose usage names it */
 };
 
 typedef enum ctl_exit (*ctl_verb_fn)(const struct ctl *ctl);
@@ -77,6 +78,7 @@ enum ctl_exit verb_color_set(const struct ctl *ctl);
 enum ctl_exit verb_color_reset(const struct ctl *ctl);
 enum ctl_exit verb_color_ramp(const struct ctl *ctl);
 enum ctl_exit verb_color_rollback(const struct ctl *ctl);
+enum ctl_exit verb_drill_report(const struct ctl *ctl);
 enum ctl_exit verb_config_show(const struct ctl *ctl);
 enum ctl_exit verb_config_options(const struct ctl *ctl);
 enum ctl_exit verb_playground_up(const struct ctl *ctl);

@@ -100,6 +100,12 @@ static const struct ctl_verb verbs[] = {
     {"color rollback", "UNIT", "Puts the weights back that were there before the ramp or the last change.",
      verb_color_rollback},
     {"color reset", "UNIT", "Gives a unit's colours back to the rules.", verb_color_reset},
+    {"drill report", "[ID] [-o table|json|html] [--output FILE]",
+     "Shows what a drill found, the newest one where no ID is given: the time from the fault to the first success, "
+     "whom "
+     "it touched, and where each accepted request is now. -o html gives one page with pictures, which needs nothing "
+     "beside it.",
+     verb_drill_report},
     {"config show", "[GATEWAY]", "Shows the configuration that a gateway runs with.", verb_config_show},
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},
@@ -241,12 +247,15 @@ static enum ctl_exit without_verb(const struct ctl *ctl)
     return CTL_USAGE;
 }
 
-static int take_output(struct ctl *ctl, struct error *err)
+static int take_output(struct ctl *ctl, const struct ctl_verb *verb, struct error *err)
 {
     const char *form = args_value(&ctl->args, "-o");
-    if (form != NULL && strcmp(form, "table") != 0 && strcmp(form, "json") != 0)
-        return error_set(err, ERROR_INPUT, "-o wants table or json, not '%s'", form);
+    bool knows_html = strstr(verb->usage, "-o table|json|html") != NULL;
     ctl->json = form != NULL && strcmp(form, "json") == 0;
+    ctl->html = form != NULL && strcmp(form, "html") == 0 && knows_html;
+    if (form != NULL && strcmp(form, "table") != 0 && !ctl->json && !ctl->html)
+        return error_set(err, ERROR_INPUT, "-o wants table%s json%s, not '%s'", knows_html ? "," : " or",
+                         knows_html ? " or html" : "", form);
     return 0;
 }
 
@@ -261,7 +270,7 @@ static enum ctl_exit run_verb(struct ctl *ctl, const struct ctl_verb *verb, int 
         print_usage(stdout, verb);
         return CTL_DONE;
     }
-    if (args_check(&ctl->args, verb->usage, &err) != 0 || take_output(ctl, &err) != 0) {
+    if (args_check(&ctl->args, verb->usage, &err) != 0 || take_output(ctl, verb, &err) != 0) {
         print_usage(stderr, verb);
         return ctl_misused(&err);
     }

@@ -9,14 +9,14 @@ import subprocess
 import harness
 from harness import wait_until
 
-ELECTION_MS = 500
-
 
 class Cluster:
-    """Members of one etcd, kept by STACK. TLS: they speak https to clients and ask for certificates."""
+    """Members of one etcd, kept by STACK. TLS: they speak https to clients and ask for certificates. BEAT_MS and ELECTION_MS:
+    how often the leader is heard, and when it is missed."""
 
-    def __init__(self, stack, size=3, tls=None):
+    def __init__(self, stack, size=3, tls=None, beat_ms=50, election_ms=500):
         self.stack, self.tls, self.token = stack, tls, None
+        self.times = ["--heartbeat-interval", beat_ms, "--election-timeout", election_ms]
         self.ports = [harness.free_port() for _ in range(size)]
         peers = [f"http://127.0.0.1:{harness.free_port()}" for _ in range(size)]
         named = ",".join(f"etcd-{i}={url}" for i, url in enumerate(peers))
@@ -30,7 +30,7 @@ class Cluster:
         argv = ["etcd", "--name", f"etcd-{i}", "--data-dir", self.stack.folder / f"etcd-{i}.data",
                 "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
                 "--initial-advertise-peer-urls", peer, "--initial-cluster", named,
-                "--heartbeat-interval", ELECTION_MS // 10, "--election-timeout", ELECTION_MS]
+                *self.times]
         if self.tls:
             argv += ["--cert-file", self.tls.path("server.crt"), "--key-file", self.tls.path("server.key"),
                      "--trusted-ca-file", self.tls.path("ca.crt"), "--client-cert-auth"]
