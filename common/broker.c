@@ -42,6 +42,11 @@ struct broker {
     uint64_t due_us; /* when `deadline` runs out */
     int64_t backoff_ms;
     char fault[160], run_id[41];
+    struct connection {
+        int64_t client_id; /* the broker's number for it; 0: none was READY */
+        char run_id[41];
+    } former;
+    int64_t client_id;
     struct buf wire; /* one command in RESP */
     unsigned depth;
     bool destroyed, suspect, replica, refused;
@@ -225,36 +230,6 @@ static void on_reply(redisAsyncContext *context, void *raw_reply, void *raw_comm
     leave(broker);
 }
 
-#define HEAD_MOST 23 /* kind, digits, CR LF */
-
-static char *write_head(char *at, char kind, size_t length)
-{
-    *at++ = kind;
-    at += str_from_u64(length, at);
-    *at++ = '\r';
-    *at++ = '\n';
-    return at;
-}
-
-void broker_put_count(struct buf *wire, size_t count)
-{
-    char *at = buf_reserve(wire, HEAD_MOST);
-    wire->len += (size_t)(write_head(at, '*', count) - at);
-}
-
-/* A message has some thirty words: each is written in one go. */
-void broker_put_word(struct buf *wire, struct str word)
-{
-    char *start = buf_reserve(wire, HEAD_MOST + word.len + 2), *at = write_head(start, '$', word.len);
-    if (word.len > 0)
-        memcpy(at, word.base, word.len);
-    at += word.len;
-    *at++ = '\r';
-    *at++ = '\n';
-    *at = '\0';
-    wire->len += (size_t)(at - start);
-}
-
 static void format(struct buf *wire, int argc, const char *const *argv, const size_t *argv_len)
 {
     wire->len = 0;
@@ -368,6 +343,8 @@ static void become_ready(struct broker *broker)
 {
     broker->fault[0] = '\0';
     broker->backoff_ms = BACKOFF_LEAST_MS;
+    broker->former.client_id = broker->client_id;
+    memcpy(broker->former.run_id, broker->run_id, sizeof(broker->run_id));
     set_state(broker, BROKER_READY);
 }
 
@@ -406,10 +383,44 @@ static void greet_version(void *arg, const redisReply *reply)
         refuse(broker, "the connection failed");
 }
 
+#define MAY_NOT_KILL                                                                                                   \
+    "it does not let us end our former connection: grant the user of broker.user +client|id and +client|kill"
+
+static void greet_id(void *arg, const redisReply *reply)
+{
+    struct broker *broker = arg;
+    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
+        broker->client_id = reply->integer;
+    else if (reply != NULL)
+        refuse(broker, MAY_NOT_KILL);
+}
+
+static void greet_killed(void *arg, const redisReply *reply)
+{
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        refuse(arg, MAY_NOT_KILL);
+}
+
+/* What lies unread in the former connection, or comes yet, runs no more after this. A broker that was restarted gives
+ * the number to others; whether we may is asked at the first connection, and not found out when it is needed. */
+static bool end_former(struct broker *broker)
+{
+    const struct connection *former = &broker->former;
+    bool there = former->client_id != 0 && strcmp(former->run_id, broker->run_id) == 0;
+    char id[24];
+    snprintf(id, sizeof(id), "%" PRId64, there ? former->client_id : INT64_MAX);
+    const char *ask[] = {"CLIENT", "ID"}, *end[] = {"CLIENT", "KILL", "ID", id};
+    int64_t ms = broker->config.command_timeout_ms;
+    return send_command(broker, ms, greet_id, broker, 2, ask, NULL) &&
+           send_command(broker, ms, greet_killed, broker, 4, end, NULL);
+}
+
 static void greet_functions(struct broker *broker)
 {
     const char *version[] = {"FCALL_RO", "ldc1_version", "0"};
-    if (!broker->config.functions)
+    if (broker->config.ends_former && !end_former(broker))
+        refuse(broker, "the connection failed");
+    else if (!broker->config.functions)
         become_ready(broker);
     else if (!send_command(broker, broker->config.command_timeout_ms, greet_version, broker, 3, version, NULL))
         refuse(broker, "the connection failed");
@@ -548,6 +559,11 @@ enum broker_state broker_state(const struct broker *broker)
 const char *broker_fault(const struct broker *broker)
 {
     return broker->fault;
+}
+
+bool broker_has_ended_former(const struct broker *broker)
+{
+    return broker->state == BROKER_READY || broker->former.client_id == 0;
 }
 
 const char *broker_run_id(const struct broker *broker)

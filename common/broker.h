@@ -44,6 +44,10 @@ struct broker_config {
     bool must_be_primary;   /* refuse a replica; where not, READONLY is an answer like others */
     int64_t redial_most_ms; /* longest wait before it connects anew; 0: a second */
     bool functions; /* see to it that the broker has our library (common/functions.h); replicas get it from theirs */
+    /* With `functions`: a connection that was lost is ended at the broker, by CLIENT KILL, before the next one is
+     * READY: a command of it that was not run yet never will be. The user needs the permission; without it nothing is
+     * READY. */
+    bool ends_former;
 };
 
 /* REPLY is borrowed for the call; NULL: outcome unknown. */
@@ -68,6 +72,9 @@ size_t broker_in_flight(const struct broker *broker);
 /* The run of the server that this connection leads to, as INFO calls it: another one after each restart. "" while it is
  * not READY. */
 const char *broker_run_id(const struct broker *broker);
+
+/* With `ends_former`: whether no command of a connection that was lost can run any more. */
+bool broker_has_ended_former(const struct broker *broker);
 
 /* Sends ARGC arguments; all commands of one loop turn leave in one write. False when not READY (no callback then). */
 bool broker_command(struct broker *broker, broker_reply_fn done, void *arg, int argc, const char *const *argv,

@@ -142,20 +142,12 @@ static struct lane *lane_of(struct group_commit *group, uint32_t partition)
     return &group->lanes[partition % group->lane_count];
 }
 
-static size_t write_call(const struct line *line, struct message *message, const struct queue_call *call,
-                         struct buf *wire)
-{
-    if (call != NULL)
-        return queue_call_format(call, line_epoch(line), wire);
-    return queue_call_format_again(message->made, message->tried, line_epoch(line), wire);
-}
-
 void group_commit_add(struct group_commit *group, struct message *message, const struct queue_call *call)
 {
     struct line *line = group->line;
     struct batch *batch = open_batch(lane_of(group, message->partition));
     int64_t wanted_ms = message->timeout_ms, timeout_ms = line->lines->worker->gateway->config.broker.timeout;
-    message_set_bytes(message, write_call(line, message, call, &batch->wire));
+    line_write(line, message, call, &batch->wire);
     if (!h2o_timeout_is_linked(&message->impatience))
         timers_arm(&line->lines->brokers.timers, &message->impatience,
                    (uint64_t)(wanted_ms > 0 ? wanted_ms : timeout_ms));
@@ -274,6 +266,14 @@ const char *group_commit_fault(const struct group_commit *group)
     if (!lanes_ready(group))
         return "The connections to the unit's broker are being made";
     return group->doubted ? "The replicas do not confirm what the broker stores" : NULL;
+}
+
+bool group_commit_has_ended_former(const struct group_commit *group)
+{
+    for (unsigned i = 0; i < group->lane_count; i++)
+        if (!broker_has_ended_former(group->lanes[i].broker))
+            return false;
+    return true;
 }
 
 /* False where nothing has left. Messages that nobody waits for any more stay here. */

@@ -24,6 +24,9 @@ void group_commit_destroy(struct group_commit **group);
  * better news than what may be. */
 const char *group_commit_fault(const struct group_commit *group);
 
+/* Whether nothing that was sent on connections that are lost can be run by the broker any more. */
+bool group_commit_has_ended_former(const struct group_commit *group);
+
 /* Takes MESSAGE: CALL, which is copied, or where that is NULL what the message keeps. It is concluded, or held, later.
  */
 void group_commit_add(struct group_commit *group, struct message *message, const struct queue_call *call);

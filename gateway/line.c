@@ -64,7 +64,8 @@ struct line *line_create(struct unit_lines *home, struct str url)
                                    .command_timeout_ms = gateway->config.broker.timeout,
                                    .must_be_durable = gateway->config.broker.must_be_durable,
                                    .must_be_primary = !home->replicas,
-                                   .functions = true};
+                                   .functions = true,
+                                   .ends_former = home->replicas};
     line->broker = broker_create(&lines->loop, &config, on_state, line);
     if (home->replicas)
         line->commit = group_commit_create(line, &config);
@@ -200,18 +201,26 @@ enum line_way line_way(const struct line *line, enum durability durability, cons
     return durability == DURABILITY_LOCAL ? LINE_PASSABLE : way_by_replicas(line, detail);
 }
 
-static void write_call(struct line *line, struct message *message, const struct queue_call *call)
+bool line_has_ended_former(const struct line *line)
 {
-    line->wire.len = 0;
-    size_t bytes = call != NULL ? queue_call_format(call, line_epoch(line), &line->wire)
-                                : queue_call_format_again(message->made, message->tried, line_epoch(line), &line->wire);
+    return broker_has_ended_former(line->broker) &&
+           (line->commit == NULL || group_commit_has_ended_former(line->commit));
+}
+
+void line_write(const struct line *line, struct message *message, const struct queue_call *call, struct buf *wire)
+{
+    uint64_t epoch = line_epoch(line);
+    size_t bytes = call != NULL ? queue_call_format(call, epoch, wire)
+                                : queue_call_format_again(message->made, message->tried, epoch, wire);
+    message->epoch = epoch;
     message_set_bytes(message, bytes);
-    message_keep(message, buf_str(&line->wire));
 }
 
 static bool send_now(struct line *line, struct message *message, const struct queue_call *call)
 {
-    write_call(line, message, call);
+    line->wire.len = 0;
+    line_write(line, message, call, &line->wire);
+    message_keep(message, buf_str(&line->wire));
     bool sent = broker_command_made(line->broker, set_deadline(message), on_reply, message, buf_str(&line->wire));
     if (line->wire.capacity > WIRE_KEPT)
         buf_free(&line->wire);

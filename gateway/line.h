@@ -62,6 +62,12 @@ enum line_way line_way(const struct line *line, enum durability durability, cons
 /* Sends MESSAGE: CALL, or where that is NULL what it keeps. False: nothing has left. */
 bool line_send(struct line *line, struct message *message, enum durability durability, const struct queue_call *call);
 
+/* Appends to WIRE what MESSAGE is sent as by the record that is in force: CALL, or where that is NULL what it keeps. */
+void line_write(const struct line *line, struct message *message, const struct queue_call *call, struct buf *wire);
+
+/* Whether nothing that was sent on connections that are lost can be run by the broker any more. */
+bool line_has_ended_former(const struct line *line);
+
 /* Gives up what is on the way, all or what waits for replicas: it is held. Not from a broker's callback. */
 void line_withdraw(struct line *line);
 void line_withdraw_replicated(struct line *line);

@@ -216,6 +216,7 @@ struct message *message_take(struct unit_lines *home, const struct publication *
     message->replayed = false;
     message->counted = !publication->call->bare;
     message->tried = false;
+    message->epoch = message->doubt = 0;
     message->durability = publication->durability;
     message->partition = publication->call->target.partition;
     message->timeout_ms = publication->timeout_ms;

@@ -60,6 +60,7 @@ struct message {
     bool replayed;
     bool counted;               /* it is a message more, and no word on one that is there */
     bool tried;                 /* a call of it went out whose outcome nobody knows */
+    uint64_t epoch, doubt;      /* with which it was sent last; and the last of which nobody knows what came of it */
     enum durability durability; /* what the route asks for */
     uint32_t partition;
     int64_t timeout_ms; /* of the route; 0: the broker's */

@@ -178,9 +178,17 @@ static void leave_line(struct message *message)
     message->line = NULL;
 }
 
+static void note_doubt(struct message *message)
+{
+    if (message->phase != MESSAGE_SENT && message->phase != MESSAGE_STORED)
+        return;
+    message->tried = true;
+    message->doubt = message->epoch;
+}
+
 void unit_lines_hold(struct unit_lines *unit_lines, struct message *message)
 {
-    message->tried |= message->phase == MESSAGE_SENT || message->phase == MESSAGE_STORED;
+    note_doubt(message);
     if (message->line != NULL)
         leave_line(message);
     if (message == unit_lines->feeler)
@@ -232,6 +240,17 @@ static enum line_way way_of(struct unit_lines *unit_lines, enum durability durab
     return line_way(unit_lines->primary, resolve(unit_lines, durability), detail);
 }
 
+/* A command whose outcome is unknown may run yet: behind its own repeat it would store the message twice. A newer stamp
+ * shuts it out; at the same epoch its connection must have ended. */
+static enum line_way way_again(struct unit_lines *unit_lines, const struct message *message, const char **detail)
+{
+    enum line_way way = way_of(unit_lines, message->durability, detail);
+    bool may_run_yet = message->tried && message->doubt == unit_lines_epoch(unit_lines);
+    if (way == LINE_PASSABLE && may_run_yet && !line_has_ended_former(unit_lines->primary))
+        return LINE_BLOCKED;
+    return way;
+}
+
 static bool send_on(struct unit_lines *unit_lines, struct message *message, const struct queue_call *call)
 {
     bool sent = line_send(unit_lines->primary, message, resolve(unit_lines, message->durability), call);
@@ -244,7 +263,7 @@ static bool send_on(struct unit_lines *unit_lines, struct message *message, cons
 static void send_again(struct unit_lines *unit_lines, struct message *message, bool feeler)
 {
     const char *detail;
-    enum line_way way = way_of(unit_lines, message->durability, &detail);
+    enum line_way way = way_again(unit_lines, message, &detail);
     message->phase = MESSAGE_WAITING;
     message->detail = way == LINE_PASSABLE ? message->detail : detail;
     if (message->done == NULL || way == LINE_CLOSED) {
@@ -315,7 +334,7 @@ static void feel(struct unit_lines *unit_lines)
         if (unit_lines->held[i]->number < unit_lines->held[oldest]->number)
             oldest = i;
     struct message *message = unit_lines->held[oldest];
-    if (way_of(unit_lines, message->durability, &detail) == LINE_BLOCKED)
+    if (way_again(unit_lines, message, &detail) == LINE_BLOCKED)
         return;
     unit_lines->held[oldest] = unit_lines->held[--unit_lines->held_count];
     send_again(unit_lines, message, true);

@@ -145,11 +145,13 @@ inline holds()
 
 /* --- gateways: line.c, group_commit.c, failover.c. V: the record that this one knows --------------------------------- */
 
-#ifdef REPLAY_AT_ONCE /* an unknown outcome is sent again at the epoch at which it became unknown */
+/* A newer stamp shuts out the command whose outcome is unknown; at the same epoch it must be known to run no more. */
+#ifdef REPLAY_AT_ONCE
 #define may_send(v, m) (known[v].written && (v) >= message[m].doubt)
 #else
-#define may_send(v, m) (known[v].written && (v) > message[m].doubt)
+#define may_send(v, m) (known[v].written && ((v) > message[m].doubt || ((v) == message[m].doubt && !may_run_late(v, m))))
 #endif
+#define may_run_late(v, m) (message[m].late != 0 && message[m].late_run_id == broker[known[v].primary].run_id)
 
 #ifdef NO_HOLD
 #define holds_back(v) false
@@ -187,6 +189,21 @@ inline forget_sending(m)
     message[m].state = WAITS;
     message[m].with = 0;
     message[m].run_id = 0
+}
+
+/* CLIENT KILL of the connection that was given up, on the next one to the same run. */
+inline gateway_ends_former(m)
+{
+    message[m].state == WAITS && message[m].late != 0 &&
+        message[m].late_run_id == broker[known[message[m].late].primary].run_id ->
+    forget_late(m)
+}
+
+inline forget_late(m)
+{
+    message[m].late = 0;
+    message[m].late_run_id = 0;
+    message[m].late_replay = false
 }
 
 /* Which broker ought to lead is for the votes; whether the other one may is told by the record and by its run. */
@@ -249,9 +266,7 @@ inline broker_runs_late(b, m)
         store_entry(b, m, message[m].late, message[m].late_replay)
     :: else
     fi;
-    message[m].late = 0;
-    message[m].late_run_id = 0;
-    message[m].late_replay = false
+    forget_late(m)
 }
 
 #ifdef ANY_REPLICA /* WAIT counts whoever is attached */
@@ -628,6 +643,8 @@ proctype store_and_networks()
     STEP(store_writes_elsewhere())
     STEP(gateway_cancels(0))
     STEP(gateway_cancels(1))
+    STEP(gateway_ends_former(0))
+    STEP(gateway_ends_former(1))
     od
 }
 

@@ -64,7 +64,7 @@ RULES = [
     ("NO_LOOKUP", PLAIN, "What is sent again with doubt is looked for by its id before it is stored.",
      "The message stands there twice."),
     ("REPLAY_AT_ONCE", PLAIN, "A message whose outcome is unknown is sent again only at a higher epoch, which shuts the earlier "
-     "command out.", "The earlier command, still unread in its connection, runs after the repeat has found nothing."),
+     "command out, or when the broker has ended the earlier connection.", "The earlier command, still unread in its connection, runs after the repeat has found nothing."),
     ("NO_HOLD", PLAIN, "While the record says `hold`, gateways let requests of the unit wait.",
      "What the primary acknowledges alone (`local`) during a planned switch is lost."),
     ("NO_FENCE", PLAIN, "The fence of a planned switch is the stamp of the record that says `hold`; it does not end by itself.",
