@@ -44,6 +44,7 @@ $(B)/common/functions.lua: $(FUNCTIONS)
 	$(Q){ echo '#!lua name=ldc1'; echo "local DIGEST = '$$(cat $^ | sha256sum | cut -c1-16)'"; cat $^; } > $@
 $(B)/common/functions.o: ALL_CFLAGS += -DFUNCTIONS_FILE='"$(B)/common/functions.lua"'
 $(B)/common/functions.o: $(B)/common/functions.lua
+$(B)/ops/drill_html.o: ops/drill_report.css
 
 $(B)/lib%.a:
 	@rm -f $@

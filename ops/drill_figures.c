@@ -24,7 +24,8 @@ double drill_number(const json_t *object, const char *key)
 
 int64_t drill_count(const json_t *object, const char *key)
 {
-    return json_integer_value(json_object_get(object, key));
+    double number = drill_number(object, key);
+    return isnan(number) ? 0 : llround(number);
 }
 
 bool drill_passed(const json_t *object)

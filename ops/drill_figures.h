@@ -24,7 +24,7 @@ struct drill_spread {
 };
 
 double drill_number(const json_t *object, const char *key);
-int64_t drill_count(const json_t *object, const char *key); /* 0 where there is none */
+int64_t drill_count(const json_t *object, const char *key); /* rounded; 0 where there is none */
 
 /* Of the phase KEY at GATEWAY, or at all where it is NULL. The median is the lower one of two (nearest rank). */
 struct drill_spread drill_spread(const json_t *report, const char *key, const char *gateway);

@@ -55,13 +55,13 @@ static void append_headline(const json_t *report, struct buf *out)
         html_element(out, "p", "%s", ctl_text(report, "why"));
     html_element(
         out, "p class=\"soft\"",
-        "Drill %s, run %s, at %s, %.0f s. Unit %s, fault %s, %lld rounds; control store: %s; load: %.0f requests "
+        "Drill %s, run %s, at %s, %lld s. Unit %s, fault %s, %lld rounds; control store: %s; load: %lld requests "
         "a second.",
-        ctl_text(report, "drill"), ctl_text(report, "id"), ctl_text(report, "at"), drill_number(report, "seconds"),
-        ctl_text(parameters, "unit"), ctl_text(parameters, "fault"),
+        ctl_text(report, "drill"), ctl_text(report, "id"), ctl_text(report, "at"),
+        (long long)drill_count(report, "seconds"), ctl_text(parameters, "unit"), ctl_text(parameters, "fault"),
         (long long)json_array_size(json_object_get(report, "rounds")),
         ctl_text(json_object_get(report, "deployment"), "store"),
-        drill_number(json_object_get(report, "load"), "rate"));
+        (long long)drill_count(json_object_get(report, "load"), "rate"));
 }
 
 static void append_figure(struct buf *out, const char *name, int64_t count, bool good)

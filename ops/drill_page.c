@@ -67,7 +67,7 @@ static void append_votes(const json_t *round, struct buf *out)
             continue;
         html_element(out, "p class=\"why\"", "Epoch %lld of %s, after %.1f ms: %s",
                      (long long)drill_count(event, "epoch"), ctl_text(event, "unit"),
-                     drill_number(event, "at_us") / 1000, text);
+                     (double)drill_count(event, "at_us") / 1000, text);
         last = text;
     }
 }
@@ -208,8 +208,8 @@ static void append_rollback(const json_t *round, struct buf *out)
     json_array_foreach(json_object_get(round, "rollback"), i, step)
     {
         bool good = json_is_true(json_object_get(step, "ok"));
-        html_element(out, good ? "div" : "div class=\"bad\"", "%s %s, %.0f ms%s%s", good ? "\u2713" : "\u2717",
-                     ctl_text(step, "step"), drill_number(step, "ms"), *ctl_text(step, "text") ? ": " : "",
+        html_element(out, good ? "div" : "div class=\"bad\"", "%s %s, %lld ms%s%s", good ? "\u2713" : "\u2717",
+                     ctl_text(step, "step"), (long long)drill_count(step, "ms"), *ctl_text(step, "text") ? ": " : "",
                      ctl_text(step, "text"));
     }
     buf_printf(out, "</td>");

@@ -76,8 +76,8 @@ static void draw_line(const json_t *points, enum column column, const char *clas
     {
         double ms = value(point, column);
         if (!isnan(ms))
-            buf_printf(out, "%c%.1f %.1f", drawing ? 'L' : 'M', drill_axis_x(axis, value(point, AT_MS)),
-                       latency_y(ms, max_ms));
+            buf_printf(out, "%c%.1f %.1f%s", drawing ? 'L' : 'M', drill_axis_x(axis, value(point, AT_MS)),
+                       latency_y(ms, max_ms), drawing ? "" : "h0"); /* a lone point is a dot */
         drawing = !isnan(ms);
     }
     buf_printf(out, "\"/>\n");
@@ -111,7 +111,15 @@ static double most_in_a_bin(const json_t *points)
     return most;
 }
 
-/* Lines for what was done to the deployment meanwhile. */
+/* A line for what was done to the deployment; two in turn have their names at two heights. */
+static void draw_deed(const char *name, double x, size_t drawn, struct buf *out)
+{
+    const char *class = drawn == 0 ? "fault" : "deed";
+    int top = drawn % 2 == 0 ? PLOT_TOP - 8 : PLOT_TOP - 22;
+    buf_printf(out, "<line class=\"%s\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", class, x, top, x, BARS_BOTTOM);
+    buf_printf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", class, x + 3, top + 8, name);
+}
+
 static void draw_deeds(const json_t *round, const struct drill_axis *axis, struct buf *out)
 {
     static const char *const deeds[][2] = {{"inject", "fault"},
@@ -123,25 +131,27 @@ static void draw_deeds(const json_t *round, const struct drill_axis *axis, struc
     size_t i, drawn = 0;
     json_array_foreach(json_object_get(round, "events"), i, event)
     {
-        double ms = drill_number(event, "at_us") / 1000, x = drill_axis_x(axis, ms);
-        for (size_t k = 0; k < sizeof(deeds) / sizeof(*deeds) && ms <= axis->to; k++) {
-            if (strcmp(deeds[k][0], ctl_text(event, "kind")) != 0)
-                continue;
-            int top = drawn++ % 2 == 0 ? PLOT_TOP - 8 : PLOT_TOP - 22;
-            buf_printf(out, "<line class=\"fault\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", x, top, x,
-                       BARS_BOTTOM);
-            buf_printf(out, "<text class=\"fault\" x=\"%.1f\" y=\"%d\">%s</text>\n", x + 3, top + 8, deeds[k][1]);
-        }
+        double ms = drill_number(event, "at_us") / 1000;
+        for (size_t k = 0; k < sizeof(deeds) / sizeof(*deeds); k++)
+            if (ms <= axis->to && strcmp(deeds[k][0], ctl_text(event, "kind")) == 0)
+                draw_deed(deeds[k][1], drill_axis_x(axis, ms), drawn++, out);
     }
+}
+
+/* From the first point to the end of the last one's bin. */
+static struct drill_axis axis_of(const json_t *points)
+{
+    size_t count = json_array_size(points);
+    double first = value(json_array_get(points, 0), AT_MS), last = value(json_array_get(points, count - 1), AT_MS);
+    if (count < 2 || isnan(first) || isnan(last))
+        return drill_axis(0, 1);
+    return drill_axis(first, last + (last - first) / (double)(count - 1));
 }
 
 void drill_svg_latency(const json_t *round, const json_t *samples, double max_ms, struct buf *out)
 {
     const json_t *points = json_object_get(samples, "points");
-    size_t count = json_array_size(points);
-    struct drill_axis axis = drill_axis(0, 0);
-    if (count > 1)
-        axis = drill_axis(value(json_array_get(points, 0), AT_MS), value(json_array_get(points, count - 1), AT_MS));
+    struct drill_axis axis = axis_of(points);
     drill_svg_begin(out, BARS_BOTTOM + 36,
                     "Requests of users of %s in round %lld: latency, accepted and failed over time",
                     ctl_text(samples, "unit"), (long long)drill_count(round, "round"));

@@ -35,8 +35,8 @@ static void append_verdict(const json_t *report, struct buf *out)
     buf_printf(out, "  %s: %s\n", ctl_text(report, "drill"), ctl_text(report, "title"));
     if (*ctl_text(report, "why"))
         buf_printf(out, "%s\n", ctl_text(report, "why"));
-    buf_printf(out, "run %s, at %s, %.0f s; unit %s, fault %s, store %s\n", ctl_text(report, "id"),
-               ctl_text(report, "at"), drill_number(report, "seconds"), ctl_text(parameters, "unit"),
+    buf_printf(out, "run %s, at %s, %lld s; unit %s, fault %s, store %s\n", ctl_text(report, "id"),
+               ctl_text(report, "at"), (long long)drill_count(report, "seconds"), ctl_text(parameters, "unit"),
                ctl_text(parameters, "fault"), ctl_text(json_object_get(report, "deployment"), "store"));
 }
 

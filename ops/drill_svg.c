@@ -114,6 +114,28 @@ static void draw_mark(const struct mark *mark, const json_t *event, double x, do
                y, MARK_RADIUS, x, y + 3.5, mark->letter);
 }
 
+/* Where the first success of GATEWAY lies; NAN where there was none. */
+static double success_x(const json_t *round, const char *gateway, const struct drill_axis *axis)
+{
+    const json_t *event;
+    size_t i;
+    json_array_foreach(json_object_get(round, "events"), i,
+                       event) if (strcmp(ctl_text(event, "kind"), "first_success") == 0 &&
+                                  strcmp(ctl_text(event, "gateway"), gateway) ==
+                                      0) return drill_axis_x(axis, event_ms(event));
+    return NAN;
+}
+
+/* How long the gateway accepted nothing. */
+static void draw_wait(double success_x, const struct drill_axis *axis, double y, struct buf *out)
+{
+    double end = isnan(success_x) ? drill_axis_x(axis, axis->to) : success_x;
+    buf_printf(out, "<line class=\"span\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", drill_axis_x(axis, 0),
+               y, end, y);
+    if (isnan(success_x))
+        buf_printf(out, "<text class=\"never\" x=\"%.1f\" y=\"%.1f\">no success seen</text>\n", end - 84, y + 20);
+}
+
 /* The marks of a gateway, each in the first lane where it covers no other. */
 static void draw_marks(const json_t *round, const char *gateway, const struct drill_axis *axis, double top,
                        struct buf *out)
@@ -145,6 +167,7 @@ static void draw_gateway(const json_t *report, const json_t *round, const char *
     buf_printf(out, "</text><text class=\"place\" x=\"0\" y=\"%.1f\">", top + 31);
     html_text(out, drill_datacenter(report, name));
     buf_printf(out, "</text>\n");
+    draw_wait(success_x(round, name, axis), axis, top + MARK_RADIUS + 2, out);
     draw_marks(round, name, axis, top, out);
 }
 
@@ -192,14 +215,16 @@ static void draw_round(const json_t *round, const struct drill_axis *axis, int y
 {
     const json_t *link;
     double first = INFINITY, last = 0;
-    size_t i;
+    size_t i, silent = 0;
     buf_printf(out, "<text class=\"name\" x=\"0\" y=\"%d\">round %lld</text>", y + 4,
                (long long)drill_count(round, "round"));
     json_array_foreach(json_object_get(round, "chain"), i, link)
     {
         double ms = drill_number(link, "first_success_ms");
-        if (isnan(ms))
+        if (isnan(ms)) {
+            silent++;
             continue;
+        }
         first = fmin(first, ms);
         last = fmax(last, ms);
         buf_printf(out, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%d\" r=\"4\"><title>", drill_axis_x(axis, ms), y);
@@ -209,8 +234,9 @@ static void draw_round(const json_t *round, const struct drill_axis *axis, int y
     if (first <= last)
         buf_printf(out, "<line class=\"span\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", drill_axis_x(axis, first),
                    y, drill_axis_x(axis, last), y);
-    else
-        buf_printf(out, "<text class=\"never\" x=\"%d\" y=\"%d\">no success seen</text>", DRILL_SVG_LEFT + 8, y + 4);
+    if (silent > 0)
+        buf_printf(out, "<text class=\"never\" x=\"%.1f\" y=\"%d\">%zu of %zu saw no success</text>",
+                   drill_axis_x(axis, last) + 8, y + 4, silent, i);
     buf_printf(out, "\n");
 }
 
