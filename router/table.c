@@ -268,6 +268,14 @@ uint32_t table_unit_index(const struct table *table, struct str name)
     return NO_UNIT;
 }
 
+const struct table_collection *table_collection(const struct table *table, struct str name)
+{
+    for (uint32_t i = 0; i < table->collection_count; i++)
+        if (str_equal(table->collections[i].name, name))
+            return &table->collections[i];
+    return NULL;
+}
+
 const char *action_name(enum action action)
 {
     static const char *const names[] = {[ACTION_PROXY] = "proxy", [ACTION_QUEUE] = "queue", [ACTION_ZONE_C] = "zone-c"};
@@ -281,4 +289,17 @@ const char *durability_name(enum durability durability)
                                         [DURABILITY_LOCAL] = "local",
                                         [DURABILITY_AVAILABLE] = "available"};
     return names[durability];
+}
+
+const char *replication_name(enum collection_replication replication)
+{
+    static const char *const names[] = {[COLLECTION_BUS] = "bus", [COLLECTION_SNAPSHOT] = "snapshot"};
+    return names[replication];
+}
+
+const char *stale_name(enum collection_stale when_stale)
+{
+    static const char *const names[] = {
+        [COLLECTION_STALE_CORE] = "core", [COLLECTION_STALE_SERVE] = "serve", [COLLECTION_STALE_REFUSE] = "refuse"};
+    return names[when_stale];
 }

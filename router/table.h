@@ -8,6 +8,7 @@
 #define ROUTER_TABLE_H
 
 #include "common/str.h"
+#include "router/collection.h"
 #include "router/failover.h"
 #include "router/hash.h"
 #include "router/source.h"
@@ -70,6 +71,8 @@ struct table {
     uint32_t unit_count;
     const struct table_topic *topics;
     uint32_t topic_count;
+    const struct table_collection *collections;
+    uint32_t collection_count;
     const struct table_route *routes;
     uint32_t route_count;
     const struct source *sources;
@@ -132,7 +135,12 @@ uint32_t table_partition(const struct table_topic *topic, uint32_t slot, struct 
 /* Index of the unit called NAME, or NO_UNIT. */
 uint32_t table_unit_index(const struct table *table, struct str name);
 
+/* NULL where there is no collection of that NAME. */
+const struct table_collection *table_collection(const struct table *table, struct str name);
+
 const char *action_name(enum action action);
 const char *durability_name(enum durability durability);
+const char *replication_name(enum collection_replication replication);
+const char *stale_name(enum collection_stale when_stale);
 
 #endif

@@ -21,15 +21,16 @@ struct compiler {
 };
 
 /* In this order; later parts read what earlier ones filled in. */
-void compile_identity(struct compiler *compiler);  /* sources, on_missing, jwt */
-void compile_sharding(struct compiler *compiler);  /* hash */
-void compile_units(struct compiler *compiler);     /* units, core_unit */
-void compile_failover(struct compiler *compiler);  /* failover */
-void compile_slots(struct compiler *compiler);     /* slots */
-void compile_overrides(struct compiler *compiler); /* users, prefixes */
-void compile_topics(struct compiler *compiler);    /* topics; compile_topic_name() adds those that are not listed */
-void compile_routes(struct compiler *compiler);    /* routes, patterns */
-void compile_reach(struct compiler *compiler);     /* complains only: what each route needs of the units it leads to */
+void compile_identity(struct compiler *compiler);    /* sources, on_missing, jwt */
+void compile_sharding(struct compiler *compiler);    /* hash */
+void compile_units(struct compiler *compiler);       /* units, core_unit */
+void compile_failover(struct compiler *compiler);    /* failover */
+void compile_slots(struct compiler *compiler);       /* slots */
+void compile_overrides(struct compiler *compiler);   /* users, prefixes */
+void compile_topics(struct compiler *compiler);      /* topics; compile_topic_name() adds those that are not listed */
+void compile_collections(struct compiler *compiler); /* collections */
+void compile_routes(struct compiler *compiler);      /* routes, patterns */
+void compile_reach(struct compiler *compiler); /* complains only: what each route needs of the units it leads to */
 
 /* A list of sources into the table's arena. */
 const struct source *compile_sources(struct compiler *compiler, const struct yaml_node *list, uint32_t *count);

@@ -153,6 +153,48 @@ static void topic_key(const void *item, struct buf *out)
     buf_append_str(out, ((const struct table_topic *)item)->name);
 }
 
+/* --- collections --- */
+
+PRINTER(replication, table_collection, buf_printf(out, "%s", replication_name(it->replication)))
+PRINTER(interval, table_collection, buf_printf(out, "%" PRId64 "ms", it->interval_ms))
+PRINTER(staleness, table_collection, buf_printf(out, "%" PRId64 "ms", it->staleness_ms))
+PRINTER(when_stale, table_collection, buf_printf(out, "%s", stale_name(it->when_stale)))
+PRINTER(digest, table_collection, buf_printf(out, "%" PRId64 "ms", it->digest_ms))
+PRINTER(keep, table_collection, buf_printf(out, "%" PRId64 "ms", it->keep_ms))
+PRINTER(feed, table_collection, print_count(it->feed, "", out))
+PRINTER(push, table_collection, buf_append_str(out, it->push))
+
+static const struct facet collection_facets[] = {
+    {"replication", print_replication},
+    {"interval", print_interval},
+    {"staleness", print_staleness},
+    {"when_stale", print_when_stale},
+    {"digest", print_digest},
+    {"keep", print_keep},
+    {"feed", print_feed},
+    {"push", print_push},
+};
+
+static uint32_t collection_count(const struct table *table)
+{
+    return table->collection_count;
+}
+
+static const void *collection_item(const struct table *table, uint32_t i)
+{
+    return &table->collections[i];
+}
+
+static bool collection_same(const void *a, const void *b)
+{
+    return str_equal(((const struct table_collection *)a)->name, ((const struct table_collection *)b)->name);
+}
+
+static void collection_key(const void *item, struct buf *out)
+{
+    buf_append_str(out, ((const struct table_collection *)item)->name);
+}
+
 /* --- routes --- */
 
 PRINTER(zone, table_route, buf_printf(out, "%s", zone_name(it->zone)))
@@ -258,10 +300,19 @@ static const struct facet table_facets[] = {{"hash", print_hash},
                                             {"jwt", print_jwt},
                                             {"failover", print_failover}};
 
+enum {
+    UNITS = 0,
+    TOPICS,
+    COLLECTIONS,
+    ROUTES,
+};
+
 static const struct family families[] = {
-    {"unit", unit_count, unit_item, unit_same, unit_key, unit_facets, COUNT_OF(unit_facets)},
-    {"topic", topic_count, topic_item, topic_same, topic_key, topic_facets, COUNT_OF(topic_facets)},
-    {"route", route_count, route_item, route_same, route_key, route_facets, COUNT_OF(route_facets)},
+    [UNITS] = {"unit", unit_count, unit_item, unit_same, unit_key, unit_facets, COUNT_OF(unit_facets)},
+    [TOPICS] = {"topic", topic_count, topic_item, topic_same, topic_key, topic_facets, COUNT_OF(topic_facets)},
+    [COLLECTIONS] = {"collection", collection_count, collection_item, collection_same, collection_key,
+                     collection_facets, COUNT_OF(collection_facets)},
+    [ROUTES] = {"route", route_count, route_item, route_same, route_key, route_facets, COUNT_OF(route_facets)},
 };
 
 /* An item of both tables. */
@@ -329,7 +380,7 @@ static bool order_changed(const struct table *before, const struct table *after)
 {
     uint32_t next = 0;
     for (uint32_t i = 0; i < after->route_count; i++) {
-        const struct table_route *old = find(&families[2], before, &after->routes[i]);
+        const struct table_route *old = find(&families[ROUTES], before, &after->routes[i]);
         if (old == NULL)
             continue;
         if ((uint32_t)(old - before->routes) < next)

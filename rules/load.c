@@ -14,6 +14,7 @@ static void compile(struct compiler *compiler)
     compile_slots(compiler);
     compile_overrides(compiler);
     compile_topics(compiler);
+    compile_collections(compiler);
     compile_routes(compiler);
     compile_reach(compiler);
     name_map_free(&compiler->users);

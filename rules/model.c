@@ -31,6 +31,8 @@ static const struct schema_key top_keys[] = {
      "When gateways may move a failed unit to its standby by themselves."},
     {"topics", SCHEMA_MAPPING, AT(topics), OPTIONAL, 0, 1024, NULL, NULL,
      "The topics by name, where they differ from the defaults."},
+    {"collections", SCHEMA_MAPPING, AT(collections), OPTIONAL, 0, 256, NULL, NULL,
+     "The collections of global data by name: written in the core unit, read in every unit."},
     {"overrides", SCHEMA_LIST, AT(overrides), OPTIONAL, 0, 0, NULL, NULL, "Users who do not live where they hash to."},
     {"routes", SCHEMA_LIST, AT(routes), OPTIONAL, 0, 1000, NULL, NULL,
      "What happens to which request; the first route that matches wins."},
@@ -185,6 +187,32 @@ static const struct schema retry_schema = {"topics.NAME.retry", "retry",
                                            COUNT_OF(retry_keys)};
 #undef AT
 
+#define AT(field) offsetof(struct model_collection, field)
+static const struct schema_key collection_keys[] = {
+    {"replication", SCHEMA_CHOICE, AT(replication), OPTIONAL, 0, 0, "bus", CHOICES("bus", "snapshot"),
+     "How changes come to the units. `bus`: each one as it is written; `snapshot`: all that changed, at intervals."},
+    {"interval", SCHEMA_DURATION, AT(interval), OPTIONAL, SECOND_MS, DAY_MS, "10m", NULL, "Between two snapshots."},
+    {"staleness", SCHEMA_DURATION, AT(staleness), OPTIONAL, 10, DAY_MS, "2s", NULL,
+     "How far a unit's copy may be behind before `when_stale` holds."},
+    {"when_stale", SCHEMA_CHOICE, AT(when_stale), OPTIONAL, 0, 0, "core", CHOICES("core", "serve", "refuse"),
+     "What becomes of a read then. `core`: the core unit is asked; `serve`: the old value, with a `Warning`; `refuse`: "
+     "503."},
+    {"digest", SCHEMA_DURATION, AT(digest), OPTIONAL, 100, DAY_MS, "10s", NULL,
+     "How often all copies are compared with the origin, and each copy with itself. A wrong value is found within this "
+     "time."},
+    {"keep", SCHEMA_DURATION, AT(keep), OPTIONAL, 60 * SECOND_MS, 7 * DAY_MS, "1h", NULL,
+     "How long changes wait for a unit that is away; one that is away for longer copies everything anew."},
+    {"feed", SCHEMA_NUMBER, AT(feed), OPTIONAL, 1000, 100000000, "100000", NULL,
+     "The last so many changes stay readable for who watches the collection and was away."},
+    {"push", SCHEMA_TEXT, AT(push), OPTIONAL, 0, 0, NULL, NULL,
+     "`http://host:port/path` that each unit's agent posts changes to."},
+};
+static const struct schema collection_schema = {
+    "collections.NAME", "a collection",
+    "Global data: values by key, written in the core unit and copied to every unit.", collection_keys,
+    COUNT_OF(collection_keys)};
+#undef AT
+
 #define AT(field) offsetof(struct model_override, field)
 static const struct schema_key override_keys[] = {
     {"users", SCHEMA_TEXTS, AT(users), OPTIONAL, 1, 0, NULL, NULL, "These users exactly; comes before any prefix."},
@@ -265,9 +293,10 @@ static const struct schema failover_schema = {"failover", "failover",
 #undef AT
 
 const struct schema *const model_schemas[] = {
-    &top_schema,   &identity_schema, &jwt_schema,      &sharding_schema, &unit_schema,
-    &nodes_schema, &weights_schema,  &failover_schema, &topic_schema,    &subscription_schema,
-    &retry_schema, &override_schema, &route_schema,    &match_schema,    NULL};
+    &top_schema,      &identity_schema,     &jwt_schema,     &sharding_schema,
+    &unit_schema,     &nodes_schema,        &weights_schema, &failover_schema,
+    &topic_schema,    &subscription_schema, &retry_schema,   &collection_schema,
+    &override_schema, &route_schema,        &match_schema,   NULL};
 
 static void read_identity(struct model *model, struct diag_list *diags)
 {
@@ -336,6 +365,17 @@ struct model_topic model_topic_preset(struct schema_text name)
     return topic;
 }
 
+static void read_collections(struct model *model, struct diag_list *diags)
+{
+    const struct yaml_node *collections = model->top.collections;
+    model->collection_count = collections ? collections->count : 0;
+    model->collections = mem_calloc(model->collection_count, sizeof(*model->collections));
+    for (size_t i = 0; i < model->collection_count; i++) {
+        model->collections[i].name = (struct schema_text){collections->keys[i].text, place_of(&collections->keys[i])};
+        schema_read(&collection_schema, &collections->items[i], &model->collections[i], diags);
+    }
+}
+
 static void read_overrides(struct model *model, struct diag_list *diags)
 {
     const struct yaml_node *overrides = model->top.overrides;
@@ -373,6 +413,7 @@ bool model_read(struct model *model, struct str text, struct diag_list *diags)
     read_units(model, diags);
     read_failover(model, diags);
     read_topics(model, diags);
+    read_collections(model, diags);
     read_overrides(model, diags);
     read_routes(model, diags);
     return true;
@@ -384,6 +425,7 @@ void model_free(struct model *model)
         free(model->topics[i].subscriptions);
     free(model->units);
     free(model->topics);
+    free(model->collections);
     free(model->overrides);
     free(model->routes);
     yaml_doc_destroy(&model->doc);

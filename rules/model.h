@@ -10,7 +10,7 @@
 
 struct model_top {
     struct schema_number version;
-    const struct yaml_node *identity, *sharding, *units, *failover, *topics, *overrides, *routes;
+    const struct yaml_node *identity, *sharding, *units, *failover, *topics, *collections, *overrides, *routes;
 };
 
 struct model_identity {
@@ -69,6 +69,12 @@ struct model_topic {
     struct model_retry retry;
 };
 
+struct model_collection {
+    struct schema_text name; /* its key */
+    struct schema_number replication, staleness, when_stale, digest, keep, feed, interval;
+    struct schema_text push;
+};
+
 struct model_override {
     struct place at;
     bool names_users, names_prefix; /* rightly or not */
@@ -98,9 +104,10 @@ struct model {
     struct model_failover failover;
     struct model_unit *units;
     struct model_topic *topics;
+    struct model_collection *collections;
     struct model_override *overrides;
     struct model_route *routes;
-    size_t unit_count, topic_count, override_count, route_count;
+    size_t unit_count, topic_count, collection_count, override_count, route_count;
     bool units_faulty; /* what the units say together cannot be judged */
 };
 

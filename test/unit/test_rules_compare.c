@@ -257,6 +257,30 @@ static void all_other_differences_have_a_line(void **state)
     rules_diff_free(&diff);
 }
 
+static void a_collection_that_changed_is_shown(void **state)
+{
+    (void)state;
+#define COLLECTIONS                                                                                                    \
+    "version: 1\nsharding: {hash: modulo, slots: 4}\n"                                                                 \
+    "units:\n  R1: {kind: A, slots: [\"0-3\"]}\n  CORE: {kind: core, brokers: [\"redis://r:1\"]}\n"
+    struct rules_diff diff;
+    compare(COLLECTIONS "collections: {a: {}, gone: {}}\n",
+            COLLECTIONS "collections: {a: {replication: snapshot, interval: 1s, staleness: 3s, when_stale: serve, "
+                        "digest: 1s, keep: 2h, feed: 1000, push: \"http://h:1/p\"}, new: {}}\n",
+            NULL, 0, &diff);
+    assert_string_equal(diff.text.base, "collection a: replication bus -> snapshot\n"
+                                        "collection a: interval 600000ms -> 1000ms\n"
+                                        "collection a: staleness 2000ms -> 3000ms\n"
+                                        "collection a: when_stale core -> serve\n"
+                                        "collection a: digest 10000ms -> 1000ms\n"
+                                        "collection a: keep 3600000ms -> 7200000ms\n"
+                                        "collection a: feed 100000 -> 1000\n"
+                                        "collection a: push none -> http://h:1/p\n"
+                                        "collection gone: gone\n"
+                                        "collection new: added\n");
+    rules_diff_free(&diff);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +291,7 @@ int main(void)
         cmocka_unit_test(another_hash_is_compared_by_probing),
         cmocka_unit_test(users_that_fit_only_one_hash_move),
         cmocka_unit_test(all_other_differences_have_a_line),
+        cmocka_unit_test(a_collection_that_changed_is_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,6 +189,35 @@ static void a_topic_that_is_not_listed_has_the_presets(void **state)
     buf_free(&text);
 }
 
+static void a_collection_holds_what_was_written(void **state)
+{
+    (void)state;
+    struct diag_list diags = {0};
+    struct buf text = read_text("test/golden/collections.yaml");
+    struct table *table = rules_load(buf_str(&text), 1, &diags);
+    assert_int_equal(table->collection_count, 5);
+    const struct table_collection *preset = table_collection(table, STR_LIT("merchants"));
+    assert_int_equal(preset->replication, COLLECTION_BUS);
+    assert_int_equal(preset->when_stale, COLLECTION_STALE_CORE);
+    assert_int_equal(preset->staleness_ms, 2000);
+    assert_int_equal(preset->digest_ms, 10000);
+    assert_int_equal(preset->keep_ms, 3600000);
+    assert_int_equal(preset->feed, 100000);
+    assert_int_equal(preset->push.len, 0);
+    const struct table_collection *rates = table_collection(table, STR_LIT("rates"));
+    assert_int_equal(rates->when_stale, COLLECTION_STALE_REFUSE);
+    assert_int_equal(rates->digest_ms, 1000);
+    assert_int_equal(rates->feed, 5000);
+    assert_str(rates->push, "http://127.0.0.1:9000/changed");
+    const struct table_collection *catalogue = table_collection(table, STR_LIT("catalogue"));
+    assert_int_equal(catalogue->replication, COLLECTION_SNAPSHOT);
+    assert_int_equal(catalogue->interval_ms, 60000);
+    assert_null(table_collection(table, STR_LIT("unknown")));
+    table_unref(&table);
+    diag_free(&diags);
+    buf_free(&text);
+}
+
 static void a_topic_holds_what_was_written(void **state)
 {
     (void)state;
@@ -455,6 +484,7 @@ int main(void)
         cmocka_unit_test(failover_is_automatic_and_careful_where_the_rules_say_nothing),
         cmocka_unit_test(failover_is_as_it_was_written),
         cmocka_unit_test(a_topic_that_is_not_listed_has_the_presets),
+        cmocka_unit_test(a_collection_holds_what_was_written),
         cmocka_unit_test(a_topic_holds_what_was_written),
         cmocka_unit_test(a_topic_with_broadcasts_alone_has_no_backlog_that_could_fill_up),
         cmocka_unit_test(every_cut_of_a_rule_file_is_loaded_or_refused_whole),
