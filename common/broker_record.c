@@ -55,13 +55,15 @@ static bool take_hold(const json_t *json, struct broker_record *record)
 /* What a record lacks most of the time. */
 static bool take_plan(const json_t *json, struct broker_record *record)
 {
-    const json_t *drained = json_object_get(json, "drained");
+    const json_t *drained = json_object_get(json, "drained"), *counted = json_object_get(json, "counted");
     struct broker_drain *drain = &record->drained;
     return take_words(json, "target", record->target, sizeof(record->target)) &&
            take_words(json, "target_consumer", record->target_consumer, sizeof(record->target_consumer)) &&
            (drained == NULL || (take_text(drained, "by", drain->by, sizeof(drain->by)) &&
                                 take_text(drained, "why", drain->why, sizeof(drain->why)) &&
-                                take_number(drained, "at_us", &drain->at_us)));
+                                take_number(drained, "at_us", &drain->at_us))) &&
+           (counted == NULL || (take_number(counted, "writes", &record->counted.writes) &&
+                                take_number(counted, "at_us", &record->counted.at_us)));
 }
 
 static bool take_members(const json_t *list, struct broker_record *record)
@@ -122,6 +124,10 @@ static void add_plan(const struct broker_record *record, json_t *json)
         json_object_set_new(
             json, "drained",
             json_pack("{s:s,s:s,s:I}", "by", drain->by, "why", drain->why, "at_us", (json_int_t)drain->at_us));
+    if (record->counted.at_us != 0)
+        json_object_set_new(json, "counted",
+                            json_pack("{s:I,s:I}", "writes", (json_int_t)record->counted.writes, "at_us",
+                                      (json_int_t)record->counted.at_us));
 }
 
 void broker_record_format(const struct broker_record *record, struct buf *out)
@@ -141,6 +147,11 @@ void broker_record_format(const struct broker_record *record, struct buf *out)
     buf_append_str(out, str_of(text));
     free(text);
     json_decref(json);
+}
+
+bool broker_record_counted(const struct broker_record *record, uint64_t writes)
+{
+    return record->counted.at_us != 0 && record->counted.at_us == record->at_us && record->counted.writes <= writes;
 }
 
 /* --- what a WAIT proves ------------------------------------------------------------------------------------------- */

@@ -5,7 +5,8 @@
  *   {"dataset": HEX, "primary": URL, "run_id": HEX, "sync_full": 1, "sync_partial": 0, "wait": 1,
  *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "moved_us": 0,
  *    "at_us": 1795243875155000, "by": AGENT}
- * and, only while they say something, "target": URL, "target_consumer": UNIT, "drained": {"by", "why", "at_us"}.
+ * and, only while they say something, "target": URL, "target_consumer": UNIT, "drained": {"by", "why", "at_us"},
+ * "counted": {"writes", "at_us"}.
  * Its epoch is the document's version: the primary is stamped with it, and takes writes only of who knows it.
  * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
  * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
@@ -55,7 +56,10 @@ struct broker_record {
     struct broker_drain drained;
     char why[BROKER_WHY_SIZE]; /* of this change, in a sentence */
     uint64_t moved_us;         /* wall time of the last automatic failover, kept by later writers; 0: none */
-    uint64_t at_us;            /* wall */
+    struct broker_count {
+        uint64_t writes, at_us; /* of the record that this was counted for: who writes another one need not know */
+    } counted;                  /* what the primary's data had taken when the keeper wrote the record */
+    uint64_t at_us;             /* wall */
     char by[BROKER_BY_SIZE];
 };
 
@@ -68,6 +72,9 @@ void broker_record_format(const struct broker_record *record, struct buf *out);
 
 /* The member at URL; NULL where it is none. */
 const struct broker_member *broker_record_member(const struct broker_record *record, const char *url);
+
+/* Whether RECORD was written by somebody who had counted that the primary's data had taken no more than WRITES. */
+bool broker_record_counted(const struct broker_record *record, uint64_t writes);
 
 /* Whether a WAIT that counted RECORD->wait replicas proves that every member holds what was written before it on the
  * same connection. INFO is the reply to an INFO with the sections replication, stats and persistence that was sent

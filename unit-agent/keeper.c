@@ -115,6 +115,7 @@ static void write_record(struct keeper *keeper, struct keeper_action *action)
     struct error err;
     uint64_t version;
     record->at_us = clock_wall_us();
+    record->counted = (struct broker_count){keeper->state.primary.writes, record->at_us};
     if (record->dataset[0] == '\0')
         draw_dataset(record->dataset);
     snprintf(record->by, sizeof(record->by), "%s", keeper->config.name);
@@ -189,10 +190,29 @@ static void stamp(struct keeper *keeper, uint64_t epoch)
                                       (const char *[]){"FCALL", "ldc1_stamp", "1", key, text}, NULL);
 }
 
-/* Writers of the record in force are refused from now on: the next one is to follow soon. */
+/* Whether the store takes changes now, and not only was there a while ago: asked by one that changes nothing else. */
+static bool store_takes_changes(struct keeper *keeper)
+{
+    char name[96];
+    struct buf text = {0};
+    struct error err = {ERROR_NONE, ""};
+    uint64_t version = 0;
+    snprintf(name, sizeof(name), "keepers/%s", keeper->config.options->unit);
+    int failed = store_document_get(keeper->store, name, &text, &version, &err);
+    text.len = 0;
+    buf_printf(&text, "{\"by\":\"%s\",\"at_us\":%" PRIu64 "}", keeper->config.name, clock_wall_us());
+    if (failed == 0)
+        failed = store_document_put(keeper->store, name, version, buf_str(&text), &version, &err);
+    buf_free(&text);
+    set_store_fault(keeper, err.code == ERROR_CONFLICT ? "" : err.text);
+    return failed == 0;
+}
+
+/* Writers of the record in force are refused from now on: the next one is to follow soon. Where the store goes away in
+ * between they wait until it is back, for a stamp is not lowered: so it must just have been there. */
 static void stamp_ahead(struct keeper *keeper, uint64_t epoch)
 {
-    if (keeper->stamping)
+    if (keeper->stamping || !store_takes_changes(keeper))
         return;
     keeper->hasty_us = clock_monotonic_us() + HASTY_US;
     stamp(keeper, epoch);

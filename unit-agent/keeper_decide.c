@@ -161,6 +161,15 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
 
 /* --- the primary -------------------------------------------------------------------------------------------------- */
 
+/* It was started anew before it was stamped with its record. Nobody has written by that record then, and where nobody
+ * else is a member all there is to lose is what it had taken until the record was written. */
+static bool has_what_was_counted(const struct keeper_state *state)
+{
+    const struct broker_record *record = &state->record;
+    return record->member_count == 1 && same(record->primary, state->url) && state->primary.fsync_always &&
+           broker_record_counted(record, state->primary.writes);
+}
+
 /* Whether the primary holds the data that the record speaks of. */
 static bool holds_the_data(const struct keeper_state *state, char *why)
 {
@@ -171,7 +180,7 @@ static bool holds_the_data(const struct keeper_state *state, char *why)
                 primary->dataset[0] == '\0' ? "%s is empty, or was emptied: its data are not those of the broker record"
                                             : "%s holds other data than those of the broker record",
                 state->url);
-    else if (primary->epoch < record->version && !same(primary->run_id, record->run_id))
+    else if (primary->epoch < record->version && !same(primary->run_id, record->run_id) && !has_what_was_counted(state))
         because(why, LOST, "%s holds data of epoch %" PRIu64 ", and the broker record is of epoch %" PRIu64, state->url,
                 primary->epoch, record->version);
     else if (primary->fsync_always && primary->writes < state->most_writes)

@@ -16,6 +16,8 @@
  * - A primary whose data are not those of the record is refused, loudly, and the record stays.
  * - A primary that was started anew is fenced: the record lets it serve, alone, only where it holds no less than each
  *   member does. Where it holds less a member must take over.
+ * - One that comes back with an older stamp than its record's holds an old copy, or was started anew before it was
+ *   stamped: the only member is taken up where its data have taken all that was counted for the record.
  * - Replicas that the rules do not name are detached.
  *
  * Owned by the keeper, which reports its looks and carries out the action. Times are monotonic microseconds.

@@ -413,6 +413,21 @@ class InSync(harness.StackTest):
         self.wait_acknowledged(10)
         self.check_holds(self.replicas[0])
 
+    def test_a_store_that_is_away_keeps_a_replica_out_and_writers_going(self):
+        self.start()
+        self.replicas[0].kill()
+        self.wait_members(self.primary)
+        away = self.stack.folder / "away"
+        self.stack.store.rename(away)
+        self.replicas[0].restart()
+        harness.wait_until(lambda: info(self.replicas[0].port, "replication")["master_link_status"] == "up", what="the link")
+        stamp, end = self.primary.call("GET", "ldc:{RZ01}:epoch"), time.monotonic() + 2  # in which it could have joined
+        while time.monotonic() < end:
+            self.assertEqual(self.primary.call("GET", "ldc:{RZ01}:epoch"), stamp)
+        away.rename(self.stack.store)
+        self.wait_members(self.primary, self.replicas[0])
+        self.check_holds(self.replicas[0])
+
     def test_a_restarted_agent_drops_nobody_who_is_in_sync(self):
         self.start()
         version = self.record()["version"]

@@ -89,7 +89,7 @@ class Warden(harness.StackTest):
         wait_until(lambda: self.members() == [broker.url for broker in brokers], timeout=30,
                    what=f"{[broker.name for broker in brokers]} to be in sync")
 
-    def move_to(self, broker):
+    def move_to(self, broker, **changes):
         """Compare-and-set: BROKER, a member, alone is in sync from now on; returns the new version."""
         with open(self.stack.store / "lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -97,7 +97,7 @@ class Warden(harness.StackTest):
             version = record.pop("version") + 1
             member, = [member for member in record["in_sync"] if member["broker"] == broker.url]
             record.update(primary=broker.url, run_id=member["run_id"], in_sync=[member], wait=0, sync_full=0,
-                          sync_partial=0, by="test", why="the test moved it")
+                          sync_partial=0, by="test", why="the test moved it", **changes)
             self.path.with_suffix(".new").write_text(f"{version}\n{json.dumps(record)}")
             os.rename(self.path.with_suffix(".new"), self.path)
         return version
@@ -205,6 +205,34 @@ class Warden(harness.StackTest):
         self.wait_in_sync(self.standby, self.primary)
         self.payer.more(10)
         self.check_whole(self.standby, self.primary)
+
+    def restart_before_the_stamp(self, writes):
+        """The replica is gone, the record says so, and the primary is killed before it is stamped with that record."""
+        self.start()
+        self.guard.terminate()
+        self.standby.kill()
+        self.wait_in_sync(self.primary)
+        wait_until(lambda: self.stamp(self.primary) == self.record()["version"], what="the stamp")
+        self.payer.more(20)
+        self.agent.kill()
+        self.payer.end()
+        counted = int(self.primary.call("GET", "ldc:{RZ01}:writes"))
+        version = self.move_to(self.primary, counted={"writes": counted + writes, "at_us": 5}, at_us=5)
+        self.primary.kill()
+        self.primary.restart()
+        self.assertLess(self.stamp(self.primary), version)
+        self.agent.restart()
+
+    def test_a_primary_that_was_restarted_before_its_stamp_is_taken_up_again(self):
+        self.restart_before_the_stamp(writes=0)
+        self.wait_role(self.primary, "master")
+        wait_until(lambda: self.stamp(self.primary) == self.record()["version"], what="the stamp")
+        self.check_whole(self.primary)
+
+    def test_one_that_lacks_what_was_counted_is_not(self):
+        self.restart_before_the_stamp(writes=1)
+        wait_until(lambda: "holds data of epoch" in self.agent.log_text(), what="the alarm")
+        self.assertEqual(self.role(self.primary), "replica down")
 
     def test_the_standby_takes_over_by_the_record(self):
         self.start()

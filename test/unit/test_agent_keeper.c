@@ -309,6 +309,34 @@ static void fenced_of_before(struct keeper_state *state)
     state->primary.epoch = 6;
 }
 
+static void fenced_before_its_stamp(struct keeper_state *state)
+{
+    fenced_of_before(state);
+    state->record = record_of(1);
+    primary_restarted(state);
+    state->record.at_us = 17;
+    state->record.counted = (struct broker_count){100, 17};
+}
+
+static void fenced_before_its_stamp_with_less(struct keeper_state *state)
+{
+    fenced_before_its_stamp(state);
+    state->most_writes = 0;
+    state->primary.writes = 99;
+}
+
+static void fenced_before_a_stamp_of_others(struct keeper_state *state)
+{
+    fenced_before_its_stamp(state);
+    state->record.at_us = 18;
+}
+
+static void fenced_before_its_stamp_beside_a_member(struct keeper_state *state)
+{
+    fenced_before_its_stamp(state);
+    state->record.members[state->record.member_count++] = record_of(2).members[1];
+}
+
 static void fenced_and_stamped_ahead(struct keeper_state *state)
 {
     state->primary.is_primary = false;
@@ -417,6 +445,10 @@ static const struct scene scenes[] = {
     {"it holds what a member may exceed", fenced_without_word_of_the_member, KEEPER_REST, 0, "does not say", 0},
     {"it holds nothing", fenced_and_empty, KEEPER_REFUSE, 0, "was emptied", 0},
     {"it holds data of an older epoch", fenced_of_before, KEEPER_REFUSE, 0, "epoch 6", 0},
+    {"it was not stamped yet, and holds what it held", fenced_before_its_stamp, KEEPER_WRITE, 1, "", 0},
+    {"it was not stamped yet, and holds less", fenced_before_its_stamp_with_less, KEEPER_REFUSE, 0, "epoch 6", 0},
+    {"nobody has counted", fenced_before_a_stamp_of_others, KEEPER_REFUSE, 0, "epoch 6", 0},
+    {"a member may exceed it", fenced_before_its_stamp_beside_a_member, KEEPER_REFUSE, 0, "epoch 6", 0},
     {"it is on record, in this run", fenced_and_known, KEEPER_REST, 0, "about to serve", 0},
     {"it is on record, but stamped as far as that", fenced_and_stamped_ahead, KEEPER_WRITE, 1, "", 0},
     {"it is fenced and new", fenced_at_first, KEEPER_WRITE, 1, "", 0},

@@ -69,10 +69,23 @@ static void what_is_planned_stands_in_it_only_where_something_is(void **state)
     snprintf(record.target, sizeof(record.target), "redis://b:2");
     snprintf(record.target_consumer, sizeof(record.target_consumer), "RZ02");
     record.drained = (struct broker_drain){.at_us = 18, .by = "ann", .why = "new disks"};
+    record.counted = (struct broker_count){5, 17};
     broker_record_format(&record, &out);
     assert_int_equal(broker_record_parse(buf_str(&out), &again, &err), 0);
     assert_memory_equal(&record, &again, sizeof(record));
     buf_free(&out);
+}
+
+static void what_was_counted_counts_for_the_record_of_that_moment(void **state)
+{
+    (void)state;
+    struct broker_record record = sound();
+    assert_false(broker_record_counted(&record, 5));
+    record.counted = (struct broker_count){5, record.at_us};
+    assert_true(broker_record_counted(&record, 5));
+    assert_false(broker_record_counted(&record, 4));
+    record.at_us++;
+    assert_false(broker_record_counted(&record, 5));
 }
 
 static void garbled_records_are_refused_whole(void **state)
@@ -169,6 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_is_read_and_written_without_loss),
         cmocka_unit_test(what_is_planned_stands_in_it_only_where_something_is),
+        cmocka_unit_test(what_was_counted_counts_for_the_record_of_that_moment),
         cmocka_unit_test(garbled_records_are_refused_whole),
         cmocka_unit_test(a_wait_proves_something_only_while_nothing_has_changed),
         cmocka_unit_test(no_record_covers_nothing),
