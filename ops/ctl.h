@@ -84,5 +84,12 @@ enum ctl_exit verb_config_options(const struct ctl *ctl);
 enum ctl_exit verb_playground_up(const struct ctl *ctl);
 enum ctl_exit verb_playground_down(const struct ctl *ctl);
 enum ctl_exit verb_playground_status(const struct ctl *ctl);
+enum ctl_exit verb_fault_kill(const struct ctl *ctl);
+enum ctl_exit verb_fault_freeze(const struct ctl *ctl);
+enum ctl_exit verb_fault_restart(const struct ctl *ctl);
+enum ctl_exit verb_fault_drop(const struct ctl *ctl);
+enum ctl_exit verb_fault_loss(const struct ctl *ctl);
+enum ctl_exit verb_fault_keep(const struct ctl *ctl);
+enum ctl_exit verb_fault_heal(const struct ctl *ctl);
 
 #endif

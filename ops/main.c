@@ -110,14 +110,36 @@ static const struct ctl_verb verbs[] = {
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},
     {"playground up",
-     "[--gateways N] [--units N] [--agents N] [--port-base PORT] [--store file|etcd] [--supervise] [--detach]",
+     "[--gateways N] [--units N] [--agents N] [--port-base PORT] [--store file|etcd] [--hosts machine|namespaces] "
+     "[--supervise] [--detach]",
      "Starts a whole deployment on loopback: N (3) A units over two datacentres, a B unit, a core unit, each with a "
      "broker, its replica, N (1) agents and blue and green applications, and N (2) gateways. It runs until Ctrl-C, or "
      "until `playground down` with --detach. --supervise starts again what dies, a second later. With "
-     "--store etcd three members of etcd hold the control store, else a folder does.",
+     "--store etcd three members of etcd hold the control store, else a folder does. With --hosts namespaces, which "
+     "takes "
+     "root, each gateway, unit and member of etcd has a host of its own: a network namespace with an address of its "
+     "own, a router between them. Networks can be cut then (ldcctl fault).",
      verb_playground_up},
     {"playground down", "", "Ends exactly the processes that `playground up` started in --dir.", verb_playground_down},
     {"playground status", "", "Lists the processes of the playground in --dir.", verb_playground_status},
+    {"fault kill", "TARGET",
+     "Kills (SIGKILL) a process of the playground in --dir, or all of a host: names as in topology.json. With -o json "
+     "each fault says at_us, the monotonic time right before it was done.",
+     verb_fault_kill},
+    {"fault freeze", "TARGET", "Stops a process, or all of a host, where it stands (SIGSTOP).", verb_fault_freeze},
+    {"fault restart", "TARGET [--empty] [--old]",
+     "Kills it and starts it again at once; a broker or a member of the store --empty, or with the --old data that "
+     "`fault keep` has kept.",
+     verb_fault_restart},
+    {"fault drop", "TARGET [--peer HOST] [--way both|in|out]",
+     "Loses, without a word, every message from and to a host of a playground with --hosts namespaces: those of its "
+     "--peer alone, or one --way alone, as the target sees it.",
+     verb_fault_drop},
+    {"fault loss", "TARGET --percent N [--peer HOST] [--way both|in|out]", "Loses N percent of them, at random.",
+     verb_fault_loss},
+    {"fault keep", "TARGET", "Keeps a copy of a broker's data for `fault restart --old`.", verb_fault_keep},
+    {"fault heal", "", "Undoes all faults: networks are whole, who was frozen goes on, who is gone is started.",
+     verb_fault_heal},
 };
 
 static void print_wrapped(FILE *out, const char *indent, const char *text)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/json_text.h"
+#include "ops/hosts.h"
 
 /* Ports, from the base: ten of ingresses, ten of the gateways' admin listeners, then five of each unit, and behind them
  * the further agents of each, then two of each member of etcd. */
@@ -20,6 +21,11 @@ enum unit_port {
     GREEN_PORT,
     UNIT_PORT_COUNT,
 };
+
+/* The last number of hosts' addresses. Those before are for the machine that they stand on. */
+#define GATEWAY_HOSTS 11
+#define UNIT_HOSTS    (GATEWAY_HOSTS + PLAY_GATEWAYS_MOST)
+#define STORE_HOSTS   (UNIT_HOSTS + PLAY_UNITS_MOST + 2)
 
 const char *play_role_name(enum play_role role)
 {
@@ -85,28 +91,81 @@ static unsigned store_port(const struct play_plan *plan, size_t member, bool pee
     return plan->port_base + play_plan_ports(plan) - 2 * PLAY_STORE_MEMBERS + 2 * (unsigned)member + peer;
 }
 
+/* --- hosts -------------------------------------------------------------------------------------------------------- */
+
+static void host_address(const struct play_plan *plan, size_t number, char address[16])
+{
+    if (plan->namespaces)
+        snprintf(address, 16, "%.11s.%u", plan->network, (unsigned)number);
+    else
+        snprintf(address, 16, "127.0.0.1");
+}
+
+/* The unit whose agents guard UNIT's replica. Neighbours stand apart, the last has its neighbour before it. */
+static size_t standby_of(const struct play_plan *plan, size_t unit)
+{
+    size_t units = (size_t)plan->units;
+    bool is_last = unit + 1 == unit_count(plan) || (unit + 1 == units && units > 1);
+    return is_last ? unit - 1 : unit + 1;
+}
+
+static void unit_address(const struct play_plan *plan, size_t unit, enum unit_port port, char address[16])
+{
+    host_address(plan, UNIT_HOSTS + (port == REPLICA_PORT ? standby_of(plan, unit) : unit), address);
+}
+
+/* Appends "ADDRESS:PORT" of UNIT's PORT. */
+static void append_unit_port(struct buf *out, const struct play_plan *plan, size_t unit, enum unit_port port)
+{
+    char address[16];
+    unit_address(plan, unit, port, address);
+    buf_printf(out, "%s:%u", address, unit_port(plan, unit, port));
+}
+
 char *play_plan_store(const struct play_plan *plan)
 {
     struct buf text = {0};
+    char address[16];
     if (!plan->etcd)
         return play_path(plan->dir, "store");
-    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++)
-        buf_printf(&text, "%s127.0.0.1:%u", i == 0 ? "etcd:http://" : ",", store_port(plan, i, false));
+    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++) {
+        host_address(plan, STORE_HOSTS + i, address);
+        buf_printf(&text, "%s%s:%u", i == 0 ? "etcd:http://" : ",", address, store_port(plan, i, false));
+    }
     buf_printf(&text, "/ldcgate");
     return text.base;
 }
 
 /* --- processes ---------------------------------------------------------------------------------------------------- */
 
-static struct play_process *add_process(struct play_plan *plan, enum play_role role, const char *unit, size_t site,
-                                        const char *name)
+static struct play_process *add_process(struct play_plan *plan, enum play_role role, size_t site, const char *name)
 {
     struct play_process *process = &plan->processes[plan->count++];
     *process = (struct play_process){.role = role};
     snprintf(process->name, sizeof(process->name), "%s", name);
-    snprintf(process->unit, sizeof(process->unit), "%s", unit);
     snprintf(process->datacenter, sizeof(process->datacenter), "%s", datacenter_of(site));
     process->log = play_path(plan->dir, "logs/%s.log", name);
+    return process;
+}
+
+/* On the host HOST, whose address ends in NUMBER. */
+static void set_host(struct play_process *process, const struct play_plan *plan, const char *host, size_t number)
+{
+    snprintf(process->host, sizeof(process->host), "%s", host);
+    if (plan->namespaces)
+        hosts_namespace(plan->dir, host, process->namespace);
+    host_address(plan, number, process->address);
+}
+
+/* Of UNIT, on the host of the unit LANDLORD, where the two differ. */
+static struct play_process *add_of_unit(struct play_plan *plan, enum play_role role, size_t unit, size_t landlord,
+                                        const char *name)
+{
+    char host[16];
+    struct play_process *process = add_process(plan, role, landlord, name);
+    unit_name(plan, unit, process->unit);
+    unit_name(plan, landlord, host);
+    set_host(process, plan, host, UNIT_HOSTS + landlord);
     return process;
 }
 
@@ -141,30 +200,40 @@ static void set_config(struct play_process *process, const struct play_plan *pla
     process->config_text = text->base;
 }
 
+static void append_store_peers(struct buf *out, const struct play_plan *plan)
+{
+    char address[16];
+    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++) {
+        host_address(plan, STORE_HOSTS + i, address);
+        buf_printf(out, "%setcd-%zu=http://%s:%u", i > 0 ? "," : "", i + 1, address, store_port(plan, i, true));
+    }
+    buf_printf(out, "\n");
+}
+
 /* Each in a datacentre of its own: the third is a witness without units. */
 static void add_store(struct play_plan *plan, size_t member)
 {
     char name[16], folder[32];
     snprintf(name, sizeof(name), "etcd-%zu", member + 1);
     snprintf(folder, sizeof(folder), "etcd/%s", name);
-    struct play_process *process = add_process(plan, PLAY_STORE, "", member, name);
+    struct play_process *process = add_process(plan, PLAY_STORE, member, name);
     struct buf text = {0};
     unsigned client = store_port(plan, member, false), peer = store_port(plan, member, true);
     snprintf(process->datacenter, sizeof(process->datacenter), "dc%zu", member + 1);
+    set_host(process, plan, name, STORE_HOSTS + member);
+    const char *address = process->address;
     process->ports[0] = (struct play_port){"client", client};
     process->ports[1] = (struct play_port){"peer", peer};
     buf_printf(&text, "name: %s\ndata-dir: ", name);
     append_quoted_path(&text, plan->dir, folder);
     buf_printf(
         &text,
-        "\nlisten-client-urls: http://127.0.0.1:%u\nadvertise-client-urls: http://127.0.0.1:%u\n"
-        "listen-peer-urls: http://127.0.0.1:%u\ninitial-advertise-peer-urls: http://127.0.0.1:%u\n"
+        "\nlisten-client-urls: http://%s:%u\nadvertise-client-urls: http://%s:%u\n"
+        "listen-peer-urls: http://%s:%u\ninitial-advertise-peer-urls: http://%s:%u\n"
         "enable-grpc-gateway: true\nheartbeat-interval: 50\nelection-timeout: 500\nauto-compaction-mode: periodic\n"
         "auto-compaction-retention: \"1h\"\ninitial-cluster: ",
-        client, client, peer, peer);
-    for (size_t i = 0; i < PLAY_STORE_MEMBERS; i++)
-        buf_printf(&text, "%setcd-%zu=http://127.0.0.1:%u", i > 0 ? "," : "", i + 1, store_port(plan, i, true));
-    buf_printf(&text, "\n");
+        address, client, address, client, address, peer, address, peer);
+    append_store_peers(&text, plan);
     set_config(process, plan, "yaml", &text);
     set_command(process, (char *[]){text_of("etcd"), text_of("--config-file"), text_of(process->config), NULL});
 }
@@ -175,15 +244,17 @@ static void add_broker(struct play_plan *plan, size_t unit, bool primary)
     unit_name(plan, unit, owner);
     snprintf(name, sizeof(name), "%s-%s", owner, primary ? "broker" : "replica");
     snprintf(folder, sizeof(folder), "brokers/%s", name);
-    struct play_process *process = add_process(plan, PLAY_BROKER, owner, primary ? unit : unit + 1, name);
+    struct play_process *process = add_of_unit(plan, PLAY_BROKER, unit, primary ? unit : standby_of(plan, unit), name);
     struct buf text = {0};
     process->primary = primary;
     process->ports[0] = (struct play_port){"redis", unit_port(plan, unit, primary ? PRIMARY_PORT : REPLICA_PORT)};
-    buf_printf(&text, "port %u\nbind 127.0.0.1\ndaemonize no\ndir ", process->ports[0].number);
+    buf_printf(&text, "port %u\nbind %s\ndaemonize no\ndir ", process->ports[0].number, process->address);
     append_quoted_path(&text, plan->dir, folder);
     buf_printf(&text, "\nappendonly yes\nappendfsync always\nsave \"\"\nmaxmemory-policy noeviction\n"
                       "repl-diskless-sync yes\nrepl-diskless-sync-delay 0\nrepl-backlog-size 32mb\n");
     buf_printf(&text, "replicaof 127.0.0.1 1\n"); /* of nobody: it serves, or follows, when an agent says so */
+    if (plan->namespaces)
+        buf_printf(&text, "requirepass %s\nmasterauth %s\n", plan->token, plan->token);
     set_config(process, plan, "conf", &text);
     set_command(process, (char *[]){text_of("redis-server"), text_of(process->config), NULL});
 }
@@ -194,14 +265,17 @@ static void add_app(struct play_plan *plan, size_t unit, bool blue)
     const char *color = blue ? "blue" : "green";
     unit_name(plan, unit, owner);
     snprintf(name, sizeof(name), "%s-%s", owner, color);
-    struct play_process *process = add_process(plan, PLAY_APP, owner, unit, name);
+    struct play_process *process = add_of_unit(plan, PLAY_APP, unit, unit, name);
     struct buf listen = {0};
     process->ports[0] = (struct play_port){"http", unit_port(plan, unit, blue ? BLUE_PORT : GREEN_PORT)};
-    buf_printf(&listen, "127.0.0.1:%u", process->ports[0].number);
+    buf_printf(&listen, "%s:%u", process->address, process->ports[0].number);
+    bool guarded = plan->namespaces; /* it listens to more than this machine */
     set_command(process,
                 (char *[]){program(plan, "ldc-sample-app"), text_of("--listen"), listen.base, text_of("--unit"),
                            text_of(owner), text_of("--color"), text_of(color), text_of("--name"), text_of(name),
-                           text_of("--record"), play_path(plan->dir, "apps/%s.jsonl", name), NULL});
+                           text_of("--record"), play_path(plan->dir, "apps/%s.jsonl", name),
+                           guarded ? text_of("--token-file") : NULL, guarded ? play_path(plan->dir, "token") : NULL,
+                           NULL});
 }
 
 /* What the configurations of agents and gateways have in common. */
@@ -210,9 +284,13 @@ static void append_common(const struct play_plan *plan, const struct play_proces
 {
     char cache[48];
     snprintf(cache, sizeof(cache), "cache/%s.rules", process->name);
-    buf_printf(out, "name: %s\ndatacenter: %s\nadmin:\n  listen: 127.0.0.1:%u\n  token_file: ", process->name,
-               process->datacenter, admin);
+    buf_printf(out, "name: %s\ndatacenter: %s\npulse:\n  listen: %s:0\nadmin:\n  listen: %s:%u\n  token_file: ",
+               process->name, process->datacenter, process->address, process->address, admin);
     append_quoted_path(out, plan->dir, "token");
+    if (plan->namespaces) {
+        buf_printf(out, "\nbroker:\n  password_file: ");
+        append_quoted_path(out, plan->dir, "token");
+    }
     buf_printf(out, "\nstore:\n  location: ");
     char *store = play_plan_store(plan);
     json_append_text(out, str_of(store));
@@ -229,7 +307,7 @@ static void add_agent(struct play_plan *plan, size_t unit, size_t agent)
     if (agent > 0)
         snprintf(number, sizeof(number), "-%zu", agent + 1);
     snprintf(name, sizeof(name), "%s-agent%s", owner, number);
-    struct play_process *process = add_process(plan, PLAY_AGENT, owner, unit, name);
+    struct play_process *process = add_of_unit(plan, PLAY_AGENT, unit, unit, name);
     struct buf text = {0};
     process->ports[0] = (struct play_port){"admin", agent_port(plan, unit, agent)};
     append_common(plan, process, process->ports[0].number, &text);
@@ -243,12 +321,14 @@ static void add_gateway(struct play_plan *plan, size_t i)
     char name[32], log[48];
     snprintf(name, sizeof(name), "gateway-%zu", i + 1);
     snprintf(log, sizeof(log), "logs/%s.access.log", name);
-    struct play_process *process = add_process(plan, PLAY_GATEWAY, "", i, name);
+    struct play_process *process = add_process(plan, PLAY_GATEWAY, i, name);
     struct buf text = {0};
+    set_host(process, plan, name, GATEWAY_HOSTS + i);
     process->ports[0] = (struct play_port){"ingress", plan->port_base + (unsigned)i};
     process->ports[1] = (struct play_port){"admin", plan->port_base + ADMIN_PORTS + (unsigned)i};
     append_common(plan, process, process->ports[1].number, &text);
-    buf_printf(&text, "threads: 1\ndrain_timeout: 3s\ningress:\n  listen: [\"127.0.0.1:%u\"]\nlog:\n  access: ",
+    buf_printf(&text,
+               "threads: 1\ndrain_timeout: 3s\ningress:\n  listen: [\"%s:%u\"]\nlog:\n  access: ", process->address,
                process->ports[0].number);
     append_quoted_path(&text, plan->dir, log);
     buf_printf(&text, "\n");
@@ -259,6 +339,7 @@ static void add_gateway(struct play_plan *plan, size_t i)
 void play_plan_make(struct play_plan *plan)
 {
     size_t units = unit_count(plan);
+    hosts_network(plan->dir, plan->network);
     plan->processes =
         mem_calloc(PLAY_STORE_MEMBERS + units * (UNIT_PORT_COUNT + (size_t)plan->agents) + (size_t)plan->gateways,
                    sizeof(*plan->processes));
@@ -298,7 +379,7 @@ void play_plan_free(struct play_plan *plan)
 
 static void append_unit(const struct play_plan *plan, size_t unit, struct buf *out)
 {
-    char name[16];
+    char name[16], address[16];
     size_t units = (size_t)plan->units;
     unit_name(plan, unit, name);
     const char *kind = unit < units ? "A" : unit == units ? "B" : "core";
@@ -306,19 +387,22 @@ static void append_unit(const struct play_plan *plan, size_t unit, struct buf *o
     if (unit < units)
         buf_printf(out, "    slots: [\"%02zu-%02zu\"]\n    capacity_rps: 5000\n", (unit * 100 + units - 1) / units,
                    ((unit + 1) * 100 + units - 1) / units - 1);
-    buf_printf(out, "    brokers: [\"redis://127.0.0.1:%u\", \"redis://127.0.0.1:%u\"]\n",
-               unit_port(plan, unit, PRIMARY_PORT), unit_port(plan, unit, REPLICA_PORT));
+    buf_printf(out, "    brokers: [\"redis://");
+    append_unit_port(out, plan, unit, PRIMARY_PORT);
+    buf_printf(out, "\", \"redis://");
+    append_unit_port(out, plan, unit, REPLICA_PORT);
+    buf_printf(out, "\"]\n");
     if (unit < units && units > 1) {
-        char other[16];
-        unit_name(plan, unit + 1 < units ? unit + 1 : unit - 1, other);
-        buf_printf(out, "    standby: %s\n", other);
+        unit_name(plan, standby_of(plan, unit), name);
+        buf_printf(out, "    standby: %s\n", name);
     }
+    unit_address(plan, unit, AGENT_PORT, address);
     buf_printf(out, "    agents: [");
     for (size_t agent = 0; agent < (size_t)plan->agents; agent++)
-        buf_printf(out, "%s\"http://127.0.0.1:%u\"", agent > 0 ? ", " : "", agent_port(plan, unit, agent));
+        buf_printf(out, "%s\"http://%s:%u\"", agent > 0 ? ", " : "", address, agent_port(plan, unit, agent));
     buf_printf(out, "]\n");
-    buf_printf(out, "    nodes: {blue: [\"http://127.0.0.1:%u\"], green: [\"http://127.0.0.1:%u\"]}\n",
-               unit_port(plan, unit, BLUE_PORT), unit_port(plan, unit, GREEN_PORT));
+    buf_printf(out, "    nodes: {blue: [\"http://%s:%u\"], green: [\"http://%s:%u\"]}\n", address,
+               unit_port(plan, unit, BLUE_PORT), address, unit_port(plan, unit, GREEN_PORT));
     buf_printf(out, "    weights: {blue: 100, green: 0}\n");
 }
 

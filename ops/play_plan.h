@@ -3,6 +3,9 @@
  * What a playground consists of: every process with its ports, its configuration and its command line. All of it
  * follows from the folder, the numbers of gateways and units, and the first port, so that a playground that is
  * started again finds its brokers where its rules say. The plan owns its texts.
+ *
+ * With namespaces each gateway, each unit and each member of the store has a host of its own; a unit's replica stands
+ * on the host of the unit that is its standby. Else all are at 127.0.0.1.
  */
 #ifndef OPS_PLAY_PLAN_H
 #define OPS_PLAY_PLAN_H
@@ -17,6 +20,7 @@
 #define PLAY_AGENTS_MOST   10 /* of a unit */
 #define PLAY_ARGS_MOST     16
 #define PLAY_STORE_MEMBERS 3
+#define PLAY_NAMESPACE     40 /* bytes that a network namespace's name takes at most */
 
 /* In the order in which they start; they end the other way round. */
 enum play_role {
@@ -38,7 +42,10 @@ struct play_process {
     enum play_role role;
     char unit[16]; /* "" for gateways */
     char datacenter[8];
-    bool primary; /* brokers */
+    char host[16];                  /* "RZ01", "gateway-1", "etcd-1" */
+    char address[16];               /* where it listens, IPv4 */
+    char namespace[PLAY_NAMESPACE]; /* of the network, where it has a host; "": our own */
+    bool primary;                   /* brokers */
     struct play_port ports[2];
     char *argv[PLAY_ARGS_MOST]; /* NULL-terminated */
     char *config, *config_text; /* a file that is written before the start; NULL: none */
@@ -55,9 +62,14 @@ struct play_plan {
     const char *programs;            /* the folder of ldc-gateway and the others */
     int64_t gateways, units, agents; /* agents: of each unit */
     unsigned port_base;
-    bool etcd; /* holds the store; else a folder does */
+    bool etcd;         /* holds the store; else a folder does */
+    bool namespaces;   /* hosts; else all stand on this machine itself */
+    const char *token; /* of the admin listeners, and of brokers that listen to more than this machine */
+    char network[16];  /* what the hosts' addresses begin with, such as "10.77.3" */
     struct play_process *processes;
     size_t count;
+    struct play_process supervisor; /* who stays with them and takes them along; pid 0: nobody */
+    bool supervised;                /* and starts again what dies */
 };
 
 /* Fills in the processes; the other fields are set, and what they point at outlives the plan. */

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "ops/program.h"
 
 #define MOST_STAT       4096
 #define LOG_SHOWN       2000
@@ -37,7 +38,8 @@ static _Noreturn void become(const struct play_process *process, int log, pid_t 
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     close_range(STDERR_FILENO + 1, ~0U, 0);
-    execvp(process->argv[0], process->argv);
+    if (*process->namespace == '\0' || program_enter(process->namespace))
+        execvp(process->argv[0], process->argv);
     dprintf(STDERR_FILENO, "cannot run %s: %s\n", process->argv[0], strerror(errno));
     _exit(127);
 }
@@ -107,9 +109,8 @@ bool play_process_lives(pid_t pid, uint64_t start_ticks)
 
 /* --- end ---------------------------------------------------------------------------------------------------------- */
 
-/* A descriptor of the process; -1 where it does not live. Looked at again once it is held: from then on the number
- * cannot be another's. */
-static int open_process(const struct play_process *process)
+/* Looked at again once it is held: from then on the number cannot be another's. */
+int play_process_open(const struct play_process *process)
 {
     int fd = process->pid > 0 ? pidfd_open(process->pid, 0) : -1;
     if (fd >= 0 && !play_process_lives(process->pid, process->start_ticks)) {
@@ -126,8 +127,7 @@ static void ask_to_end(int fd)
     pidfd_send_signal(fd, SIGCONT, NULL, 0);
 }
 
-/* Waits until FD's process has ended; until UNTIL_US at most. */
-static bool wait_for_end(int fd, uint64_t until_us)
+bool play_process_await(int fd, uint64_t until_us)
 {
     struct pollfd ended = {.fd = fd, .events = POLLIN};
     for (;;) {
@@ -143,7 +143,7 @@ static size_t end_role(const struct play_process *processes, size_t count)
     int *fds = mem_alloc((count + 1) * sizeof(*fds));
     size_t living = 0;
     for (size_t i = 0; i < count; i++)
-        if ((fds[i] = open_process(&processes[i])) >= 0) {
+        if ((fds[i] = play_process_open(&processes[i])) >= 0) {
             ask_to_end(fds[i]);
             living++;
         }
@@ -151,9 +151,9 @@ static size_t end_role(const struct play_process *processes, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (fds[i] < 0)
             continue;
-        if (!wait_for_end(fds[i], until_us)) {
+        if (!play_process_await(fds[i], until_us)) {
             pidfd_send_signal(fds[i], SIGKILL, NULL, 0);
-            wait_for_end(fds[i], clock_monotonic_us() + KILL_TIMEOUT_US);
+            play_process_await(fds[i], clock_monotonic_us() + KILL_TIMEOUT_US);
         }
         close(fds[i]);
     }

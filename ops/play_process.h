@@ -18,6 +18,12 @@ bool play_process_lives(pid_t pid, uint64_t start_ticks);
 /* In the kernel's ticks since it booted; 0: there is no such process. */
 uint64_t play_process_start_ticks(pid_t pid);
 
+/* A descriptor (pidfd) of it, to be closed; -1 where it does not live. */
+int play_process_open(const struct play_process *process);
+
+/* Whether the process of FD has ended; waits for it until UNTIL_US, monotonic. */
+bool play_process_await(int fd, uint64_t until_us);
+
 /* Ends those of COUNT processes, which are ordered by role, that live: role by role, the last first, with SIGTERM, and
  * with SIGKILL where that was not enough in time. Returns how many there were. Children are not reaped. */
 size_t play_process_end(const struct play_process *processes, size_t count);

@@ -14,10 +14,10 @@
 
 /* --- topology.json ------------------------------------------------------------------------------------------------ */
 
-static void add_url(json_t *list, unsigned port)
+static void add_url(json_t *list, const struct play_process *process, size_t port)
 {
     char url[40];
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+    snprintf(url, sizeof(url), "http://%s:%u", process->address, process->ports[port].number);
     json_array_append_new(list, json_string(url));
 }
 
@@ -27,27 +27,30 @@ static json_t *describe(const struct play_process *process)
     for (size_t i = 0; i < 2; i++)
         if (process->ports[i].name != NULL)
             json_object_set_new(ports, process->ports[i].name, json_integer(process->ports[i].number));
-    json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:i,s:o,s:s}", "name", process->name, "role",
-                             play_role_name(process->role), "unit", process->unit, "datacenter", process->datacenter,
-                             "pid", (int)process->shown_pid, "ports", ports, "log", process->log);
+    json_t *json =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:o,s:s}", "name", process->name, "role", play_role_name(process->role),
+                  "unit", process->unit, "datacenter", process->datacenter, "host", process->host, "pid",
+                  (int)process->shown_pid, "address", process->address, "ports", ports, "log", process->log);
     if (process->role == PLAY_BROKER)
         json_object_set_new(json, "primary", json_boolean(process->primary));
+    if (*process->namespace)
+        json_object_set_new(json, "namespace", json_string(process->namespace));
     return json;
 }
 
-json_t *play_state_topology(const struct play_plan *plan, const char *token)
+json_t *play_state_topology(const struct play_plan *plan)
 {
     json_t *ingress = json_array(), *admin = json_array(), *processes = json_array();
     char *rules = play_path(plan->dir, "rules.yaml"), *store = play_plan_store(plan);
     for (size_t i = 0; i < plan->count; i++) {
         const struct play_process *process = &plan->processes[i];
         if (process->role == PLAY_GATEWAY) {
-            add_url(ingress, process->ports[0].number);
-            add_url(admin, process->ports[1].number);
+            add_url(ingress, process, 0);
+            add_url(admin, process, 1);
         }
         json_array_append_new(processes, describe(process));
     }
-    json_t *topology = json_pack("{s:o,s:o,s:s,s:s,s:s,s:o}", "ingress", ingress, "admin", admin, "token", token,
+    json_t *topology = json_pack("{s:o,s:o,s:s,s:s,s:s,s:o}", "ingress", ingress, "admin", admin, "token", plan->token,
                                  "rules", rules, "store", store, "processes", processes);
     free(store);
     free(rules);
@@ -80,39 +83,41 @@ static int save(const struct play_state *state, const char *dir, struct error *e
         if (state->processes[i].pid > 0)
             json_array_append_new(list, remember(&state->processes[i]));
     return write_json(dir, "playground.json",
-                      json_pack("{s:I,s:I,s:i,s:b,s:o,s:o}", "gateways", (json_int_t)state->gateways, "units",
-                                (json_int_t)state->units, "port_base", (int)state->port_base, "etcd", state->etcd,
-                                "supervisor", remember(&state->supervisor), "processes", list),
+                      json_pack("{s:I,s:I,s:I,s:i,s:b,s:b,s:b,s:o,s:o}", "gateways", (json_int_t)state->gateways,
+                                "units", (json_int_t)state->units, "agents", (json_int_t)state->agents, "port_base",
+                                (int)state->port_base, "etcd", state->etcd, "namespaces", state->namespaces,
+                                "supervised", state->supervised, "supervisor", remember(&state->supervisor),
+                                "processes", list),
                       err);
 }
 
-int play_state_save(const struct play_plan *plan, bool supervised, struct error *err)
+int play_state_save(const struct play_plan *plan, struct error *err)
 {
     struct play_state state = {.gateways = plan->gateways,
                                .units = plan->units,
+                               .agents = plan->agents,
                                .port_base = plan->port_base,
                                .etcd = plan->etcd,
-                               .supervisor = {.name = "supervisor"},
+                               .namespaces = plan->namespaces,
+                               .supervised = plan->supervised,
+                               .supervisor = plan->supervisor,
                                .processes = plan->processes,
                                .count = plan->count};
-    if (supervised) {
-        state.supervisor.pid = getpid();
-        state.supervisor.start_ticks = play_process_start_ticks(state.supervisor.pid);
-    }
     return save(&state, plan->dir, err);
 }
 
-int play_state_publish(const struct play_plan *plan, const char *token, bool supervised, struct error *err)
+int play_state_publish(const struct play_plan *plan, struct error *err)
 {
-    if (play_state_save(plan, supervised, err) != 0)
+    if (play_state_save(plan, err) != 0)
         return -1;
-    return write_json(plan->dir, "topology.json", play_state_topology(plan, token), err);
+    return write_json(plan->dir, "topology.json", play_state_topology(plan), err);
 }
 
 int play_state_retire(const struct play_state *state, const char *dir, struct error *err)
 {
     struct play_state none = *state;
-    none.supervisor = (struct play_process){.name = "supervisor"};
+    none.supervisor = (struct play_process){.pid = 0};
+    none.supervised = false;
     none.count = 0;
     char *topology = play_path(dir, "topology.json");
     int result =
@@ -151,14 +156,46 @@ bool play_state_load(struct play_state *state, const char *dir)
     const json_t *list = json_object_get(json, "processes");
     state->gateways = json_integer_value(json_object_get(json, "gateways"));
     state->units = json_integer_value(json_object_get(json, "units"));
+    state->agents = json_integer_value(json_object_get(json, "agents"));
     state->port_base = (unsigned)json_integer_value(json_object_get(json, "port_base"));
     state->etcd = json_is_true(json_object_get(json, "etcd"));
+    state->namespaces = json_is_true(json_object_get(json, "namespaces"));
+    state->supervised = json_is_true(json_object_get(json, "supervised"));
     recall(&state->supervisor, json_object_get(json, "supervisor"));
     state->processes = mem_calloc(json_array_size(list) + 1, sizeof(*state->processes));
     for (size_t i = 0; i < json_array_size(list); i++)
         recall(&state->processes[state->count++], json_array_get(list, i));
     json_decref(json);
     return true;
+}
+
+static void adopt(struct play_plan *plan, const struct play_process *process)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (strcmp(plan->processes[i].name, process->name) == 0) {
+            plan->processes[i].pid = plan->processes[i].shown_pid = process->pid;
+            plan->processes[i].start_ticks = process->start_ticks;
+        }
+}
+
+void play_state_plan(const struct play_state *state, const char *dir, const char *programs, const char *token,
+                     struct play_plan *plan)
+{
+    *plan = (struct play_plan){.dir = dir,
+                               .programs = programs,
+                               .token = token,
+                               .gateways = state->gateways,
+                               .units = state->units,
+                               .agents = state->agents,
+                               .port_base = state->port_base,
+                               .etcd = state->etcd,
+                               .namespaces = state->namespaces,
+                               .supervised = state->supervised};
+    plan->supervisor.pid = state->supervisor.pid;
+    plan->supervisor.start_ticks = state->supervisor.start_ticks;
+    play_plan_make(plan);
+    for (size_t i = 0; i < state->count; i++)
+        adopt(plan, &state->processes[i]);
 }
 
 void play_state_free(struct play_state *state)

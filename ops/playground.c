@@ -13,6 +13,7 @@
 #include "common/file.h"
 #include "common/invariant.h"
 #include "common/store.h"
+#include "ops/hosts.h"
 #include "ops/play_process.h"
 #include "ops/play_ready.h"
 #include "ops/play_state.h"
@@ -31,8 +32,7 @@ static void restart(struct playground *playground, struct play_process *process)
 {
     struct error err;
     process->restart_us = 0;
-    if (play_process_start(process, playground->stays, &err) == 0 &&
-        play_state_publish(&playground->plan, playground->token, playground->stays, &err) == 0) {
+    if (play_process_start(process, playground->stays, &err) == 0 && play_state_publish(&playground->plan, &err) == 0) {
         if (!playground->quiet)
             printf("%s was started again, as %d\n", process->name, (int)process->pid);
         fflush(stdout);
@@ -173,8 +173,11 @@ static int write_rules(const struct play_plan *plan, struct error *err)
 
 int playground_prepare(struct playground *playground, struct error *err)
 {
+    if (make_token(playground, err) != 0)
+        return -1;
+    playground->plan.token = playground->token;
     play_plan_make(&playground->plan);
-    if (make_folders(&playground->plan, err) != 0 || make_token(playground, err) != 0)
+    if (make_folders(&playground->plan, err) != 0)
         return -1;
     return write_rules(&playground->plan, err);
 }
@@ -206,7 +209,7 @@ static int start_role(struct playground *playground, enum play_role role, struct
     for (size_t i = 0; i < plan->count; i++)
         if (plan->processes[i].role == role && play_process_start(&plan->processes[i], playground->stays, err) != 0)
             return -1;
-    return play_state_save(plan, playground->stays, err);
+    return play_state_save(plan, err);
 }
 
 static int wait_for(struct playground *playground, struct play_process *process, uint64_t until_us, struct error *err)
@@ -246,15 +249,25 @@ static int start_all(struct playground *playground, struct error *err)
         if (role == PLAY_BROKER && put_rules(&playground->plan, err) != 0)
             return -1;
     }
-    return play_state_publish(&playground->plan, playground->token, playground->stays, err);
+    return play_state_publish(&playground->plan, err);
+}
+
+/* This process, which may not be the one that prepared. */
+static void enlist(struct playground *playground)
+{
+    struct play_plan *plan = &playground->plan;
+    plan->supervised = playground->supervise;
+    plan->supervisor.pid = playground->stays ? getpid() : 0;
+    plan->supervisor.start_ticks = play_process_start_ticks(plan->supervisor.pid);
 }
 
 int playground_start(struct playground *playground, struct error *err)
 {
     bool supervise = playground->supervise;
     open_loop(playground);
+    enlist(playground);
     playground->supervise = false; /* starting again does not help what cannot start at all */
-    if (start_all(playground, err) != 0) {
+    if ((playground->plan.namespaces && hosts_make(&playground->plan, err) != 0) || start_all(playground, err) != 0) {
         playground_stop(playground);
         return -1;
     }
@@ -280,9 +293,14 @@ void playground_stop(struct playground *playground)
     struct play_plan *plan = &playground->plan;
     playground->supervise = false;
     play_process_end(plan->processes, plan->count);
-    if (play_state_load(&state, plan->dir) && play_state_retire(&state, plan->dir, &err) != 0)
-        fprintf(stderr, "ldcctl: %s\n", err.text);
+    if (play_state_load(&state, plan->dir)) {
+        play_process_end(state.processes, state.count); /* others, that a fault's end has started */
+        if (play_state_retire(&state, plan->dir, &err) != 0)
+            fprintf(stderr, "ldcctl: %s\n", err.text);
+    }
     play_state_free(&state);
+    if (plan->namespaces && hosts_remove(plan->dir, &err) != 0)
+        fprintf(stderr, "ldcctl: %s\n", err.text);
 }
 
 void playground_free(struct playground *playground)

@@ -15,7 +15,7 @@
 struct playground {
     struct play_plan plan;
     char *token;
-    bool supervise; /* start again what dies */
+    bool supervise; /* start again what dies, now */
     bool stays;     /* this process stays with them, and takes them along when it ends */
     bool quiet;     /* says nothing on standard output */
     bool told_to_stop;

@@ -16,13 +16,17 @@
 #include "ops/ctl.h"
 #include "ops/deployment.h"
 #include "ops/grid.h"
+#include "ops/hosts.h"
 #include "ops/play_ports.h"
 #include "ops/play_process.h"
 #include "ops/play_state.h"
 #include "ops/playground.h"
+#include "ops/program.h"
 
 #define GATEWAYS 2
 #define UNITS    3
+
+#define HOSTS_PORT_BASE 10000 /* where all ports are free: the hosts are new */
 
 /* --- up ----------------------------------------------------------------------------------------------------------- */
 
@@ -36,35 +40,14 @@ static char *make_folder(const struct args *args, struct error *err)
     return absolute;
 }
 
-/* The folder that this program stands in, for free(). */
-static char *program_folder(void)
-{
-    char path[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
-    path[len > 0 ? len : 0] = '\0';
-    char *slash = strrchr(path, '/');
-    return slash ? str_dup((struct str){path, (size_t)(slash - path)}) : str_dup(STR_LIT("."));
-}
-
-static bool found_in_path(const char *program)
-{
-    const char *folders = getenv("PATH");
-    struct str rest = str_of(folders ? folders : "/usr/bin:/bin"), folder;
-    while (str_next(&rest, ':', &folder)) {
-        char path[PATH_MAX];
-        snprintf(path, sizeof(path), "%.*s/%s", STR_ARG(folder), program);
-        if (access(path, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int check_programs(const char *folder, bool etcd, struct error *err)
+static int check_programs(const char *folder, const struct play_plan *plan, struct error *err)
 {
     static const char *const names[] = {"ldc-gateway", "ldc-agent", "ldc-sample-app"};
-    if (!found_in_path("redis-server"))
+    if (plan->namespaces && hosts_check(err) != 0)
+        return -1;
+    if (!program_found("redis-server"))
         return error_set(err, ERROR_SYSTEM, "redis-server is missing: `make deps` installs it");
-    if (etcd && !found_in_path("etcd"))
+    if (plan->etcd && !program_found("etcd"))
         return error_set(err, ERROR_SYSTEM, "etcd is missing: `make deps` installs it");
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         char *path = play_path(folder, "%s", names[i]);
@@ -89,13 +72,16 @@ static bool any_lives(const struct play_state *state)
 static int keep_shape(const struct args *args, struct play_plan *plan, struct error *err)
 {
     struct play_state state;
-    int64_t gateways = plan->gateways, units = plan->units;
+    int64_t gateways = plan->gateways, units = plan->units, agents = plan->agents;
     int result = 0;
     if (play_state_load(&state, plan->dir)) {
         plan->gateways = args_value(args, "--gateways") ? gateways : state.gateways;
+        plan->agents = args_value(args, "--agents") || state.agents == 0 ? agents : state.agents;
         plan->units = state.units;
         bool other_store = args_value(args, "--store") != NULL && plan->etcd != state.etcd;
+        bool other_hosts = args_value(args, "--hosts") != NULL && plan->namespaces != state.namespaces;
         plan->etcd = state.etcd;
+        plan->namespaces = state.namespaces;
         if (any_lives(&state))
             result = error_set(err, ERROR_CONFLICT,
                                "a playground runs in %s already; end it by `ldcctl playground down --dir %s`",
@@ -106,6 +92,9 @@ static int keep_shape(const struct args *args, struct play_plan *plan, struct er
         else if (other_store)
             result = error_set(err, ERROR_INPUT, "%s holds a playground whose store is %s; use another --dir",
                                plan->dir, state.etcd ? "etcd" : "a folder");
+        else if (other_hosts)
+            result = error_set(err, ERROR_INPUT, "%s holds a playground whose hosts are %s; use another --dir",
+                               plan->dir, state.namespaces ? "namespaces" : "this machine");
         else if (args_value(args, "--port-base") != NULL && plan->port_base != state.port_base)
             result = error_set(err, ERROR_INPUT, "%s holds rules with ports from %u on; use another --dir", plan->dir,
                                state.port_base);
@@ -118,13 +107,16 @@ static int keep_shape(const struct args *args, struct play_plan *plan, struct er
 static int read_shape(const struct args *args, struct play_plan *plan, struct error *err)
 {
     int64_t port_base = 0;
-    const char *store = args_value(args, "--store");
+    const char *store = args_value(args, "--store"), *hosts = args_value(args, "--hosts");
     plan->gateways = GATEWAYS;
     plan->agents = 1;
     plan->units = UNITS;
     plan->etcd = store != NULL && strcmp(store, "etcd") == 0;
     if (store != NULL && strcmp(store, "file") != 0 && !plan->etcd)
         return error_set(err, ERROR_INPUT, "--store: must be file or etcd, not '%s'", store);
+    plan->namespaces = hosts != NULL && strcmp(hosts, "namespaces") == 0;
+    if (hosts != NULL && strcmp(hosts, "machine") != 0 && !plan->namespaces)
+        return error_set(err, ERROR_INPUT, "--hosts: must be machine or namespaces, not '%s'", hosts);
     if (args_number(args, "--gateways", 1, PLAY_GATEWAYS_MOST, &plan->gateways, err) != 0 ||
         args_number(args, "--agents", 1, PLAY_AGENTS_MOST, &plan->agents, err) != 0 ||
         args_number(args, "--units", 1, PLAY_UNITS_MOST, &plan->units, err) != 0 ||
@@ -136,6 +128,10 @@ static int read_shape(const struct args *args, struct play_plan *plan, struct er
 
 static int find_ports(struct play_plan *plan, struct error *err)
 {
+    if (plan->namespaces) {
+        plan->port_base = plan->port_base != 0 ? plan->port_base : HOSTS_PORT_BASE;
+        return 0;
+    }
     if (plan->port_base != 0)
         return play_ports_check(plan->port_base, play_plan_ports(plan), err);
     plan->port_base = play_ports_find(play_plan_ports(plan), err);
@@ -145,17 +141,19 @@ static int find_ports(struct play_plan *plan, struct error *err)
 static void welcome(const struct playground *playground, uint64_t started_us, bool detached)
 {
     const struct play_plan *plan = &playground->plan;
+    const struct play_process *gateway = &plan->processes[plan->count - (size_t)plan->gateways]; /* the first */
     printf("playground in %s is ready after %.1f s\n\n", plan->dir,
            (double)(clock_monotonic_us() - started_us) / 1000000);
+    const char *address = gateway->address;
     for (size_t i = 0; i < (size_t)plan->gateways; i++)
-        printf("  gateway-%zu  ingress http://127.0.0.1:%u   admin http://127.0.0.1:%u\n", i + 1,
-               plan->port_base + (unsigned)i, plan->port_base + PLAY_GATEWAYS_MOST + (unsigned)i);
+        printf("  %s  ingress http://%s:%u   admin http://%s:%u\n", gateway[i].name, gateway[i].address,
+               gateway[i].ports[0].number, gateway[i].address, gateway[i].ports[1].number);
     printf("  logs       %s/logs\n  rules      %s/rules.yaml\n  processed  %s/apps/*.jsonl\n\n", plan->dir, plan->dir,
            plan->dir);
-    printf("  curl -i -H 'X-User-Id: 1001' http://127.0.0.1:%u/echo/hello\n"
-           "  curl -i -H 'X-User-Id: 1001' -d '{\"payee\": \"1002\"}' http://127.0.0.1:%u/pay/42\n"
+    printf("  curl -i -H 'X-User-Id: 1001' http://%s:%u/echo/hello\n"
+           "  curl -i -H 'X-User-Id: 1001' -d '{\"payee\": \"1002\"}' http://%s:%u/pay/42\n"
            "  ldcctl status --dir %s\n\n",
-           plan->port_base, plan->port_base, plan->dir);
+           address, plan->port_base, address, plan->port_base, plan->dir);
     if (detached)
         printf("It ends with `ldcctl playground down --dir %s`.\n", plan->dir);
     else
@@ -193,7 +191,7 @@ static enum ctl_exit run(const struct ctl *ctl, struct playground *playground, i
     if (playground_prepare(playground, &err) != 0 || playground_start(playground, &err) != 0)
         return fail(&err);
     if (ctl->json)
-        ctl_print_json(play_state_topology(&playground->plan, playground->token));
+        ctl_print_json(play_state_topology(&playground->plan));
     else
         welcome(playground, started_us, detached);
     fflush(stdout);
@@ -244,7 +242,7 @@ enum ctl_exit verb_playground_up(const struct ctl *ctl)
     plan->dir = dir;
     playground.supervise = args_value(&ctl->args, "--supervise") != NULL;
     playground.stays = !detach || playground.supervise;
-    if (dir == NULL || keep_shape(&ctl->args, plan, &err) != 0 || check_programs(programs, plan->etcd, &err) != 0 ||
+    if (dir == NULL || keep_shape(&ctl->args, plan, &err) != 0 || check_programs(programs, plan, &err) != 0 ||
         find_ports(plan, &err) != 0)
         result = ctl_fail(&err);
     else
@@ -270,7 +268,7 @@ static enum ctl_exit end_all(const struct ctl *ctl, struct play_state *state, co
     /* The supervisor first, so that it starts nothing again; it ends its own, and what it leaves is ended here. */
     size_t ended = play_process_end(&state->supervisor, 1);
     size_t left = play_process_end(state->processes, state->count);
-    if (play_state_retire(state, dir, &err) != 0)
+    if (play_state_retire(state, dir, &err) != 0 || hosts_remove(dir, &err) != 0)
         return ctl_fail(&err);
     if (ctl->json)
         ctl_print_json(json_pack("{s:s,s:b}", "dir", dir, "was_running", ended + left > 0));
@@ -283,10 +281,12 @@ static enum ctl_exit with_state(const struct ctl *ctl,
                                 enum ctl_exit (*fn)(const struct ctl *ctl, struct play_state *state, const char *dir))
 {
     struct play_state state;
-    char *dir = deployment_folder(&ctl->args);
+    char *given = deployment_folder(&ctl->args), *absolute = realpath(given, NULL);
+    const char *dir = absolute != NULL ? absolute : given;
     enum ctl_exit result = play_state_load(&state, dir) ? fn(ctl, &state, dir) : none_there(dir);
     play_state_free(&state);
-    free(dir);
+    free(absolute);
+    free(given);
     return result;
 }
 

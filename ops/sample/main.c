@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/httpd.h"
 #include "common/json_text.h"
 #include "common/log.h"
@@ -227,26 +228,28 @@ static void handle_health(struct httpd_request *request, void *context)
 
 static const struct httpd_route routes[] = {
     {"GET", "/healthz", handle_health, true, "It lives; not recorded."},
-    {"POST", "/-/sample/fail", handle_fail, true,
+    {"POST", "/-/sample/fail", handle_fail, false,
      "Fail the next `times` requests (of `user`) with `status`; times=0 forgets all orders."},
-    {"POST", "/-/sample/delay", handle_delay, true, "Answer `ms` later from now on."},
-    {"GET", "/-/sample/status", handle_status, true, "What was processed and refused."},
+    {"POST", "/-/sample/delay", handle_delay, false, "Answer `ms` later from now on."},
+    {"GET", "/-/sample/status", handle_status, false, "What was processed and refused."},
     {NULL, "/", handle_any, true, "Any other request is processed."},
 };
 
 static int usage(const char *program)
 {
     fprintf(stderr,
-            "usage: %s --listen ADDRESS --unit NAME [--color blue|green] [--record FILE] [--name NAME]\n"
+            "usage: %s --listen ADDRESS --unit NAME [--color blue|green] [--record FILE] [--name NAME] [--token-file "
+            "FILE]\n"
             "The sample application of a unit. See POST /-/sample/fail?user=&status=&times=&retry_after= and\n"
-            "POST /-/sample/delay?ms= for making it fail or dawdle.\n",
+            "POST /-/sample/delay?ms= for making it fail or dawdle; with a token file these want its token.\n",
             program);
     return 2;
 }
 
-static int run(struct sample *sample, const char *listen, struct error *err)
+static int run(struct sample *sample, const char *listen, const char *token, struct error *err)
 {
     struct httpd_config config = {.listen = listen,
+                                  .token = token,
                                   .routes = routes,
                                   .route_count = sizeof(routes) / sizeof(*routes),
                                   .context = sample,
@@ -277,23 +280,23 @@ static int stop_on_signals(sd_event *loop)
 struct command {
     const char *listen, *record;
     const char *unit, *color, *name;
+    const char *token_file;
 };
 
 static bool parse(int argc, char **argv, struct command *command)
 {
-    static const struct option flags[] = {{"listen", required_argument, NULL, 'l'},
-                                          {"unit", required_argument, NULL, 'u'},
-                                          {"color", required_argument, NULL, 'c'},
-                                          {"record", required_argument, NULL, 'r'},
-                                          {"name", required_argument, NULL, 'n'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option flags[] = {
+        {"listen", required_argument, NULL, 'l'}, {"unit", required_argument, NULL, 'u'},
+        {"color", required_argument, NULL, 'c'},  {"record", required_argument, NULL, 'r'},
+        {"name", required_argument, NULL, 'n'},   {"token-file", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     for (int flag; (flag = getopt_long(argc, argv, "h", flags, NULL)) != -1;) {
         const char **field = flag == 'l'   ? &command->listen
                              : flag == 'u' ? &command->unit
                              : flag == 'c' ? &command->color
                              : flag == 'r' ? &command->record
                              : flag == 'n' ? &command->name
+                             : flag == 't' ? &command->token_file
                                            : NULL;
         if (field == NULL)
             return false;
@@ -306,6 +309,7 @@ int main(int argc, char **argv)
 {
     struct command command = {.name = "sample", .color = "blue"};
     struct error err = {0};
+    char *token = NULL;
     if (!parse(argc, argv, &command))
         return usage(argv[0]);
     struct sample sample = {.name = command.name, .unit = command.unit, .color = command.color, .record = -1};
@@ -313,15 +317,18 @@ int main(int argc, char **argv)
     if (command.record != NULL &&
         (sample.record = open(command.record, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644)) < 0)
         error_set_errno(&err, errno, "cannot open %s", command.record);
+    else if (command.token_file != NULL && (token = file_read_secret(command.token_file, &err)) == NULL)
+        ; /* err says why */
     else if (sd_event_new(&sample.loop) < 0 || stop_on_signals(sample.loop) != 0)
         error_set_errno(&err, errno, "cannot make an event loop");
-    else if (run(&sample, command.listen, &err) == 0)
+    else if (run(&sample, command.listen, token, &err) == 0)
         err.code = ERROR_NONE;
     if (err.code != ERROR_NONE)
         log_error("sample.failed", "%s", err.text);
     while (sample.fail_count > 0)
         failing_remove(&sample, 0);
     buf_free(&sample.line);
+    free(token);
     sd_event_unref(sample.loop);
     return err.code != ERROR_NONE;
 }

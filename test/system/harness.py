@@ -513,9 +513,15 @@ class Answer:
         return json.loads(self.body)
 
 
+def connection_to(port, timeout):
+    """To a PORT of this machine, or to "host:port"."""
+    host, port = port.rsplit(":", 1) if isinstance(port, str) else ("127.0.0.1", port)
+    return http.client.HTTPConnection(host, int(port), timeout=timeout * SLOW)
+
+
 def request(port, method, path, headers=None, body=b"", timeout=10.0):
     """One request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
+    connection = connection_to(port, timeout)
     try:
         connection.request(method, path, body=body or None, headers=headers or {})
         answer = connection.getresponse()
@@ -528,7 +534,7 @@ class Client:
     """A keep-alive connection that reconnects when it was closed between two requests."""
 
     def __init__(self, port, timeout=10.0):
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
+        self.connection = connection_to(port, timeout)
 
     def request(self, method, path, headers=None, body=b""):
         self.send(method, path, headers, body)

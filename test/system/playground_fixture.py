@@ -4,8 +4,18 @@ it started along."""
 import json
 import os
 import signal
+import subprocess
 
 import harness
+
+
+class Up(harness.Process):
+    """What comes back from a fault is nobody's child, and namespaces are nobody's at all: `down` finds both."""
+
+    def kill(self):
+        super().kill()
+        subprocess.run([self.argv[0], "playground", "down", "--dir", self.argv[4]], check=True,
+                       stdout=subprocess.DEVNULL)
 
 
 class Playground:
@@ -14,7 +24,7 @@ class Playground:
     def __init__(self, stack, *flags, name="playground"):
         self.stack, self.dir = stack, stack.folder / name
         log = stack.log(name)
-        self.process = stack.keep(harness.Process(
+        self.process = stack.keep(Up(
             name, [harness.BUILD / "ldcctl", "playground", "up", "--dir", self.dir, *flags], log,
             env=harness._sanitizer_env(log)))
         harness.wait_until(lambda: (self.dir / "topology.json").exists() or not self.process.alive(), 60,
@@ -48,7 +58,9 @@ class Playground:
         harness.wait_until(lambda: not lives(pid), what=f"{name} to be gone")
 
     def ingress(self, i=0):
-        return int(self.topology()["ingress"][i].rsplit(":", 1)[1])
+        """As harness.request() takes it."""
+        where = self.topology()["ingress"][i].rsplit("/", 1)[1]
+        return int(where.rsplit(":", 1)[1]) if where.startswith("127.0.0.1:") else where
 
     def records(self, name):
         return [json.loads(line) for line in (self.dir / "apps" / f"{name}.jsonl").read_text().splitlines()]

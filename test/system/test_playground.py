@@ -14,7 +14,7 @@ import harness
 from playground_fixture import Playground, lives
 
 TOPOLOGY_KEYS = {"ingress", "admin", "token", "rules", "store", "processes"}
-PROCESS_KEYS = {"name", "role", "unit", "datacenter", "pid", "ports", "log"}
+PROCESS_KEYS = {"name", "role", "unit", "datacenter", "host", "address", "pid", "ports", "log"}
 
 
 def pids(playground):
@@ -189,6 +189,7 @@ class Detached(harness.StackTest):
         self.assertIn("make deps", done.stderr)
         self.assertEqual(self.ctl("playground", "up", "--units", "0").returncode, 2)
         self.assertEqual(self.ctl("playground", "up", "--store", "nothing").returncode, 2)
+        self.assertEqual(self.ctl("playground", "up", "--hosts", "nowhere").returncode, 2)
 
     def test_what_cannot_start_leaves_nothing_behind(self):
         programs = self.stack.folder / "programs"

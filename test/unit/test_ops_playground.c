@@ -78,6 +78,61 @@ static void a_broker_and_its_replica_stand_in_two_datacentres(void **state)
     play_plan_free(&plan);
 }
 
+static const struct play_process *find(const struct play_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (strcmp(plan->processes[i].name, name) == 0)
+            return &plan->processes[i];
+    fail_msg("there is no %s", name);
+    return NULL;
+}
+
+static void namespaces_give_each_unit_gateway_and_member_an_address(void **state)
+{
+    (void)state;
+    struct play_plan plan = {.dir = "/some/where",
+                             .programs = "/some/bin",
+                             .token = "secret",
+                             .gateways = PLAY_GATEWAYS_MOST,
+                             .units = PLAY_UNITS_MOST,
+                             .agents = 2,
+                             .port_base = BASE,
+                             .etcd = true,
+                             .namespaces = true};
+    play_plan_make(&plan);
+    for (size_t i = 0; i < plan.count; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_true((strcmp(plan.processes[i].host, plan.processes[j].host) == 0) ==
+                        (strcmp(plan.processes[i].address, plan.processes[j].address) == 0));
+    assert_string_equal(find(&plan, "RZ01-replica")->host, "RZ02");
+    assert_string_equal(find(&plan, "RZ100-replica")->host, "RZ99");
+    assert_string_equal(find(&plan, "CORE-replica")->host, "BZ01");
+    assert_string_equal(find(&plan, "RZ01-agent-2")->address, find(&plan, "RZ01-blue")->address);
+    play_plan_free(&plan);
+}
+
+static void brokers_that_listen_to_more_than_this_machine_want_the_token(void **state)
+{
+    (void)state;
+    struct play_plan plan = {.dir = "/some/where",
+                             .programs = "/some/bin",
+                             .token = "secret",
+                             .gateways = 1,
+                             .units = 1,
+                             .agents = 1,
+                             .port_base = BASE};
+    play_plan_make(&plan);
+    assert_null(strstr(find(&plan, "RZ01-broker")->config_text, "requirepass"));
+    play_plan_free(&plan);
+    plan.count = 0;
+    plan.namespaces = true;
+    play_plan_make(&plan);
+    assert_non_null(strstr(find(&plan, "RZ01-broker")->config_text, "requirepass secret\nmasterauth secret\n"));
+    assert_non_null(strstr(find(&plan, "RZ01-agent")->config_text, "password_file: \"/some/where/token\""));
+    assert_non_null(strstr(find(&plan, "gateway-1")->config_text, "password_file: \"/some/where/token\""));
+    play_plan_free(&plan);
+}
+
 static void its_store_is_a_folder_or_every_member_of_etcd(void **state)
 {
     (void)state;
@@ -114,6 +169,8 @@ int main(void)
         cmocka_unit_test(its_rules_are_sound_for_any_number_of_units),
         cmocka_unit_test(no_port_and_no_name_is_given_twice),
         cmocka_unit_test(a_broker_and_its_replica_stand_in_two_datacentres),
+        cmocka_unit_test(namespaces_give_each_unit_gateway_and_member_an_address),
+        cmocka_unit_test(brokers_that_listen_to_more_than_this_machine_want_the_token),
         cmocka_unit_test(its_store_is_a_folder_or_every_member_of_etcd),
         cmocka_unit_test(a_process_is_known_by_its_number_and_its_beginning),
     };
