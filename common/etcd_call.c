@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/file.h"
 
 #define ROUNDS     2
 #define LOGINS     2    /* in one call: the second with a fresh token */
 #define LOGIN_MS   1000 /* checking a password takes etcd's CPU a while */
 #define TOKEN_MOST 500
+#define TRUSTED_US 2000000 /* a token with which nothing was answered for so long is dropped */
 
 /* gRPC codes. */
 enum code {
@@ -178,6 +180,14 @@ static enum verdict try_one(struct etcd_session *session, const char *path, stru
     return verdict;
 }
 
+/* A simple token names a place in etcd's log, and a member that has not come there yet waits for it before it says that
+ * it does not know the token. In an etcd that was restored from a snapshot that is for ever. */
+static void distrust_token(struct etcd_session *session)
+{
+    if (clock_monotonic_us() - session->answered_us > TRUSTED_US)
+        etcd_session_forget(session);
+}
+
 int etcd_call(struct etcd_session *session, const char *path, struct str body, unsigned patience,
               struct etcd_answer *answer, struct error *err)
 {
@@ -188,11 +198,14 @@ int etcd_call(struct etcd_session *session, const char *path, struct str body, u
         if (session->give_up != NULL && atomic_load(session->give_up))
             return error_set(err, ERROR_UNREACHABLE, "the store is being closed");
         enum verdict verdict = try_one(session, path, body, timeout_ms, answer, err);
+        if (verdict == ANSWERED || verdict == REFUSED)
+            session->answered_us = clock_monotonic_us();
         if (verdict == ANSWERED)
             return 0;
         if (verdict == REFUSED)
             return -1;
         session->at = (session->at + 1) % access->endpoint_count;
     }
+    distrust_token(session);
     return -1;
 }

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import os
 import ssl
 import subprocess
 
@@ -92,6 +93,29 @@ class Cluster:
 
     def restart(self, i):
         self.members[i].start()
+
+    def start_over(self, snapshot):
+        """All members go, and come back with what SNAPSHOT holds."""
+        for i, member in enumerate(self.members):
+            member.kill()
+            folder = self.stack.folder / f"etcd-{i}.data"
+            folder.rename(folder.with_suffix(".lost"))
+            words = [str(word) for word in member.argv]
+            initial = [word for flag in ("--name", "--data-dir", "--initial-cluster", "--initial-advertise-peer-urls")
+                       for word in (flag, words[words.index(flag) + 1])]
+            subprocess.run(["etcdctl", "snapshot", "restore", snapshot, *initial], check=True, capture_output=True,
+                           env=dict(os.environ, ETCDCTL_API="3"))
+        for i in range(len(self.members)):
+            self.restart(i)
+        for i in range(len(self.members)):
+            self.wait_for(i)
+
+    def snapshot(self):
+        """A file with all that the members hold."""
+        path, login = self.stack.folder / "snapshot.db", ["--user", "root:root-word"] if self.token else []
+        subprocess.run(["etcdctl", *login, "--endpoints", f"127.0.0.1:{self.ports[0]}", "snapshot", "save", path],
+                       check=True, capture_output=True, env=dict(os.environ, ETCDCTL_API="3"))
+        return path
 
     def revision(self, i=0):
         key = base64.b64encode(b"x").decode()

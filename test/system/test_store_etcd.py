@@ -182,6 +182,21 @@ class Guarded(EtcdTest):
         wait_until(lambda: gateway.epoch() == epoch, what="the rules")
         self.assertNotIn("secret-word", gateway.log_text())
 
+    def test_a_store_that_was_restored_from_a_snapshot_is_followed_again(self):
+        """Its log is shorter than the tokens say that were given out before."""
+        self.cluster = Cluster(self.stack, 3)
+        self.cluster.switch_auth_on("gate", "secret-word-1")
+        gateways = [self.gateway(f"gw{i}", store__user="gate", store__password_file=self.password("secret-word-1"))
+                    for i in (1, 2)]
+        epoch = self.put_at_last(gateways[0], 0, self.rules())
+        snapshot = self.cluster.snapshot()
+        self.cluster.start_over(snapshot)
+        for gateway in gateways:
+            self.wait_for_store(gateway, "up", 60)
+        epoch = self.put_at_last(gateways[1], epoch, self.rules(40))
+        for gateway in gateways:
+            wait_until(lambda: gateway.epoch() == epoch, 60, "the rules")
+
     def test_a_wrong_password_is_told_and_shown_nowhere(self):
         self.cluster = Cluster(self.stack, 1)
         self.cluster.switch_auth_on("gate", "secret-word-1")
