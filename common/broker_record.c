@@ -21,6 +21,30 @@ const struct broker_member *broker_record_member(const struct broker_record *rec
     return NULL;
 }
 
+/* --- changing it -------------------------------------------------------------------------------------------------- */
+
+void broker_record_lead(struct broker_record *record, const struct broker_member *member)
+{
+    record->members[0] = *member;
+    record->member_count = 1;
+    memcpy(record->primary, record->members[0].url, sizeof(record->primary));
+    memcpy(record->run_id, record->members[0].run_id, sizeof(record->run_id));
+    record->sync_full = record->sync_partial = record->wait = 0;
+}
+
+void broker_record_end_plan(struct broker_record *record)
+{
+    record->hold = false;
+    record->target[0] = record->target_consumer[0] = '\0';
+}
+
+void broker_record_sign(struct broker_record *record, const char *by, const char *why, uint64_t at_us)
+{
+    snprintf(record->by, sizeof(record->by), "%s", by);
+    snprintf(record->why, sizeof(record->why), "%s", why);
+    record->at_us = at_us;
+}
+
 /* --- as JSON ------------------------------------------------------------------------------------------------------ */
 
 static bool take_number(const json_t *json, const char *key, uint64_t *out)

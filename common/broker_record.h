@@ -75,6 +75,12 @@ const struct broker_member *broker_record_member(const struct broker_record *rec
 
 /* Whether RECORD was written by somebody who had counted that the primary's data had taken no more than WRITES. */
 bool broker_record_counted(const struct broker_record *record, uint64_t writes);
+/* MEMBER, which may be one of RECORD's own, leads from now on, and is in sync alone. */
+void broker_record_lead(struct broker_record *record, const struct broker_member *member);
+/* No planned switch is under way any more. */
+void broker_record_end_plan(struct broker_record *record);
+/* Who changed it, why (both cut to what fits) and when (wall). */
+void broker_record_sign(struct broker_record *record, const char *by, const char *why, uint64_t at_us);
 
 /* Whether a WAIT that counted RECORD->wait replicas proves that every member holds what was written before it on the
  * same connection. INFO is the reply to an INFO with the sections replication, stats and persistence that was sent

@@ -198,6 +198,21 @@ static const struct httpd_route routes[] = {
      "&min_requests=N&by=WHO`."},
     {"POST", "/v1/colors/rollback", admin_roll_back_colors, false,
      "Puts the weights back that were there before the ramp or the last change: `?unit=U&by=WHO`."},
+    {"GET", "/v1/units", admin_get_units, false,
+     "`{gateway, units: [{name, broker_record, failover, held}...]}`: of each unit the record, what this gateway makes "
+     "of it, and how many requests have waited since the last planned switch began, the longest for `longest_ms`."},
+    {"POST", "/v1/units/drain", admin_drain_unit, false,
+     "The unit's standby takes its queue and its requests by a planned switch, and nothing returns by itself: "
+     "`?unit=U&by=WHO&note=WHY`. As each of these, it answers `{unit, changed, record}` as soon as the record is "
+     "written (the gateways see a switch through: until then its `hold` is true), 404 where there is no such unit, "
+     "409 with the reason where it cannot be."},
+    {"POST", "/v1/units/ready", admin_ready_unit, false,
+     "Ends that, if the unit's broker is in sync and its agents and nodes are there; 409 says what is missing."},
+    {"POST", "/v1/units/failback", admin_fail_back_unit, false,
+     "The same, and the unit goes home by a planned switch."},
+    {"POST", "/v1/units/fail", admin_fail_unit, false,
+     "Another broker that is in sync leads at once, without a vote. `&broker=URL&run_id=ID`: this one does, whatever "
+     "it lacks; it must be heard in that run."},
     {"GET", "/v1/members", get_members, false, "`{members: [...]}`: the living processes that follow the store."},
     {"GET", "/v1/explain", get_explain, false,
      "Where a request would go, and why: `?user=ID&path=P&method=M`, of which any may be missing."},
@@ -207,7 +222,7 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/transitions", get_transitions, false,
      "`{gateway, transitions: [{at, at_us, unit, event, epoch, text}...]}`: what happened to units here, the newest "
      "first; `?most=N`, 100 by default. Events: suspected, cleared, voted, proposed, won, lost, unknown, record, "
-     "promoted, alarm, calm."},
+     "promoted, planned, alarm, calm."},
     {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
 };
 

@@ -24,6 +24,9 @@ void admin_respond_error(struct httpd_request *request, const struct error *err)
 /* The decimal query parameter NAME. *VALUE stays where it is absent; false, and answered, where it is no number. */
 bool admin_query_number(struct httpd_request *request, const char *name, uint64_t *value);
 
+/* {"version", "epoch", "primary", "in_sync", "by", "at", "consumer", "hold", "target", "why", "drained"}. */
+json_t *admin_record_json(const struct broker_record *record);
+
 void admin_get_metrics(struct httpd_request *request, void *context);
 void admin_get_status(struct httpd_request *request, void *context);
 void admin_get_stats(struct httpd_request *request, void *context);
@@ -35,6 +38,11 @@ void admin_get_colors(struct httpd_request *request, void *context);
 void admin_set_colors(struct httpd_request *request, void *context);
 void admin_ramp_colors(struct httpd_request *request, void *context);
 void admin_roll_back_colors(struct httpd_request *request, void *context);
+void admin_get_units(struct httpd_request *request, void *context);
+void admin_drain_unit(struct httpd_request *request, void *context);
+void admin_ready_unit(struct httpd_request *request, void *context);
+void admin_fail_back_unit(struct httpd_request *request, void *context);
+void admin_fail_unit(struct httpd_request *request, void *context);
 void admin_roll_back(struct httpd_request *request, void *context);
 
 #endif

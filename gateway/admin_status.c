@@ -181,22 +181,60 @@ static json_t *broker_of(const struct control *control, const struct table_unit 
                      number(stat_get(&unit->memory_percent)), "agent", reported_broker(agents, rules->name));
 }
 
+static json_t *drained_of(const struct broker_record *record)
+{
+    const struct broker_drain *drained = &record->drained;
+    return drained->at_us == 0
+               ? json_null()
+               : json_pack("{s:s,s:s,s:o}", "by", drained->by, "why", drained->why, "at", time_of(drained->at_us));
+}
+
+json_t *admin_record_json(const struct broker_record *record)
+{
+    json_t *members = json_array();
+    for (unsigned i = 0; i < record->member_count; i++)
+        json_array_append_new(members, json_string(record->members[i].url));
+    json_t *json = json_pack("{s:o,s:o,s:s,s:o,s:s}", "version", number(record->version), "epoch",
+                             number(record->version), "primary", record->primary, "in_sync", members, "by", record->by);
+    json_object_set_new(json, "at", record->version > 0 ? time_of(record->at_us) : json_null());
+    json_object_set_new(json, "at_us", number(record->at_us));
+    json_object_set_new(json, "consumer", json_string(record->consumer));
+    json_object_set_new(json, "hold", json_boolean(record->hold));
+    json_object_set_new(json, "target", json_string(record->target));
+    json_object_set_new(json, "why", json_string(record->why));
+    json_object_set_new(json, "drained", drained_of(record));
+    return json;
+}
+
 /* Who is in sync, as the unit's keeper wrote it; version 0 where nobody has. */
 static json_t *record_of(struct unit *unit)
 {
     struct broker_record record;
-    json_t *members = json_array();
     unit_record(unit, &record);
-    for (unsigned i = 0; i < record.member_count; i++)
-        json_array_append_new(members, json_string(record.members[i].url));
-    json_t *json =
-        json_pack("{s:o,s:o,s:s,s:o,s:s,s:s}", "version", number(record.version), "epoch", number(record.version),
-                  "primary", record.primary, "in_sync", members, "by", record.by, "fault", unit->record_fault);
-    json_object_set_new(json, "at", record.version > 0 ? time_of(record.at_us) : json_null());
-    json_object_set_new(json, "consumer", json_string(record.consumer));
-    json_object_set_new(json, "hold", json_boolean(record.hold));
-    json_object_set_new(json, "why", json_string(record.why));
+    json_t *json = admin_record_json(&record);
+    json_object_set_new(json, "fault", json_string(unit->record_fault));
     return json;
+}
+
+static json_t *held_of(const struct unit *unit)
+{
+    uint64_t held = atomic_load_explicit(&unit->held, memory_order_relaxed);
+    uint64_t longest_us = atomic_load_explicit(&unit->held_longest_us, memory_order_relaxed);
+    return json_pack("{s:o,s:f}", "requests", number(held), "longest_ms", (double)longest_us / 1000);
+}
+
+void admin_get_units(struct httpd_request *request, void *context)
+{
+    const struct control *control = context;
+    const struct view *view = control->rollout.view;
+    json_t *list = json_array();
+    for (uint32_t i = 0; view != NULL && i < view->table->unit_count; i++) {
+        struct unit *unit = view->units[i].unit;
+        json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:o}", "name", unit->name, "broker_record", record_of(unit),
+                                              "failover", failover_unit_status(control->gateway->failover, unit),
+                                              "held", held_of(unit)));
+    }
+    httpd_admin_respond(request, 200, json_pack("{s:s,s:o}", "gateway", control->gateway->name, "units", list));
 }
 
 static json_t *unit_of(const struct control *control, const struct view *view, uint32_t at, const json_t *agents)

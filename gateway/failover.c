@@ -131,6 +131,34 @@ static void tell_promotion(struct failover *failover, struct failover_unit *show
                      str_of(failover_name_of(failover, primary->id)));
 }
 
+static void tell_plan(struct failover *failover, struct failover_unit *shown, const struct core_unit *unit)
+{
+    static const char *const texts[] = {
+        [CORE_PLAN_NONE] = "",
+        [CORE_PLAN_HELD] = "requests are held",
+        [CORE_PLAN_FENCED] = "the primary is fenced",
+        [CORE_PLAN_LEVEL] = "the standby is level",
+        [CORE_PLAN_LOST] = "the standby is not in sync any more",
+    };
+    if (shown->planned == unit->plan)
+        return;
+    shown->planned = unit->plan;
+    if (unit->plan != CORE_PLAN_NONE)
+        failover_log_add(&failover->log, FAILOVER_PLANNED, shown->unit->name, unit->record.epoch,
+                         str_of(texts[unit->plan]));
+}
+
+/* Those that are to be told to the moment. */
+static void tell_progress(struct failover *failover, uint64_t id)
+{
+    struct failover_unit *shown = failover_find_unit(failover, id);
+    const struct core_unit *unit = core_find_unit(&failover->core, id);
+    if (shown == NULL || unit == NULL)
+        return;
+    tell_plan(failover, shown, unit);
+    tell_promotion(failover, shown, unit);
+}
+
 static void tell_changes(struct failover *failover)
 {
     for (unsigned i = 0; i < failover->unit_count; i++) {
@@ -141,7 +169,6 @@ static void tell_changes(struct failover *failover)
         if (unit == NULL)
             continue;
         tell_vote(failover, shown, unit);
-        tell_promotion(failover, shown, unit);
     }
 }
 
@@ -150,6 +177,10 @@ void failover_step(struct failover *failover, struct core_event *event)
     uint64_t now_us = clock_monotonic_us();
     event->now_us = now_us > failover->core.now_us ? now_us : failover->core.now_us;
     core_step(&failover->core, event, &failover->actions);
+    if (event->kind == CORE_BROKER)
+        tell_progress(failover, event->broker.unit);
+    else if (event->kind == CORE_RECORD)
+        tell_progress(failover, event->record.unit);
     for (unsigned i = 0; i < failover->actions.count; i++)
         act(failover, &failover->actions.items[i]);
     if (event->kind == CORE_TICK || failover->actions.count > 0)
@@ -165,6 +196,10 @@ static void to_core(const struct failover_unit *unit, const struct broker_record
                                 .epoch = record->version,
                                 .primary = pulse_hash(str_of(record->primary)),
                                 .consumer = pulse_hash(str_of(record->consumer)),
+                                .target = pulse_hash(str_of(record->target)),
+                                .target_consumer = pulse_hash(str_of(record->target_consumer)),
+                                .hold = record->hold && record->target[0] != '\0',
+                                .drained = record->drained.at_us != 0,
                                 .moved_ago_us = UINT64_MAX};
     if (record->moved_us != 0)
         out->moved_ago_us = wall_us > record->moved_us ? wall_us - record->moved_us : 0;
@@ -228,6 +263,15 @@ void failover_push(struct failover *failover, const char *unit, const struct bro
     buf_free(&text);
 }
 
+void failover_announce(struct failover *failover, const char *unit, const struct broker_record *record)
+{
+    pthread_mutex_lock(&failover->lock);
+    failover_push(failover, unit, record);
+    pthread_mutex_unlock(&failover->lock);
+    pulse_port_ring(failover->port);
+    failover_adopt(failover, unit, record);
+}
+
 /* Who goes by an older record than this gateway is told of it, which brings the news past a store that is away. */
 static void push_to(struct failover *failover, const struct pulse *heard, struct failover_unit *unit, uint64_t epoch)
 {
@@ -284,6 +328,7 @@ static void hear_agent(struct failover *failover, const struct pulse *pulse)
                                              .broker = broker->url,
                                              .run_id = broker->run_id,
                                              .epoch = broker->epoch,
+                                             .offset = broker->offset,
                                              .age_us = broker->age_us < UINT32_MAX ? broker->age_us : UINT64_MAX,
                                              .healthy = broker->healthy,
                                              .primary = broker->primary,

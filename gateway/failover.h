@@ -18,6 +18,7 @@
 #include "common/pulse_port.h"
 #include "common/store.h"
 #include "gateway/gateway.h"
+#include "gateway/unit_work.h"
 #include "router/core.h"
 
 struct failover_stats {
@@ -47,6 +48,14 @@ void failover_follow(struct failover *failover, const struct view *view, struct 
 /* What a connection of this gateway to the broker URL of UNIT met; from any thread. CORE_LINE_OK may be told of as
  * often as it happens. */
 void failover_line(struct failover *failover, const struct unit *unit, struct str url, enum core_line_kind kind);
+
+/* This gateway has just put RECORD of UNIT into the store: in force here, and told to everybody. */
+void failover_announce(struct failover *failover, const char *unit, const struct broker_record *record);
+
+/* The agents of UNIT that are heard now. */
+struct unit_hands failover_hands(struct failover *failover, struct str unit);
+/* Whether UNIT's broker at URL is heard, in the run RUN_ID, and able to work. */
+bool failover_is_well(struct failover *failover, struct str unit, struct str url, struct str run_id);
 
 const struct failover_stats *failover_stats(struct failover *failover); /* brought up to date */
 const struct pulse_stats *failover_pulse_stats(const struct failover *failover);

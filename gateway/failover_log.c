@@ -18,6 +18,7 @@ static const struct {
     [FAILOVER_LOST] = {"lost", "unit.lost", LOG_LEVEL_INFO},
     [FAILOVER_UNKNOWN] = {"unknown", "unit.unknown", LOG_LEVEL_WARNING},
     [FAILOVER_RECORD] = {"record", "unit.record", LOG_LEVEL_INFO},
+    [FAILOVER_PLANNED] = {"planned", "unit.planned", LOG_LEVEL_INFO},
     [FAILOVER_PROMOTED] = {"promoted", "unit.promoted", LOG_LEVEL_INFO},
     [FAILOVER_ALARM] = {"alarm", "unit.alarm", LOG_LEVEL_ERROR},
     [FAILOVER_CALM] = {"calm", "unit.calm", LOG_LEVEL_INFO},

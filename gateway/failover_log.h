@@ -22,6 +22,7 @@ enum failover_event {
     FAILOVER_LOST,
     FAILOVER_UNKNOWN,
     FAILOVER_RECORD,   /* a new record is in force here */
+    FAILOVER_PLANNED,  /* how far a planned switch has come, as heard here */
     FAILOVER_PROMOTED, /* its primary was heard to be stamped with it */
     FAILOVER_ALARM,
     FAILOVER_CALM,

@@ -31,6 +31,7 @@ struct failover_unit {
     uint64_t pushed_us;
     uint64_t requests;                    /* of this gateway, when the load was told last */
     enum core_reason shown[CORE_MATTERS]; /* suspicion as the log told it last */
+    enum core_plan planned;               /* as the log told it last */
     bool voted;
 };
 

@@ -40,7 +40,10 @@ static json_t *unit_json(struct failover *failover, const struct core_unit *unit
     json_t *vote = reasons_json(unit->vote.reasons[CORE_PRIMARY], unit->vote.reasons[CORE_CONSUMER]);
     json_object_set_new(vote, "abstains", json_boolean(unit->vote.abstains));
     json_object_set_new(vote, "standby_healthy", json_boolean(unit->vote.standby_healthy));
-    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:b,s:o}", "epoch", number(unit->record.epoch), "suspicion",
+    const struct core_broker *primary = core_find_broker(unit, unit->record.primary);
+    bool serves = primary != NULL && primary->primary && primary->epoch >= unit->record.epoch;
+    return json_pack("{s:o,s:b,s:s,s:o,s:o,s:o,s:s,s:b,s:o}", "epoch", number(unit->record.epoch), "serves", serves,
+                     "plan", core_plan_name(unit->plan), "suspicion",
                      reasons_json(unit->suspicion[CORE_PRIMARY], unit->suspicion[CORE_CONSUMER]), "suspected_ms",
                      number(unit->suspected_us != 0 ? (now_us - unit->suspected_us) / 1000 : 0), "vote", vote,
                      "refusal", core_refusal_name(unit->refusal), "alarmed", unit->alarmed, "votes",

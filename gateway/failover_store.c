@@ -84,29 +84,41 @@ static int read_record(struct failover_store *store, const char *unit, struct br
     return failed;
 }
 
-/* What the proposal makes of RECORD. False where RECORD no longer holds what the proposal rests on. */
+static const struct broker_member *next_primary(const struct core_proposal *proposal,
+                                                const struct broker_record *record)
+{
+    for (unsigned i = 0; i < record->member_count; i++)
+        if (pulse_hash(str_of(record->members[i].url)) == proposal->primary &&
+            pulse_hash(str_of(record->members[i].run_id)) == proposal->run_id)
+            return &record->members[i];
+    return NULL;
+}
+
+static bool moves_primary(const struct core_proposal *proposal)
+{
+    bool unplanned = proposal->plan == CORE_PLAN_NONE;
+    return unplanned ? proposal->matter == CORE_PRIMARY : proposal->plan == CORE_PLAN_LEVEL;
+}
+
+/* What the proposal makes of RECORD. False where RECORD no longer holds what the proposal rests on. A planned switch
+ * that was under way ends in either case: nobody worked on the unit's home if it is given up. */
 static bool change(const struct failover_store *store, const struct job *job, const char *consumer,
                    struct broker_record *record)
 {
     const struct core_proposal *proposal = &job->proposal;
-    struct broker_member next = {.url = ""};
-    for (unsigned i = 0; i < record->member_count; i++)
-        if (pulse_hash(str_of(record->members[i].url)) == proposal->primary)
-            next = record->members[i];
-    if (proposal->matter == CORE_PRIMARY && pulse_hash(str_of(next.run_id)) != proposal->run_id)
+    const struct broker_member *next = next_primary(proposal, record);
+    bool moves = moves_primary(proposal), planned = proposal->plan != CORE_PLAN_NONE;
+    if (moves && next == NULL)
         return false;
-    if (proposal->matter == CORE_PRIMARY) {
-        memcpy(record->primary, next.url, sizeof(next.url));
-        memcpy(record->run_id, next.run_id, sizeof(next.run_id));
-        record->members[0] = next;
-        record->member_count = 1;
-        record->sync_full = record->sync_partial = record->wait = 0;
-    }
+    if (moves)
+        broker_record_lead(record, next);
+    else if (planned)
+        record->drained = (struct broker_drain){.at_us = 0};
+    broker_record_end_plan(record);
+    broker_record_sign(record, store->failover->gateway->name, job->why, clock_wall_us());
     snprintf(record->consumer, sizeof(record->consumer), "%s", consumer);
-    snprintf(record->why, sizeof(record->why), "%s", job->why);
-    snprintf(record->by, sizeof(record->by), "%s", store->failover->gateway->name);
-    record->hold = false; /* a planned switch that was under way has lost: its next step finds another version */
-    record->at_us = record->moved_us = clock_wall_us();
+    if (!planned)
+        record->moved_us = record->at_us;
     return true;
 }
 

@@ -81,7 +81,9 @@ bool hold_exchange(struct exchange *exchange, void (*go_on)(struct exchange *exc
 
 static void release(struct held *held)
 {
-    stat_observe(&held->holds->worker->stats.failover_held_time, clock_monotonic_us() - held->since_us);
+    uint64_t waited_us = clock_monotonic_us() - held->since_us;
+    stat_observe(&held->holds->worker->stats.failover_held_time, waited_us);
+    unit_waited(held->exchange->unit, waited_us);
     leave(held);
     held->go_on(held->exchange);
 }

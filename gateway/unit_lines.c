@@ -287,13 +287,19 @@ static void release_all(struct unit_lines *unit_lines)
     free(messages);
 }
 
+static void note_wait(struct unit_lines *unit_lines, uint64_t waited_us)
+{
+    stat_observe(&stats_of(unit_lines)->failover_held_time, waited_us);
+    unit_waited(unit_lines->unit, waited_us);
+}
+
 void unit_lines_felt(struct unit_lines *unit_lines, struct message *message)
 {
     bool serves = message->phase == MESSAGE_STORED || message->phase == MESSAGE_REFUSED;
     if (!serves)
         return;
     if (message->held_us != 0)
-        stat_observe(&stats_of(unit_lines)->failover_held_time, clock_monotonic_us() - message->held_us);
+        note_wait(unit_lines, clock_monotonic_us() - message->held_us);
     unit_lines->away_us = 0;
     if (message == unit_lines->feeler)
         unit_lines->feeler = NULL;

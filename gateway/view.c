@@ -117,6 +117,22 @@ static struct unit *consumer_of(struct unit *unit, const struct broker_record *r
     return consumer;
 }
 
+void unit_waited(struct unit *unit, uint64_t waited_us)
+{
+    uint64_t longest_us = atomic_load_explicit(&unit->held_longest_us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&unit->held, 1, memory_order_relaxed);
+    while (waited_us > longest_us &&
+           !atomic_compare_exchange_weak_explicit(&unit->held_longest_us, &longest_us, waited_us, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+}
+
+static void forget_waits(struct unit *unit)
+{
+    atomic_store_explicit(&unit->held, 0, memory_order_relaxed);
+    atomic_store_explicit(&unit->held_longest_us, 0, memory_order_relaxed);
+}
+
 bool unit_set_record(struct unit *unit, const struct broker_record *record)
 {
     struct unit *consumer = consumer_of(unit, record);
@@ -124,6 +140,8 @@ bool unit_set_record(struct unit *unit, const struct broker_record *record)
     uint64_t before = unit->record.version;
     bool news = record->version > before || (record->version == 0 && before != 0);
     if (news) {
+        if (record->hold && !unit->record.hold)
+            forget_waits(unit);
         unit->record = *record;
         atomic_store_explicit(&unit->consumer, consumer, memory_order_relaxed);
         atomic_store_explicit(&unit->hold, record->hold, memory_order_relaxed);

@@ -64,6 +64,8 @@ struct unit {
     char record_fault[160];          /* the control thread's: why the record may be old; "" */
     _Atomic(struct unit *) consumer; /* by the record: whose nodes take this unit's requests; NULL: its own */
     _Atomic bool hold;               /* by the record: new requests wait */
+    /* Since the last planned switch began: requests that have waited and go on, and the longest wait. */
+    _Atomic uint64_t held, held_longest_us;
     struct color_facts colors;
     struct color_tally tallies[COLOR_COUNT];
 };
@@ -95,6 +97,8 @@ void unit_record(struct unit *unit, struct broker_record *copy);
 /* Puts RECORD in force, and calls registry_on_record()'s function, if it is newer than the one that is; from any
  * thread. A record of version 0 means that there is none any more. False: it is none that is news. */
 bool unit_set_record(struct unit *unit, const struct broker_record *record);
+/* A request of UNIT has waited for WAITED_US, and goes on. */
+void unit_waited(struct unit *unit, uint64_t waited_us);
 /* What runs, on any thread, when a record has come into force. Set before there are any. */
 void registry_on_record(struct registry *registry, void (*changed)(void *arg, struct unit *unit), void *arg);
 

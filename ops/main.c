@@ -106,6 +106,21 @@ static const struct ctl_verb verbs[] = {
      "it touched, and where each accepted request is now. -o html gives one page with pictures, which needs nothing "
      "beside it.",
      verb_drill_report},
+    {"unit drain", "UNIT [--note TEXT] [--timeout SECONDS]",
+     "Moves a unit to its standby by plan, so that its home can be worked on: requests wait for some milliseconds, and "
+     "none fails. Nothing returns by itself. Prints each step with its time.",
+     verb_unit_drain},
+    {"unit ready", "UNIT [--note TEXT] [--timeout SECONDS]",
+     "Says that the work is done: checks that the unit's broker is in sync and its agents and nodes are there, and "
+     "tells what is missing. The unit stays where it is.",
+     verb_unit_ready},
+    {"unit failback", "UNIT [--note TEXT] [--timeout SECONDS]",
+     "Does the same, and brings the unit home by plan, after drain as after a failover, which does not count against "
+     "it any more.",
+     verb_unit_failback},
+    {"unit fail", "UNIT [--note TEXT] [--timeout SECONDS]",
+     "Takes the unit's primary for lost: another broker that is in sync leads at once, without the gateways' votes.",
+     verb_unit_fail},
     {"config show", "[GATEWAY]", "Shows the configuration that a gateway runs with.", verb_config_show},
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},

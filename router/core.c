@@ -5,6 +5,7 @@
 
 #include "common/invariant.h"
 #include "router/core_evidence.h"
+#include "router/core_plan.h"
 #include "router/core_rules.h"
 #include "router/core_votes.h"
 
@@ -69,8 +70,8 @@ static void ask(struct core *core, struct core_unit *unit, struct core_actions *
 static uint64_t next_consumer(const struct core *core, const struct core_unit *unit)
 {
     const struct core_unit *standby = core_find_unit(core, unit->facts.standby);
-    return !core_consumes(core, unit) && standby != NULL && core_consumes(core, standby) ? standby->facts.id
-                                                                                         : unit->record.consumer;
+    bool there = standby != NULL && core_consumes(core, standby) && !standby->record.drained;
+    return !core_consumes(core, unit) && there ? standby->facts.id : unit->record.consumer;
 }
 
 static uint64_t run_of_primary(const struct core_unit *unit)
@@ -96,6 +97,21 @@ static void propose(struct core *core, struct core_unit *unit, enum core_matter 
         .consumer = next_consumer(core, unit),
     };
     core_collect_ballots(core, unit, &action->proposal);
+    unit->proposed_us = core->now_us;
+    unit->proposal_ended = false;
+}
+
+/* What an operator asked for needs no votes: it rests on what the brokers hold. */
+static void switch_over(struct core *core, struct core_unit *unit, struct core_actions *actions)
+{
+    struct core_proposal proposal;
+    if (!core_plan_propose(core, unit, &proposal))
+        return;
+    struct core_action *action = act(actions, CORE_PROPOSE, unit);
+    if (action == NULL)
+        return;
+    action->proposal = proposal;
+    action->proposal.from_epoch = unit->record.epoch;
     unit->proposed_us = core->now_us;
     unit->proposal_ended = false;
 }
@@ -135,6 +151,7 @@ static void decide(struct core *core, struct core_unit *unit, struct core_action
         if (unit->refusal == CORE_NOT_SUSPECTED)
             unit->refusal = refusal;
     }
+    switch_over(core, unit, actions);
     freeze(core, unit);
     alarm_or_calm(core, unit, actions);
 }
@@ -227,7 +244,9 @@ static void take_record(struct core *core, struct core_unit *unit, const struct 
         unit->moved_us = (int64_t)core->now_us - (int64_t)record->moved_ago_us;
     if (record->epoch == unit->record.epoch)
         return;
+    struct core_record before = unit->record;
     unit->record = *record;
+    core_plan_record(core, unit, &before);
     unit->since_us = core->now_us;
     unit->suspected_us = 0;
     unit->cleared_us = core->now_us;
@@ -242,6 +261,7 @@ static void hear_broker(struct core *core, const struct core_event *event, struc
     if (unit == NULL)
         return;
     core_hear_broker(core, unit, &event->broker);
+    core_plan_hear(unit, &event->broker);
     if (event->broker.epoch > unit->record.epoch)
         ask(core, unit, actions);
     consider(core, unit, actions);

@@ -41,6 +41,7 @@ struct core_config {
 struct core_broker_seen {
     uint64_t unit, broker, run_id; /* run_id 0: not known */
     uint64_t epoch;                /* that it is stamped with */
+    uint64_t offset;               /* of replication */
     uint64_t age_us;               /* since it answered its agent last; UINT64_MAX: never */
     bool healthy;                  /* it answers and can do its work; says nothing about its role */
     bool primary;                  /* its role */

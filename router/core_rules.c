@@ -22,6 +22,11 @@ static unsigned movable_units(const struct core *core)
     return share > core->policy.max_units ? share : core->policy.max_units;
 }
 
+static bool is_drained_home(const struct core_unit *unit, uint64_t broker)
+{
+    return unit->record.drained && broker == unit->facts.brokers[0];
+}
+
 static const struct core_member *standby_member(const struct core *core, const struct core_unit *unit)
 {
     const struct core_member *first = NULL;
@@ -30,7 +35,7 @@ static const struct core_member *standby_member(const struct core *core, const s
         const struct core_broker *broker = core_find_broker(unit, member->broker);
         if (member->broker == unit->record.primary || broker == NULL)
             continue;
-        if (core_is_well(core, broker))
+        if (core_is_well(core, broker) && !is_drained_home(unit, member->broker))
             return member;
         first = first != NULL ? first : member;
     }
@@ -90,6 +95,16 @@ static bool cooling_down(const struct core *core, const struct core_unit *unit, 
     bool second_half = matter == CORE_PRIMARY ? at_home && !consumes_itself
                                               : consumes_itself && since_moved_us(core, unit) < window_us(core);
     return !second_half && since_moved_us(core, unit) < (uint64_t)core->policy.cooldown_ms * 1000;
+}
+
+/* What an operator works on stays out of use until he says that it is ready. */
+static bool drained(const struct core *core, const struct core_unit *unit, enum core_matter matter)
+{
+    const struct core_unit *host = standby_unit(core, unit);
+    const struct core_broker *standby = core_standby(core, unit);
+    if (matter == CORE_CONSUMER)
+        return host != NULL && host->record.drained;
+    return standby != NULL && is_drained_home(unit, standby->id);
 }
 
 /* A gateway votes for no more units than may be moved: so no two majorities can move more, though they do not know of
@@ -171,21 +186,14 @@ typedef bool (*rule_fn)(const struct core *core, const struct core_unit *unit, e
 
 /* In the order of enum core_refusal. Up to CORE_FROZEN they stand before the vote, the others before the proposal. */
 static const rule_fn rules[CORE_REFUSALS] = {
-    [CORE_NOT_SUSPECTED] = not_suspected,
-    [CORE_NOT_AUTOMATIC] = not_automatic,
-    [CORE_NO_RECORD] = no_record,
-    [CORE_DOUBTS_ITSELF] = doubts_itself,
-    [CORE_COOLING_DOWN] = cooling_down,
-    [CORE_NO_STANDBY] = no_standby,
-    [CORE_STANDBY_RESTARTED] = standby_restarted,
-    [CORE_STANDBY_UNWELL] = standby_unwell,
-    [CORE_STANDBY_OBJECTS] = standby_objects,
-    [CORE_NO_HEADROOM] = no_headroom,
-    [CORE_FROZEN] = frozen,
-    [CORE_STORE_AWAY] = store_away,
-    [CORE_NO_MAJORITY] = no_majority,
-    [CORE_NO_OTHER_SITE] = no_other_site,
-    [CORE_UNDECIDED] = undecided,
+    [CORE_NOT_SUSPECTED] = not_suspected,   [CORE_NOT_AUTOMATIC] = not_automatic,
+    [CORE_NO_RECORD] = no_record,           [CORE_DOUBTS_ITSELF] = doubts_itself,
+    [CORE_COOLING_DOWN] = cooling_down,     [CORE_DRAINED] = drained,
+    [CORE_NO_STANDBY] = no_standby,         [CORE_STANDBY_RESTARTED] = standby_restarted,
+    [CORE_STANDBY_UNWELL] = standby_unwell, [CORE_STANDBY_OBJECTS] = standby_objects,
+    [CORE_NO_HEADROOM] = no_headroom,       [CORE_FROZEN] = frozen,
+    [CORE_STORE_AWAY] = store_away,         [CORE_NO_MAJORITY] = no_majority,
+    [CORE_NO_OTHER_SITE] = no_other_site,   [CORE_UNDECIDED] = undecided,
 };
 
 static enum core_refusal first_objection(const struct core *core, const struct core_unit *unit, enum core_matter matter,

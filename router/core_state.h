@@ -50,6 +50,9 @@ struct core_unit {
     uint64_t proposed_us;                     /* since when a proposal of ours is undecided; 0: there is none */
     bool proposal_ended;                      /* and now the record must tell what came of it */
     uint64_t asked_us;
+    enum core_plan plan;
+    uint64_t held_us;          /* since when a planned switch is known here */
+    uint64_t fence_offset;     /* of the primary, when it was first heard to be fenced */
     enum core_refusal refusal; /* why it is not moved */
     bool alarmed;
     struct core_heard_vote heard[CORE_GATEWAYS_MOST]; /* in the order of core.gateways */

@@ -18,6 +18,7 @@
 #define CORE_TICK_US       10000
 #define CORE_BALLOT_US     1000000 /* a vote may still lead to a failover so long after it was cast */
 #define CORE_VOTE_US       50000   /* how long a vote is worth something: a few pulses may be lost */
+#define CORE_HOLD_US       1000000 /* a planned switch that takes longer is given up */
 
 /* What may be wrong with a unit, and is voted on. */
 enum core_matter {
@@ -44,6 +45,7 @@ enum core_refusal {
     CORE_NO_RECORD,
     CORE_DOUBTS_ITSELF, /* this gateway's loop lagged, or most units fell silent together */
     CORE_COOLING_DOWN,
+    CORE_DRAINED,           /* where it would go is being worked on */
     CORE_NO_STANDBY,        /* no other broker is in sync */
     CORE_STANDBY_RESTARTED, /* it is not the run that was in sync */
     CORE_STANDBY_UNWELL,    /* or not heard of, or not for long enough */
@@ -68,6 +70,15 @@ struct core_unit_facts {
     double capacity_rps; /* 0: not declared */
 };
 
+/* How far a planned switch has come. */
+enum core_plan {
+    CORE_PLAN_NONE = 0, /* none is under way */
+    CORE_PLAN_HELD,     /* the primary may still take writes of who does not know of it */
+    CORE_PLAN_FENCED,   /* it takes none any more */
+    CORE_PLAN_LEVEL,    /* and the target holds all that it held then */
+    CORE_PLAN_LOST,     /* the target is not in sync any more */
+};
+
 struct core_member {
     uint64_t broker, run_id;
 };
@@ -79,7 +90,10 @@ struct core_record {
     uint64_t consumer;                             /* unit; 0: itself */
     struct core_member members[CORE_BROKERS_MOST]; /* in sync, the primary included */
     unsigned member_count;
-    uint64_t moved_ago_us; /* since its last automatic failover; UINT64_MAX: there was none */
+    uint64_t target, target_consumer; /* of a planned switch; target_consumer 0: the unit itself */
+    bool hold;                        /* one is under way */
+    bool drained;                     /* the unit's home is being worked on */
+    uint64_t moved_ago_us;            /* since its last automatic failover; UINT64_MAX: there was none */
 };
 
 struct core_ballot {
@@ -92,6 +106,9 @@ struct core_ballot {
 struct core_proposal {
     uint64_t unit, from_epoch;
     enum core_matter matter;
+    enum core_plan
+        plan;         /* CORE_PLAN_NONE: it rests on votes; LEVEL: the switch that was planned; else it is given up */
+    uint64_t held_us; /* for how long, of a planned one */
     uint64_t primary, run_id;                       /* the same as before where only the consumer changes */
     uint64_t consumer;                              /* 0: the unit itself */
     struct core_ballot ballots[CORE_GATEWAYS_MOST]; /* of each registered gateway that was heard */
@@ -110,5 +127,6 @@ struct core_vote {
 /* "silent", "no majority": words for people. */
 const char *core_reason_name(enum core_reason reason);
 const char *core_refusal_name(enum core_refusal refusal);
+const char *core_plan_name(enum core_plan plan);
 
 #endif

@@ -15,6 +15,7 @@
 
 #define REDIAL_MOST_MS 20
 #define ACCURACY_US    500
+#define HELD_MS        1     /* from look to look while requests wait for what they show */
 #define SEEN_US        30000 /* after its last answer the primary is not seen any more */
 
 /* A broker that is guarded. */
@@ -102,6 +103,14 @@ static void on_look(void *arg, const struct warden_look *look)
     ward->warden->config.looked(ward->warden->config.arg);
 }
 
+static uint64_t interval_us(const struct warden *warden)
+{
+    for (unsigned i = 0; i < warden->count; i++)
+        if (warden->wards[i]->record.hold)
+            return HELD_MS * 1000;
+    return (uint64_t)warden->config.options->guard.interval * 1000;
+}
+
 static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
@@ -112,7 +121,7 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
         if (ward->other != NULL)
             warden_probe_look(ward->other);
     }
-    sd_event_source_set_time_relative(source, (uint64_t)warden->config.options->guard.interval * 1000);
+    sd_event_source_set_time_relative(source, interval_us(warden));
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -160,6 +169,8 @@ static void take_record(struct ward *ward, const struct broker_record *record)
     ward->record_known = true;
     look_at_primary(ward);
     warden_probe_look(ward->probe);
+    if (record->hold)
+        sd_event_source_set_time_relative(ward->warden->tick, HELD_MS * 1000);
 }
 
 void warden_heard(struct warden *warden, const char *unit, const struct broker_record *record)

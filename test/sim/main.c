@@ -33,6 +33,7 @@ static const char *const rule_names[CORE_REFUSALS] = {
     [CORE_NO_RECORD] = "record",
     [CORE_DOUBTS_ITSELF] = "doubt",
     [CORE_COOLING_DOWN] = "cooldown",
+    [CORE_DRAINED] = "drained",
     [CORE_NO_STANDBY] = "standby",
     [CORE_STANDBY_RESTARTED] = "standby-run",
     [CORE_STANDBY_UNWELL] = "standby-well",

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the watch knows of a unit when an operator wants to work on it.
+ */
+#include "common/clock.h"
+#include "gateway/failover_state.h"
+#include "router/core_evidence.h"
+
+static void add_hands(struct unit_hands *hands, const struct pulse *pulse)
+{
+    unsigned up = 0, listed = 0;
+    for (unsigned i = 0; i < PULSE_COLORS; i++) {
+        up += pulse->agent.nodes[i].up;
+        listed += pulse->agent.nodes[i].listed;
+    }
+    hands->agents++;
+    hands->nodes_up = up > hands->nodes_up ? up : hands->nodes_up;
+    hands->nodes_listed = listed > hands->nodes_listed ? listed : hands->nodes_listed;
+}
+
+struct unit_hands failover_hands(struct failover *failover, struct str unit)
+{
+    struct unit_hands hands = {0, 0, 0};
+    uint64_t now_us = clock_monotonic_us();
+    pthread_mutex_lock(&failover->lock);
+    for (size_t i = 0; i < failover->heard_count; i++) {
+        const struct failover_heard *heard = &failover->heard[i];
+        if (heard->pulse.by_agent && now_us - heard->at_us <= FAILOVER_HEARD_US &&
+            str_equal(str_of(heard->pulse.place), unit))
+            add_hands(&hands, &heard->pulse);
+    }
+    pthread_mutex_unlock(&failover->lock);
+    return hands;
+}
+
+bool failover_is_well(struct failover *failover, struct str unit, struct str url, struct str run_id)
+{
+    pthread_mutex_lock(&failover->lock);
+    const struct core_unit *found = core_find_unit(&failover->core, pulse_hash(unit));
+    const struct core_broker *broker = found != NULL ? core_find_broker(found, pulse_hash(url)) : NULL;
+    bool well = broker != NULL && core_is_well(&failover->core, broker) && broker->run_id == pulse_hash(run_id);
+    pthread_mutex_unlock(&failover->lock);
+    return well;
+}
