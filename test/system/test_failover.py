@@ -6,61 +6,14 @@ import collections
 import signal
 import unittest
 
-import harness
-import switch_fixture
+import unit_fixture
 from harness import wait_until
-from playground_fixture import Playground
+from unit_fixture import Payers
 
 RUNS_ALONE = "what a busy machine holds up for 40 ms looks dead"
 
-Gateway = collections.namedtuple("Gateway", "port")
 
-
-class Payers(switch_fixture.Payers):
-    """Of users from FIRST on."""
-
-    def __init__(self, gateways, first):
-        super().__init__(gateways, path="/pay/1")
-        self.first = first
-
-    def request(self, client, thread, body):
-        answer = client.request("POST", self.path, {"X-User-Id": str(self.first + thread), "Idempotency-Key": body},
-                                b'{"payee": "%d"}' % (self.first + thread))
-        document = answer.json()
-        return answer.status, document.get("id") or document.get("message"), document.get("type")
-
-
-class Failover(harness.StackTest):
-    def setUp(self):
-        super().setUp()
-        self.playground = Playground(self.stack, "--units", "3", "--gateways", "3")
-        self.gateways = [Gateway(self.playground.ingress(i)) for i in range(3)]
-        wait_until(self.is_covered, 60, "a standby that every gateway trusts")
-
-    def is_covered(self):
-        """A standby is trusted when it was well for a while."""
-        token = (self.playground.dir / "token").read_text().strip()
-        for url in self.playground.topology()["admin"]:
-            answer = harness.request(int(url.rsplit(":", 1)[1]), "GET", "/v1/status", {"Authorization": f"Bearer {token}"})
-            unit = next(unit for unit in answer.json()["units"] if unit["name"] == "RZ01")
-            if len(unit["broker_record"]["in_sync"]) < 2 or not unit["failover"]["vote"]["standby_healthy"]:
-                return False
-        return True
-
-    def record(self, name="RZ01"):
-        done, status = self.playground.ctl_json("status")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return next(unit for unit in status["units"] if unit["name"] == name)["broker_record"]
-
-    def delivered(self):
-        """By id: what the apps took, in order."""
-        found = collections.defaultdict(list)
-        for process in self.playground.topology()["processes"]:
-            if process["role"] == "app":
-                for record in self.playground.records(process["name"]):
-                    found[record["id"]].append(record)
-        return found
-
+class Failover(unit_fixture.UnitTest):
     def strike(self, number, *names):
         """Users pay while NAMES get the signal NUMBER, and go on until many were taken by each gateway again."""
         with Payers(self.gateways, 0) as hit, Payers(self.gateways, 50) as others:
