@@ -229,8 +229,12 @@ class Bench:
     def write_broker_record(self, gateway, name):
         """By the unit's agent, which goes again: its reading of the streams is another figure."""
         agent = self.stack.agent(name=f"agent-{name}", store__location=f"dir:{self.dir}/store-{name}")
-        self.h.wait_until(lambda: self.h.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "1"}, b"x").status == 202,
-                          what="a first 202")
+
+        def is_replicated():
+            answer = self.h.request(gateway.port, "POST", "/pay/1", {"X-User-Id": "1"}, b"x")
+            return (answer.status, answer.headers.get("ldc-durability")) == (202, "replicated")
+
+        self.h.wait_until(is_replicated, what="a first message that both brokers hold")
         agent.kill()
 
     def call_function(self, broker):
