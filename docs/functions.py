@@ -8,7 +8,7 @@ import re
 import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "common" / "functions"
-REGISTER = re.compile(r"^register(?:_fenced)?\('(\w+)'.*?(?=^register(?:_fenced)?\(|\Z)", re.M | re.S)
+REGISTER = re.compile(r"^register(?:_\w+)?\('(\w+)'.*?(?=^register(?:_\w+)?\(|\Z)", re.M | re.S)
 BLOCK = re.compile(r"(?:^-- .*\n)+", re.M)
 
 

@@ -5,7 +5,7 @@
 -- Lua's own formatting does not. What a function wrote before an error stays written, so all checks come first.
 
 -- Raised when a function changes in a way that its callers must know. A broker keeps the newest that it was given.
-local VERSION = 2
+local VERSION = 3
 
 local function register(name, callback, flags)
     redis.register_function{function_name = 'ldc1_' .. name, callback = callback, flags = flags}

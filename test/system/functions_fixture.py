@@ -10,11 +10,13 @@ UNIT, TOPIC, PARTITION = "RZ01", "payments", 3
 
 
 class Functions(unittest.TestCase):
+    FSYNC = "always"
+
     @classmethod
     def setUpClass(cls):
         cls.stack = harness.Stack()
         cls.addClassCleanup(cls.stack.end)
-        cls.broker = cls.stack.broker("functions")
+        cls.broker = cls.stack.broker("functions", fsync=cls.FSYNC)
         library = pathlib.Path(os.environ.get("LDC_BUILD", "build")) / "common" / "functions.lua"
         cls.broker.call("FUNCTION", "LOAD", "REPLACE", library.read_text())
 

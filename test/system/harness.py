@@ -196,23 +196,40 @@ class Broker(Process):
         return call_broker(self.port, *words)
 
 
+def _wire(words):
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+class BrokerConnection:
+    """For many commands; what comes back is bytes, int, None or lists of these, errors are RuntimeError."""
+
+    def __init__(self, port):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW)
+        self.stream = self.sock.makefile("rb")
+
+    def call(self, *words):
+        return self.pipeline([words])[0]
+
+    def pipeline(self, commands):
+        self.sock.sendall(b"".join(_wire(words) for words in commands))
+        return [_read_reply(self.stream) for _ in commands]
+
+    def close(self):
+        self.stream.close()
+        self.sock.close()
+
+
 def call_broker(port, *words):
-    """One command on a connection of its own; bytes, int, None or lists come back, errors as RuntimeError."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW) as sock:
-        parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-        sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
-        with sock.makefile("rb") as stream:
-            return _read_reply(stream)
+    """One command on a connection of its own."""
+    with contextlib.closing(BrokerConnection(port)) as connection:
+        return connection.call(*words)
 
 
 def transaction(port, *commands):
     """The commands between MULTI and EXEC; returns what EXEC answers."""
-    wire = [b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(str(word)), str(word).encode()) for word in words)
-            for words in (("MULTI",), *commands, ("EXEC",))]
-    with socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW) as sock:
-        sock.sendall(b"".join(wire))
-        with sock.makefile("rb") as stream:
-            return [_read_reply(stream) for _ in wire][-1]
+    with contextlib.closing(BrokerConnection(port)) as connection:
+        return connection.pipeline([("MULTI",), *commands, ("EXEC",)])[-1]
 
 
 def _read_reply(stream):

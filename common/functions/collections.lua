@@ -1,0 +1,108 @@
+-- Collections of global data: what stands in their origin and in their copies alike. docs/COLLECTIONS.md describes it.
+--
+-- Each function has one key, "ldc:{UNIT}:c/COLLECTION/", in place of all that begin with it, and the broker's epoch as its
+-- first argument. Packed values are made and checked by common/collection_value.c; here they get their version and time.
+
+local BUCKETS = 1024
+local VALUE_HEADER = 27 -- bytes before the type
+local VALUE_STAMP = 17 -- of these: format, version, time
+local SUM_LIMIT = 2 ^ 48
+local AT_ONCE = 256 -- words that are unpacked into one call
+
+-- What a packed value adds to its bucket's sum, and its version. Whatever else stands there, put by hand, adds nothing.
+local function share_of(packed)
+    if #packed < VALUE_HEADER then
+        return 0, 0
+    end
+    local _, version, _, check = struct.unpack('<BI8I8I6', packed)
+    local factor = check % 2 ^ 20
+    factor = factor % 2 == 0 and factor + 1 or factor
+    return (check + version % 2 ^ 32 * factor) % SUM_LIMIT, version
+end
+
+local META = {'seq', 'state', 'owner', 'copy_bucket', 'copy_until', 'bad'}
+local META_NUMBERS = {seq = true, copy_bucket = true, copy_until = true}
+
+local function read_meta(at)
+    local values, meta = redis.call('HMGET', at .. 'meta', unpack(META)), {}
+    for i, name in ipairs(META) do
+        meta[name] = META_NUMBERS[name] and tonumber(values[i] or '0') or values[i] or ''
+    end
+    return meta
+end
+
+local function write_meta(at, meta, ...)
+    redis.call('HSET', at .. 'meta', 'seq', meta.seq, 'state', meta.state, ...)
+end
+
+-- The packed value under a key ('': none), and the sum of its bucket.
+local function look_up(at, bucket, key)
+    local found = redis.call('HMGET', at .. 'b/' .. bucket, 'k' .. key, 's')
+    return found[1] or '', tonumber(found[2] or '0')
+end
+
+-- Puts a packed value ('': none) in the place of `old`, and keeps sum and list.
+local function set_value(at, bucket, key, old, sum, value)
+    local name = at .. 'b/' .. bucket
+    sum = (sum - share_of(old) + share_of(value)) % SUM_LIMIT
+    if value ~= '' then
+        redis.call('HSET', name, 'k' .. key, value, 's', sum)
+    else
+        redis.call('HDEL', name, 'k' .. key)
+        redis.call('HSET', name, 's', sum)
+    end
+    if old == '' and value ~= '' then
+        redis.call('ZADD', at .. 'keys', 0, key)
+    elseif old ~= '' and value == '' then
+        redis.call('ZREM', at .. 'keys', key)
+    end
+end
+
+-- Adds an entry to the log: SUFFIX 0 for the change that has this number, * for what comes behind it.
+local function add_to_log(at, seq, suffix, ...)
+    return redis.call('XADD', at .. 'log', string.format('%.0f-%s', seq, suffix), ...)
+end
+
+local function add_change(at, seq, suffix, id, op, key, bucket, was, us, value)
+    return add_to_log(at, seq, suffix, 'id', id, 'op', op, 'key', key, 'bucket', bucket, 'was', was, 'us', us,
+        'value', value)
+end
+
+-- The sums of all buckets, 6 bytes each.
+local function all_sums(at)
+    local sums = {}
+    for bucket = 0, BUCKETS - 1 do
+        sums[bucket + 1] = struct.pack('<I6', tonumber(redis.call('HGET', at .. 'b/' .. bucket, 's') or '0'))
+    end
+    return table.concat(sums)
+end
+
+-- The values of a bucket by their fields, and the sum that they make.
+local function read_bucket(at, bucket)
+    local flat, values, sum = redis.call('HGETALL', at .. 'b/' .. bucket), {}, 0
+    for i = 1, #flat, 2 do
+        if flat[i] ~= 's' then
+            values[flat[i]] = flat[i + 1]
+            sum = sum + share_of(flat[i + 1])
+        end
+    end
+    return values, sum % SUM_LIMIT
+end
+
+-- keys: the collection; args: bucket. Returns the sequence, and of the bucket at this moment: field, value, field, value ...
+register('c_bucket', function(keys, args)
+    return {tonumber(redis.call('HGET', keys[1] .. 'meta', 'seq') or '0'),
+        redis.call('HGETALL', keys[1] .. 'b/' .. args[1])}
+end, {'no-writes'})
+
+-- keys: the collection; args: the broker's epoch, bucket
+-- Makes the bucket's sum anew from what the bucket holds, for values that were changed by hand. Returns the sum.
+register('c_resum', function(keys, args)
+    local stale = check_epoch(unit_key(keys[1], 'epoch'), args[1])
+    if stale then
+        return stale
+    end
+    local _, sum = read_bucket(keys[1], args[2])
+    redis.call('HSET', keys[1] .. 'b/' .. args[2], 's', sum)
+    return sum
+end, {'allow-oom'})

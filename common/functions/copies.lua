@@ -1,0 +1,252 @@
+-- A unit's copy of a collection: filled from the origin's buckets, kept up by its log, held against its digests. One agent
+-- of the unit at a time writes it, by the lease of the collection's `meta`.
+
+local ENTRY_WORDS = 7 -- of an entry of the origin's log: seq, op, key, bucket, was, us, value
+local ARGS_BEFORE = 2 -- epoch and owner
+
+-- Registers a function of a copy's owner: callback(collection, meta, args).
+local function register_copy(name, callback, flags)
+    register(name, function(keys, args)
+        local at = keys[1]
+        local stale = check_epoch(unit_key(at, 'epoch'), args[1])
+        local meta = read_meta(at)
+        if stale or meta.state == 'origin' or meta.owner ~= args[2] then
+            return stale or meta.state == 'origin' and fail('STATE', 'origin') or fail('LEASE', meta.owner)
+        end
+        return callback(at, meta, args)
+    end, flags)
+end
+
+local function answer_of(meta)
+    return {meta.seq, meta.state, meta.bad}
+end
+
+-- Live is a copy that has all buckets and all that happened while they were read.
+local function settle(meta)
+    if meta.state == 'copying' and meta.copy_bucket == BUCKETS and meta.seq >= meta.copy_until then
+        meta.state = 'live'
+    end
+end
+
+-- keys: the collection; args: the broker's epoch, owner, the origin's sequence
+-- Drops all that the copy holds. What comes next is to fill it, and then the log behind that sequence.
+register_copy('c_wipe', function(at, _, args)
+    redis.call('UNLINK', at .. 'keys', at .. 'log')
+    for first = 0, BUCKETS - 1, AT_ONCE do
+        local names = {}
+        for bucket = first, first + AT_ONCE - 1 do
+            names[#names + 1] = at .. 'b/' .. bucket
+        end
+        redis.call('UNLINK', unpack(names))
+    end
+    local meta = {seq = tonumber(args[3]), state = 'copying'}
+    redis.call('HDEL', at .. 'meta', 'epoch', 'beat_us', 'digest_seq', 'digest_ok')
+    write_meta(at, meta, 'copy_from', args[3], 'copy_bucket', 0, 'copy_until', args[3], 'bad', '')
+    return redis.status_reply('OK')
+end, {'allow-oom'})
+
+-- A part of what fill was given: fields and values from args[first] to args[last], into a bucket.
+local function fill_part(at, bucket, sum, args, first, last)
+    local fields, new, list = {}, {}, {}
+    for i = first, last, 2 do
+        fields[#fields + 1] = args[i]
+    end
+    local olds = redis.call('HMGET', at .. 'b/' .. bucket, unpack(fields))
+    for i, field in ipairs(fields) do
+        local old, value = olds[i] or '', args[first + 2 * i - 1]
+        local was_share, was = share_of(old)
+        local share, version = share_of(value)
+        if field ~= 's' and version > was then
+            sum = sum - was_share + share
+            new[#new + 1], new[#new + 2] = field, value
+            list[#list + 1], list[#list + 2] = 0, string.sub(field, 2)
+        end
+    end
+    if #new > 0 then
+        redis.call('HSET', at .. 'b/' .. bucket, unpack(new))
+        redis.call('ZADD', at .. 'keys', unpack(list))
+    end
+    return sum
+end
+
+-- keys: the collection
+-- args: the broker's epoch, owner, bucket, the sequence at which it was read, 1 (0: there is more of it), field, value ...
+-- Adds what c_bucket said of the origin's bucket, newer versions alone. Buckets come in their order. Returns as c_apply.
+register_copy('c_fill', function(at, meta, args)
+    local bucket = tonumber(args[3])
+    if meta.state ~= 'copying' or bucket ~= meta.copy_bucket then
+        return fail('STATE', meta.state .. ' ' .. meta.copy_bucket)
+    end
+    local sum = tonumber(redis.call('HGET', at .. 'b/' .. bucket, 's') or '0')
+    for first = 6, #args, AT_ONCE do
+        sum = fill_part(at, bucket, sum, args, first, math.min(first + AT_ONCE - 1, #args))
+    end
+    redis.call('HSET', at .. 'b/' .. bucket, 's', sum % SUM_LIMIT)
+    meta.copy_until = math.max(meta.copy_until, tonumber(args[4]))
+    meta.copy_bucket = bucket + tonumber(args[5])
+    settle(meta)
+    write_meta(at, meta, 'copy_bucket', meta.copy_bucket, 'copy_until', meta.copy_until)
+    return answer_of(meta)
+end)
+
+-- The error for entries that do not follow upon each other and upon what is applied; nil where all do.
+local function check_entries(applied, args)
+    local have = applied
+    for i = ARGS_BEFORE + 1, #args, ENTRY_WORDS do
+        local seq, op, value = tonumber(args[i]), args[i + 1], args[i + 6]
+        local change = op == 'put' or op == 'del'
+        if not seq or not value or seq > have + (change and 1 or 0) then
+            return fail('GAP', string.format('%.0f', applied))
+        elseif change and (op == 'put') ~= (#value >= VALUE_HEADER) then
+            return fail('VALUE', args[i])
+        elseif change and seq > have then
+            have = seq
+        end
+    end
+    return nil
+end
+
+-- A change that the origin made. While the copy is being made, its buckets are newer than the log here and there.
+local function apply_change(at, meta, seq, op, key, bucket, was, us, value)
+    local old, sum = look_up(at, bucket, key)
+    local _, version = share_of(old)
+    if meta.state == 'live' or seq > version then
+        set_value(at, bucket, key, old, sum, value)
+    end
+    add_change(at, seq, '0', '', op, key, bucket, was, us, value)
+    meta.seq = seq
+end
+
+-- Compares all buckets with the origin's, both at the same sequence. Notes those that differ.
+local function compare_sums(at, meta, sums)
+    local own, bad = all_sums(at), {}
+    if own ~= sums then
+        for bucket = 0, BUCKETS - 1 do
+            local from, to = 6 * bucket + 1, 6 * bucket + 6
+            if string.sub(own, from, to) ~= string.sub(sums, from, to) then
+                bad[#bad + 1] = bucket
+            end
+        end
+    end
+    meta.bad = table.concat(bad, ',')
+    redis.call('HSET', at .. 'meta', 'digest_seq', meta.seq, 'digest_ok', #bad == 0 and 1 or 0, 'bad', meta.bad)
+end
+
+-- keys: the collection
+-- args: the broker's epoch, owner, and of each entry of the origin's log: seq, op, key, bucket, was, us, value
+-- Applies changes in their order; what is applied already is passed over. A digest at the very sequence is compared. Returns
+-- the sequence that is applied then, the state, and the buckets that differ from the origin's, with commas.
+register_copy('c_apply', function(at, meta, args)
+    if meta.state == '' or meta.state == 'copying' and meta.copy_bucket < BUCKETS then
+        return fail('STATE', meta.state)
+    end
+    local gap, us = check_entries(meta.seq, args), nil
+    for i = ARGS_BEFORE + 1, gap and 0 or #args, ENTRY_WORDS do
+        local seq, op = tonumber(args[i]), args[i + 1]
+        if seq == meta.seq + 1 then
+            apply_change(at, meta, seq, op, unpack(args, i + 2, i + 6))
+            settle(meta)
+        elseif seq == meta.seq and op == 'digest' and meta.state == 'live' then
+            compare_sums(at, meta, args[i + 6])
+        end
+        us = seq == meta.seq and args[i + 5] or us
+    end
+    if us then
+        write_meta(at, meta, 'beat_us', us)
+    end
+    return gap or answer_of(meta)
+end)
+
+-- keys: the collection; args: the broker's epoch, owner, the origin's sequence
+-- Lets readers in, for as long as the broker has this epoch: the copy holds all that the origin held when the caller asked.
+register_copy('c_open', function(at, meta, args)
+    if meta.state ~= 'live' or meta.seq < tonumber(args[3]) then
+        return meta.state == 'live' and fail('GAP', string.format('%.0f', meta.seq)) or fail('STATE', meta.state)
+    end
+    redis.call('HSET', at .. 'meta', 'epoch', args[1])
+    return redis.status_reply('OK')
+end, {'allow-oom'})
+
+local MOST_SINCE = 1000 -- changes between the reading of a bucket and its repair
+
+-- The fields of the keys that were changed behind a sequence; nil where the log does not say it, or there are too many.
+local function changed_since(at, meta, seq)
+    local fields, last = {}, string.format('%.0f-0', seq + 1)
+    local entries = seq < meta.seq and redis.call('XRANGE', at .. 'log', last, '+', 'COUNT', MOST_SINCE) or {}
+    if #entries == MOST_SINCE or seq > meta.seq or seq < meta.seq and (not entries[1] or entries[1][1] ~= last) then
+        return nil
+    end
+    for _, entry in ipairs(entries) do
+        fields['k' .. entry[2][6]] = true
+    end
+    return fields
+end
+
+-- What has to be there, by field ('': nothing), of all that is not so.
+local function find_wrong(own, theirs, changed)
+    local wrong = {}
+    for field, value in pairs(theirs) do
+        if own[field] ~= value and not changed[field] then
+            wrong[field] = value
+        end
+    end
+    for field in pairs(own) do
+        if theirs[field] == nil and not changed[field] then
+            wrong[field] = ''
+        end
+    end
+    return wrong
+end
+
+-- Lists every key of a bucket, for the list may lack some too.
+local function list_keys(at, values)
+    local words = {}
+    for field in pairs(values) do
+        words[#words + 1], words[#words + 2] = 0, string.sub(field, 2)
+        if #words == AT_ONCE then
+            redis.call('ZADD', at .. 'keys', unpack(words))
+            words = {}
+        end
+    end
+    if #words > 0 then
+        redis.call('ZADD', at .. 'keys', unpack(words))
+    end
+end
+
+local function remove_bad(meta, bucket)
+    local rest = {}
+    for bad in string.gmatch(meta.bad, '%d+') do
+        rest[#rest + 1] = bad ~= bucket and bad or nil
+    end
+    meta.bad = table.concat(rest, ',')
+end
+
+-- keys: the collection; args: the broker's epoch, owner, bucket, the sequence at which it was read, field, value ...
+-- Makes the bucket what c_bucket said of the origin's, and its sum what it is; keys that the log has changed since are left
+-- alone. Each mended key stands in the log, for those who watch. Returns how many there were. LDC_AGAIN: read it again, the
+-- copy has not got that far, or is too far ahead.
+register_copy('c_repair', function(at, meta, args)
+    local bucket, seq, theirs, count = args[3], tonumber(args[4]), {}, 0
+    local changed = meta.state == 'live' and changed_since(at, meta, seq)
+    if not changed then
+        return meta.state == 'live' and fail('AGAIN', string.format('%.0f', meta.seq)) or fail('STATE', meta.state)
+    end
+    for i = 5, #args, 2 do
+        theirs[args[i]] = args[i] ~= 's' and args[i + 1] or nil
+    end
+    local own, sum = read_bucket(at, bucket)
+    for field, value in pairs(find_wrong(own, theirs, changed)) do
+        local key, old = string.sub(field, 2), own[field] or ''
+        local _, was = share_of(old)
+        set_value(at, bucket, key, old, sum, value)
+        sum = (sum - share_of(old) + share_of(value)) % SUM_LIMIT
+        add_change(at, meta.seq, '*', '', 'repair', key, bucket, was, now_us(), value)
+        own[field] = value ~= '' and value or nil
+        count = count + 1
+    end
+    redis.call('HSET', at .. 'b/' .. bucket, 's', sum)
+    list_keys(at, own)
+    remove_bad(meta, bucket)
+    write_meta(at, meta, 'bad', meta.bad)
+    return count
+end)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A collection's origin and copies of it, each on a broker of its own, and the agent between them in a few lines."""
+import hashlib
+import struct
+
+import functions_fixture
+import harness
+
+HEADER = struct.Struct("<BQQQH")
+BUCKETS = 1024
+OWNER = "agent-a/1"
+
+
+def pack(key, value, type=b"text/plain", version=0, us=0):
+    """As common/collection_value.c does it. The functions take any check, so it need not be XXH3 here."""
+    check = int.from_bytes(hashlib.blake2b(key + b"\0" + type + b"\0" + value, digest_size=8).digest(), "little")
+    return HEADER.pack(1, version, us, check, len(type)) + type + value
+
+
+def unpack(packed):
+    """(version, us, type, value)."""
+    _, version, us, _, length = HEADER.unpack_from(packed)
+    rest = packed[HEADER.size:]
+    return version, us, rest[:length], rest[length:]
+
+
+def share(packed):
+    if len(packed) < HEADER.size:
+        return 0
+    _, version, _, check, _ = HEADER.unpack_from(packed)
+    low = check % 2**48
+    return (low + version % 2**32 * (low % 2**20 | 1)) % 2**48
+
+
+def bucket_of(key):
+    return int.from_bytes(hashlib.blake2b(key, digest_size=2).digest(), "little") % BUCKETS
+
+
+def pairs(flat):
+    return dict(zip(flat[0::2], flat[1::2]))
+
+
+class Site:
+    """A unit's broker with a collection: its origin, or a copy."""
+
+    def __init__(self, connection, unit, epoch=0, name="rates"):
+        self.connection, self.epoch = connection, epoch
+        self.at = f"ldc:{{{unit}}}:c/{name}/"
+        self.unit = f"ldc:{{{unit}}}:"
+
+    def call(self, *words):
+        return self.connection.call(*words)
+
+    def function(self, name, *args):
+        return self.call("FCALL", "ldc1_c_" + name, 1, self.at, *args)
+
+    def meta(self, field):
+        value = self.call("HGET", self.at + "meta", field)
+        return None if value is None else value.decode()
+
+    @property
+    def seq(self):
+        return int(self.meta("seq") or 0)
+
+    def buckets(self):
+        return [pairs(flat) for flat in self.connection.pipeline([("HGETALL", f"{self.at}b/{n}") for n in range(BUCKETS)])]
+
+    def look(self):
+        """Every key's packed value, and the buckets whose sum is not that of their entries."""
+        values, wrong = {}, []
+        for number, bucket in enumerate(self.buckets()):
+            if int(bucket.pop(b"s", b"0")) != sum(map(share, bucket.values())) % 2**48:
+                wrong.append(number)
+            values.update((field[1:], packed) for field, packed in bucket.items())
+        return values, wrong
+
+    def values(self):
+        return self.look()[0]
+
+    def wrong_sums(self):
+        return self.look()[1]
+
+    def log(self, start="-"):
+        return [(entry.decode(), pairs(fields)) for entry, fields in self.call("XRANGE", self.at + "log", start, "+")]
+
+    # --- origin
+
+    def put(self, key, value, condition="", id="", name="put", behind=()):
+        packed = b"" if value is None else pack(key, value)
+        answer = self.function(name, self.epoch, key, bucket_of(key), condition, packed, id, *behind)
+        return [word.decode() if isinstance(word, bytes) else word for word in answer]
+
+    def delete(self, key, condition="", id=""):
+        return self.put(key, None, condition, id)
+
+    # --- copy
+
+    def take(self):
+        self.call("FCALL", "ldc1_beat", 1, self.unit + "agents", *OWNER.split("/"), 60000, "")
+        self.call("FCALL", "ldc1_take", 2, self.unit + "agents", self.at + "meta", OWNER)
+
+    def own(self, name, *args):
+        return self.function(name, self.epoch, OWNER, *args)
+
+    def fill(self, origin, bucket):
+        seq, flat = origin.function("bucket", bucket)
+        return self.own("fill", bucket, seq, 1, *flat)
+
+    def apply(self, entries):
+        words = []
+        for id, fields in entries:
+            words += [id.split("-")[0]]
+            words += [fields.get(name, b"") for name in (b"op", b"key", b"bucket", b"was", b"us", b"value")]
+        seq, state, bad = self.own("apply", *words)
+        return seq, state.decode(), bad.decode()
+
+    def follow(self, origin):
+        """All that is new in the origin's log."""
+        return self.apply(origin.log(f"{self.seq}-1"))
+
+    def bootstrap(self, origin):
+        self.own("wipe", origin.seq)
+        for bucket in range(BUCKETS):
+            self.fill(origin, bucket)
+        return self.follow(origin)
+
+    def repair(self, origin, bucket):
+        seq, flat = origin.function("bucket", bucket)
+        return self.own("repair", bucket, seq, *flat)
+
+
+class Sites(functions_fixture.Functions):
+    FSYNC = "no"
+
+    def setUp(self):
+        super().setUp()
+        connection = harness.BrokerConnection(self.broker.port)  # thousands of calls would use up the ports
+        self.addCleanup(connection.close)
+        self.origin, self.copy = Site(connection, "CORE"), Site(connection, "RZ01")
+        self.copy.take()
+
+    def assert_whole(self, site):
+        values, wrong = site.look()
+        self.assertEqual(wrong, [])
+        self.assertEqual(site.call("ZRANGE", site.at + "keys", 0, -1), sorted(values))
+        return values
+
+    def assert_same(self):
+        self.assertEqual(self.assert_whole(self.copy), self.assert_whole(self.origin))
