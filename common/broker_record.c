@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "common/broker_info.h"
+#include "common/slot_list.h"
 
 void broker_record_name(char *name, size_t size, struct str unit)
 {
@@ -76,6 +77,13 @@ static bool take_hold(const json_t *json, struct broker_record *record)
     return hold == NULL || json_is_boolean(hold);
 }
 
+static bool take_moving(const json_t *json, struct broker_moving *moving)
+{
+    return json == NULL ||
+           (take_number(json, "rules", &moving->rules) &&
+            take_text(json, "slots", moving->slots, sizeof(moving->slots)) && slot_list_is_valid(moving->slots));
+}
+
 /* What a record lacks most of the time. */
 static bool take_plan(const json_t *json, struct broker_record *record)
 {
@@ -83,6 +91,7 @@ static bool take_plan(const json_t *json, struct broker_record *record)
     struct broker_drain *drain = &record->drained;
     return take_words(json, "target", record->target, sizeof(record->target)) &&
            take_words(json, "target_consumer", record->target_consumer, sizeof(record->target_consumer)) &&
+           take_moving(json_object_get(json, "moving"), &record->moving) &&
            (drained == NULL || (take_text(drained, "by", drain->by, sizeof(drain->by)) &&
                                 take_text(drained, "why", drain->why, sizeof(drain->why)) &&
                                 take_number(drained, "at_us", &drain->at_us))) &&
@@ -152,6 +161,10 @@ static void add_plan(const struct broker_record *record, json_t *json)
         json_object_set_new(json, "counted",
                             json_pack("{s:I,s:I}", "writes", (json_int_t)record->counted.writes, "at_us",
                                       (json_int_t)record->counted.at_us));
+    if (record->moving.rules != 0)
+        json_object_set_new(json, "moving",
+                            json_pack("{s:I,s:s}", "rules", (json_int_t)record->moving.rules, "slots",
+                                      record->moving.slots));
 }
 
 void broker_record_format(const struct broker_record *record, struct buf *out)
@@ -176,6 +189,11 @@ void broker_record_format(const struct broker_record *record, struct buf *out)
 bool broker_record_counted(const struct broker_record *record, uint64_t writes)
 {
     return record->counted.at_us != 0 && record->counted.at_us == record->at_us && record->counted.writes <= writes;
+}
+
+bool broker_moving_holds(const struct broker_moving *moving, uint64_t routed, uint32_t slot)
+{
+    return routed <= moving->rules && slot_list_has(moving->slots, slot);
 }
 
 /* --- what a WAIT proves ------------------------------------------------------------------------------------------- */

@@ -6,7 +6,7 @@
  *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "moved_us": 0,
  *    "at_us": 1795243875155000, "by": AGENT}
  * and, only while they say something, "target": URL, "target_consumer": UNIT, "drained": {"by", "why", "at_us"},
- * "counted": {"writes", "at_us"}.
+ * "counted": {"writes", "at_us"}, "moving": {"rules": EPOCH, "slots": "12-40,77"}.
  * Its epoch is the document's version: the primary is stamped with it, and takes writes only of who knows it.
  * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
  * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
@@ -27,6 +27,7 @@
 #define BROKER_WHY_SIZE     240
 #define BROKER_BY_SIZE      64
 #define BROKER_DRAIN_WHY    120
+#define BROKER_SLOTS_SIZE   160
 
 struct broker_member {
     char url[BROKER_URL_SIZE];
@@ -37,6 +38,13 @@ struct broker_member {
 struct broker_drain {
     uint64_t at_us; /* wall; 0: it is not */
     char by[BROKER_BY_SIZE], why[BROKER_DRAIN_WHY];
+};
+
+/* The slots of users who leave, or have left, the unit: who goes by rules of this epoch or an older one does not know to
+ * where, and holds what is theirs. It stays when they are gone, and then holds up nobody but who is late. */
+struct broker_moving {
+    uint64_t rules;                /* 0: nobody leaves */
+    char slots[BROKER_SLOTS_SIZE]; /* as in common/slot_list.h */
 };
 
 struct broker_record {
@@ -54,6 +62,7 @@ struct broker_record {
     char target[BROKER_URL_SIZE];    /* of the switch: the broker that is to lead; "": none is under way */
     char target_consumer[BROKER_UNIT_SIZE]; /* and what `consumer` is to be then */
     struct broker_drain drained;
+    struct broker_moving moving;
     char why[BROKER_WHY_SIZE]; /* of this change, in a sentence */
     uint64_t moved_us;         /* wall time of the last automatic failover, kept by later writers; 0: none */
     struct broker_count {
@@ -81,6 +90,9 @@ void broker_record_lead(struct broker_record *record, const struct broker_member
 void broker_record_end_plan(struct broker_record *record);
 /* Who changed it, why (both cut to what fits) and when (wall). */
 void broker_record_sign(struct broker_record *record, const char *by, const char *why, uint64_t at_us);
+
+/* Whether what was routed by rules of epoch ROUTED to SLOT of the unit is held. */
+bool broker_moving_holds(const struct broker_moving *moving, uint64_t routed, uint32_t slot);
 
 /* Whether a WAIT that counted RECORD->wait replicas proves that every member holds what was written before it on the
  * same connection. INFO is the reply to an INFO with the sections replication, stats and persistence that was sent

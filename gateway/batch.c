@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/arena.h"
+#include "common/clock.h"
 #include "common/json_text.h"
 #include "gateway/batch_item.h"
 #include "gateway/envelope.h"
@@ -18,6 +19,8 @@
 /* Of one turn, so that the loop's other requests hardly notice. */
 #define TURN_ITEMS 128
 #define TURN_BYTES (64u << 10)
+
+#define RENEW_MS 2 /* between two looks for newer rules */
 
 /* What the request's Idempotency-Key makes of its items. */
 enum keys {
@@ -39,6 +42,7 @@ struct entry {
     const char *detail;
     enum verdict verdict;
     bool replayed;
+    bool put_off; /* its user leaves the unit: to be taken up again by newer rules */
 };
 
 /* Lives as long as its exchange does or a broker owes it an answer. */
@@ -52,6 +56,8 @@ struct batch {
     struct routing routing;   /* what all items have in common */
     struct entry *entries;    /* as many as there are slices */
     size_t next, in_flight;   /* entries before `next` were taken up */
+    size_t put_off;           /* of these; nothing more is taken up while there are any */
+    uint64_t give_up_us;      /* monotonic: so long they wait */
     size_t accepted, unknown; /* of those with a verdict */
     bool local;               /* some message is on one disk alone */
     struct identity identity; /* of the exchange's request */
@@ -61,6 +67,7 @@ struct batch {
     struct arena arena;        /* ids and details */
     unsigned char *units;      /* enum entrance, by index */
     h2o_timeout_entry_t again; /* linked between two turns */
+    h2o_timeout_entry_t renew; /* armed while some are put off */
 };
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -78,6 +85,13 @@ static void free_if_done(struct batch *batch)
     free(batch);
 }
 
+static void leave_units(struct batch *batch, const struct view *view)
+{
+    for (uint32_t i = 0; i < view->table->unit_count; i++)
+        if (batch->units[i] == INSIDE)
+            atomic_fetch_sub_explicit(&view->units[i].unit->in_flight, 1, memory_order_relaxed);
+}
+
 /* The request, its view and what was taken for its sake; what is at the brokers needs none of them. */
 static void let_go(struct batch *batch)
 {
@@ -85,11 +99,10 @@ static void let_go(struct batch *batch)
     exchange->detach = NULL;
     batch->exchange = NULL;
     h2o_timeout_unlink(&batch->again);
+    timers_disarm(&batch->renew);
     batch->identity.body.json = NULL;
     identity_dispose(&batch->identity);
-    for (uint32_t i = 0; i < exchange->view->table->unit_count; i++)
-        if (batch->units[i] == INSIDE)
-            atomic_fetch_sub_explicit(&exchange->view->units[i].unit->in_flight, 1, memory_order_relaxed);
+    leave_units(batch, exchange->view);
 }
 
 static void detach(struct exchange *exchange)
@@ -277,17 +290,37 @@ static void fill_envelope(struct batch *batch, const struct entry *entry, struct
 
 static void go_on(struct batch *batch);
 
+static void put_off(struct entry *entry)
+{
+    struct batch *batch = entry->batch;
+    entry->put_off = true;
+    if (batch->put_off++ == 0)
+        batch->give_up_us =
+            clock_monotonic_us() + (uint64_t)batch->worker->gateway->config.failover.hold * 1000;
+}
+
 static void on_done(void *arg, const struct publish_result *result)
 {
     struct entry *entry = arg;
     struct batch *batch = entry->batch;
     batch->in_flight--;
+    if (result->moves) {
+        put_off(entry);
+        go_on(batch);
+        return;
+    }
     entry->replayed = result->replayed;
     if (result->replayed)
         entry->id = arena_str(&batch->arena, result->message_id);
     batch->local |= result->verdict == VERDICT_OK && result->durability != DURABILITY_REPLICATED;
     settle(entry, result->verdict, result->detail);
     go_on(batch);
+}
+
+static uint32_t slot_of(const struct table *table, const struct draft *draft)
+{
+    uint32_t slot = draft->decision.slot;
+    return slot != UINT32_MAX ? slot : table_slot(table, draft->routing.user);
 }
 
 static void publish(struct entry *entry, struct draft *draft)
@@ -307,11 +340,15 @@ static void publish(struct entry *entry, struct draft *draft)
     struct publication publication = {.call = &call,
                                       .durability = exchange->route->durability,
                                       .timeout_ms = exchange->route->timeout_ms,
+                                      .routed = table->epoch,
+                                      .slot = slot_of(table, draft),
                                       .done = on_done,
                                       .arg = entry};
     struct publish_result refusal;
     if (queue_send(exchange->worker->queue, exchange->view->units[draft->decision.unit].unit, &publication, &refusal))
         batch->in_flight++;
+    else if (refusal.moves)
+        put_off(entry);
     else
         settle(entry, refusal.verdict, refusal.detail);
 }
@@ -374,16 +411,24 @@ static void take_up(struct batch *batch, size_t index)
 
 static bool over(const struct batch *batch)
 {
-    return batch->next == batch->slices.count && batch->in_flight == 0;
+    return batch->next == batch->slices.count && batch->in_flight == 0 && batch->put_off == 0;
 }
 
 static void turn(struct batch *batch)
 {
     size_t bytes = 0, end = batch->next + TURN_ITEMS;
-    while (batch->next < batch->slices.count && batch->next < end && bytes < TURN_BYTES && batch->in_flight < WINDOW) {
+    while (batch->next < batch->slices.count && batch->next < end && bytes < TURN_BYTES && batch->in_flight < WINDOW &&
+           batch->put_off == 0) {
         bytes += batch->slices.items[batch->next].len;
         take_up(batch, batch->next++);
     }
+}
+
+/* What is in flight may be put off as well, and comes before what is. */
+static void wait_for_rules(struct batch *batch)
+{
+    if (batch->in_flight == 0 && !h2o_timeout_is_linked(&batch->renew))
+        timers_arm(&batch->worker->timers, &batch->renew, RENEW_MS);
 }
 
 static void go_on(struct batch *batch)
@@ -392,8 +437,62 @@ static void go_on(struct batch *batch)
         free_if_done(batch);
     else if (over(batch))
         answer(batch);
+    else if (batch->put_off > 0)
+        wait_for_rules(batch);
     else if (batch->next < batch->slices.count && batch->in_flight < WINDOW && !h2o_timeout_is_linked(&batch->again))
         h2o_timeout_link(batch->worker->h2o.loop, &batch->worker->h2o.zero_timeout, &batch->again);
+}
+
+/* Nothing that is not settled can go on. */
+static void close_all(struct batch *batch, enum verdict verdict)
+{
+    for (size_t i = 0; i < batch->slices.count; i++)
+        if (i >= batch->next || batch->entries[i].put_off) {
+            batch->entries[i].batch = batch;
+            settle(&batch->entries[i], verdict, NULL);
+        }
+    batch->next = batch->slices.count;
+    batch->put_off = 0;
+}
+
+static enum verdict renew(struct batch *batch)
+{
+    struct exchange *exchange = batch->exchange;
+    leave_units(batch, exchange->view);
+    enum verdict verdict = exchange_renew(exchange);
+    const struct view *view = exchange->view;
+    free(batch->units);
+    batch->units = mem_calloc(view->table->unit_count, 1);
+    batch->identity.table = view->table;
+    batch->identity.jwt_key = view->jwt_key;
+    batch->routing.splits = view->splits;
+    if (verdict != VERDICT_OK || exchange->route->action != ACTION_QUEUE)
+        return verdict != VERDICT_OK ? verdict : VERDICT_NO_ROUTE;
+    batch->routing.route = (uint32_t)(exchange->route - view->table->routes);
+    return VERDICT_OK;
+}
+
+static void take_up_again(struct batch *batch)
+{
+    enum verdict verdict = renew(batch);
+    batch->put_off = 0;
+    for (size_t i = 0; i < batch->next && verdict == VERDICT_OK; i++)
+        if (batch->entries[i].put_off) {
+            batch->entries[i] = (struct entry){.batch = batch};
+            take_up(batch, i);
+        }
+    if (verdict != VERDICT_OK)
+        close_all(batch, verdict);
+}
+
+static void on_renew(h2o_timeout_entry_t *entry)
+{
+    struct batch *batch = H2O_STRUCT_FROM_MEMBER(struct batch, renew, entry);
+    if (batch->worker->view->table->epoch > batch->exchange->view->table->epoch)
+        take_up_again(batch);
+    else if (clock_monotonic_us() > batch->give_up_us)
+        close_all(batch, VERDICT_SWITCHING);
+    go_on(batch);
 }
 
 static void on_again(h2o_timeout_entry_t *entry)
@@ -464,6 +563,7 @@ static struct batch *create(struct exchange *exchange)
     batch->worker = exchange->worker;
     batch->format = batch_format(header(exchange->req, H2O_STRLIT("content-type")));
     batch->again.cb = on_again;
+    batch->renew.cb = on_renew;
     batch->units = mem_calloc(view->table->unit_count, 1);
     batch->identity = (struct identity){.req = exchange->req, .table = view->table, .jwt_key = view->jwt_key};
     batch->routing = (struct routing){.route = (uint32_t)(exchange->route - view->table->routes),

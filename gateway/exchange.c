@@ -19,6 +19,12 @@ uint64_t exchange_epoch(const struct exchange *exchange)
     return view_epoch(view, (uint32_t)(exchange->rules - view->table->units));
 }
 
+uint32_t exchange_slot(const struct exchange *exchange)
+{
+    uint32_t slot = exchange->decision.slot;
+    return slot != UINT32_MAX ? slot : table_slot(exchange->view->table, exchange->user);
+}
+
 enum verdict exchange_check_epoch(const struct exchange *exchange, uint32_t unit)
 {
     const h2o_headers_t *headers = &exchange->req->headers;

@@ -49,6 +49,9 @@ uint64_t exchange_epoch(const struct exchange *exchange);
  * STALE_EPOCH or BAD_REQUEST. */
 enum verdict exchange_check_epoch(const struct exchange *exchange, uint32_t unit);
 
+/* Of the user, however its unit was chosen; UINT32_MAX where there is none. */
+uint32_t exchange_slot(const struct exchange *exchange);
+
 /* Answers with the problem of VERDICT; DETAIL (one sentence for the client, may be NULL) is copied. */
 void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *detail);
 
@@ -59,6 +62,12 @@ void exchange_add_headers(struct exchange *exchange);
 void problem_send(struct worker *worker, h2o_req_t *req, enum verdict verdict, const char *detail);
 /* The same as a complete HTTP/1.1 answer with `Connection: close`, for a connection whose head cannot be read. */
 void problem_format_http1(struct worker *worker, enum verdict verdict, const char *detail, struct buf *out);
+
+/* Goes by the rules that are in force now, in place of those that the exchange began with: its unit is forgotten. Says
+ * whether they have a route for it. */
+enum verdict exchange_renew(struct exchange *exchange);
+/* Does so, and begins anew. What its carrier had of it is to be forgotten before. */
+void exchange_route_again(struct exchange *exchange);
 
 /* The carriers. */
 void queue_publish(struct exchange *exchange);

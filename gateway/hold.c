@@ -21,6 +21,7 @@ struct holds {
 struct held {
     struct holds *holds;
     struct exchange *exchange;
+    bool (*waits)(const struct exchange *exchange); /* still */
     void (*go_on)(struct exchange *exchange);
     uint64_t since_us;
     h2o_linklist_t link;
@@ -53,11 +54,34 @@ static void on_timeout(h2o_timeout_entry_t *entry)
     exchange_fail(held->exchange, VERDICT_SWITCHING, NULL);
 }
 
-static void wait(struct holds *holds, struct exchange *exchange, void (*go_on)(struct exchange *exchange))
+static bool is_switched(const struct exchange *exchange)
+{
+    return atomic_load_explicit(&exchange->unit->hold, memory_order_relaxed);
+}
+
+static bool is_leaving(const struct exchange *exchange)
+{
+    uint64_t routed = exchange->view->table->epoch;
+    return routed <= atomic_load_explicit(&exchange->unit->moving_rules, memory_order_relaxed) &&
+           unit_moves(exchange->unit, routed, exchange_slot(exchange));
+}
+
+static bool has_newer_rules(const struct exchange *exchange)
+{
+    return exchange->worker->view->table->epoch > exchange->view->table->epoch;
+}
+
+static bool waits_for_rules(const struct exchange *exchange)
+{
+    return !has_newer_rules(exchange) && is_leaving(exchange);
+}
+
+static void wait(struct holds *holds, struct exchange *exchange, bool (*waits)(const struct exchange *exchange),
+                 void (*go_on)(struct exchange *exchange))
 {
     struct held *held = h2o_mem_alloc_pool(&exchange->req->pool, sizeof(*held));
     *held = (struct held){
-        .holds = holds, .exchange = exchange, .go_on = go_on, .since_us = clock_monotonic_us(), .timer.cb = on_timeout};
+        .holds = holds, .exchange = exchange, .waits = waits, .go_on = go_on, .since_us = clock_monotonic_us(), .timer.cb = on_timeout};
     h2o_linklist_insert(&holds->waiting, &held->link);
     timers_arm(&holds->timers, &held->timer, (uint64_t)holds->worker->gateway->config.failover.hold);
     holds->count++;
@@ -67,16 +91,33 @@ static void wait(struct holds *holds, struct exchange *exchange, void (*go_on)(s
     stat_add(&holds->worker->stats.failover_held_total, 1);
 }
 
-bool hold_exchange(struct exchange *exchange, void (*go_on)(struct exchange *exchange))
+static void hold(struct exchange *exchange, bool (*waits)(const struct exchange *exchange),
+                 void (*go_on)(struct exchange *exchange))
 {
     struct holds *holds = exchange->worker->holds;
-    if (!atomic_load_explicit(&exchange->unit->hold, memory_order_relaxed))
-        return false;
     if (holds->count >= MOST_REQUESTS || holds->bytes + exchange->req->entity.len > MOST_BYTES)
         exchange_fail(exchange, VERDICT_SWITCHING, "Too many requests wait for it");
     else
-        wait(holds, exchange, go_on);
+        wait(holds, exchange, waits, go_on);
+}
+
+bool hold_exchange(struct exchange *exchange, void (*go_on)(struct exchange *exchange))
+{
+    if (is_leaving(exchange))
+        hold_leaving(exchange);
+    else if (is_switched(exchange))
+        hold(exchange, is_switched, go_on);
+    else
+        return false;
     return true;
+}
+
+void hold_leaving(struct exchange *exchange)
+{
+    if (has_newer_rules(exchange))
+        exchange_route_again(exchange);
+    else
+        hold(exchange, waits_for_rules, exchange_route_again);
 }
 
 static void release(struct held *held)
@@ -89,16 +130,14 @@ static void release(struct held *held)
 }
 
 /* Going on may end others of them, so they are taken one by one from where they unlink themselves. */
-void holds_follow(struct holds *holds, const struct unit *unit)
+void holds_follow(struct holds *holds)
 {
     h2o_linklist_t all = {NULL, NULL};
-    if (atomic_load_explicit(&unit->hold, memory_order_relaxed))
-        return;
     h2o_linklist_init_anchor(&all);
     h2o_linklist_insert_list(&all, &holds->waiting);
     while (!h2o_linklist_is_empty(&all)) {
         struct held *held = first_of(&all);
-        if (held->exchange->unit == unit) {
+        if (!held->waits(held->exchange)) {
             release(held);
         } else {
             h2o_linklist_unlink(&held->link);

@@ -108,7 +108,7 @@ static void count_failure(const struct message *message, enum verdict verdict)
 static void tell(struct message *message, const struct publish_result *result)
 {
     publish_done_fn done = message->done;
-    if (result->verdict != VERDICT_OK)
+    if (result->verdict != VERDICT_OK && !result->moves)
         count_failure(message, result->verdict);
     message->done = NULL;
     if (done != NULL)
@@ -152,6 +152,11 @@ void message_accept(struct message *message, enum durability durability)
 void message_refuse(struct message *message, enum verdict verdict, const char *detail)
 {
     end(message, &(struct publish_result){.verdict = verdict, .detail = detail});
+}
+
+void message_turn_away(struct message *message)
+{
+    end(message, &(struct publish_result){.verdict = VERDICT_SWITCHING, .detail = MESSAGE_MOVES, .moves = true});
 }
 
 void message_give_up(struct message *message, const char *detail)
@@ -219,6 +224,8 @@ struct message *message_take(struct unit_lines *home, const struct publication *
     message->epoch = message->doubt = 0;
     message->durability = publication->durability;
     message->partition = publication->call->target.partition;
+    message->slot = publication->slot;
+    message->routed = publication->routed;
     message->timeout_ms = publication->timeout_ms;
     message->held_us = 0;
     message->made = (struct str){NULL, 0};

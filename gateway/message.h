@@ -20,9 +20,12 @@ struct line;
 struct lines;
 struct unit_lines;
 
+#define MESSAGE_MOVES "The user is moving to another unit"
+
 struct publish_result {
     enum verdict verdict;       /* VERDICT_OK: accepted. OUTCOME_UNKNOWN: may be stored. Others: was not stored */
     const char *detail;         /* a sentence for the client; NULL: none. Static */
+    bool moves;                 /* of SWITCHING: its user leaves the unit; to be routed again by newer rules */
     struct str message_id;      /* where it may be stored: its id, for a replay the first one's */
     struct str entry;           /* the function's word: the stream's entry id, a state; base NULL: none */
     bool replayed;              /* its idempotency key was known: nothing new was stored */
@@ -36,6 +39,8 @@ struct publication {
     const struct queue_call *call; /* borrowed until queue_send() returns; ENVELOPE_ID names the message */
     enum durability durability;    /* what the route asks for */
     int64_t timeout_ms;            /* of the route; 0: the broker's */
+    uint64_t routed;               /* epoch of the rules that chose the unit, */
+    uint32_t slot;                 /* for a user of this slot; UINT32_MAX: for nobody in particular */
     publish_done_fn done;
     void *arg;
 };
@@ -62,7 +67,8 @@ struct message {
     bool tried;                 /* a call of it went out whose outcome nobody knows */
     uint64_t epoch, doubt;      /* with which it was sent last; and the last of which nobody knows what came of it */
     enum durability durability; /* what the route asks for */
-    uint32_t partition;
+    uint32_t partition, slot;
+    uint64_t routed;    /* as in the publication */
     int64_t timeout_ms; /* of the route; 0: the broker's */
     uint64_t held_us;   /* since when it waits for a primary, monotonic; 0: it never did */
     struct str made;    /* its call, to be sent again, of its own memory; base NULL: in its batch, or nowhere */
@@ -87,6 +93,7 @@ void message_read_reply(struct message *message, const redisReply *reply);
 /* Tells whoever waits, counts, and frees MESSAGE. Where it is stored, DURABILITY is what was met. */
 void message_accept(struct message *message, enum durability durability);
 void message_refuse(struct message *message, enum verdict verdict, const char *detail);
+void message_turn_away(struct message *message); /* its user leaves the unit */
 void message_give_up(struct message *message, const char *detail); /* may be stored */
 /* By what the reply said: refused, accepted as local, or given up. */
 void message_conclude(struct message *message);

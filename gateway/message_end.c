@@ -99,6 +99,7 @@ static void publish(struct end_request *request, struct unit *unit)
                         argument_of(exchange, request->ending));
     struct publication publication = {.call = &call,
                                       .durability = durability_of(exchange->view->table, request->parts.topic),
+                                      .slot = UINT32_MAX,
                                       .done = on_done,
                                       .arg = request};
     exchange->carrier = queue_send(exchange->worker->queue, unit, &publication, &refusal);

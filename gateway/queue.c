@@ -8,6 +8,7 @@
 #include "gateway/envelope.h"
 #include "gateway/gateway.h"
 #include "gateway/group_commit.h"
+#include "gateway/hold.h"
 #include "gateway/unit_lines.h"
 #include "gateway/queue_answer.h"
 #include "gateway/reply.h"
@@ -126,11 +127,20 @@ static void conclude(struct exchange *exchange, const struct publish_result *res
     queue_answer(exchange, result);
 }
 
+static void leave_unit(struct exchange *exchange)
+{
+    reply_forget(exchange);
+    exchange->detach = NULL;
+    hold_leaving(exchange);
+}
+
 /* A replay was answered, or will be, where its first request waits. */
 static void on_done(void *arg, const struct publish_result *result)
 {
     struct exchange *exchange = arg;
-    if (exchange->wait != NULL && result->verdict == VERDICT_OK && !result->replayed)
+    if (result->moves)
+        leave_unit(exchange);
+    else if (exchange->wait != NULL && result->verdict == VERDICT_OK && !result->replayed)
         reply_wait(exchange, result->durability);
     else
         conclude(exchange, result);
@@ -159,11 +169,15 @@ static void publish(struct exchange *exchange, const struct publish_options *opt
     struct publication publication = {.call = &call,
                                       .durability = exchange->route->durability,
                                       .timeout_ms = exchange->route->timeout_ms,
+                                      .routed = exchange->view->table->epoch,
+                                      .slot = exchange_slot(exchange),
                                       .done = on_done,
                                       .arg = exchange};
     exchange->carrier = queue_send(exchange->worker->queue, exchange->unit, &publication, &refusal);
     if (exchange->carrier != NULL)
         exchange->detach = detach;
+    else if (refusal.moves)
+        leave_unit(exchange);
     else
         conclude(exchange, &refusal);
 }

@@ -82,7 +82,7 @@ static void on_worker(struct worker *worker, void *arg)
 {
     queue_follow(worker->queue, arg);
     replies_follow(worker->replies, arg);
-    holds_follow(worker->holds, arg);
+    holds_follow(worker->holds);
 }
 
 static void on_record(void *arg, struct unit *unit)

@@ -226,16 +226,48 @@ static void route_one(struct exchange *exchange, uint32_t route)
     identity_dispose(&identity);
 }
 
-static void route(struct exchange *exchange)
+static void carry(struct exchange *exchange, enum verdict verdict, uint32_t route)
 {
-    uint32_t route;
-    enum verdict verdict = match_route(exchange, &route);
     if (verdict != VERDICT_OK)
         exchange_fail(exchange, verdict, NULL);
     else if (batch_wanted(exchange))
         batch_publish(exchange);
     else
         route_one(exchange, route);
+}
+
+static void route(struct exchange *exchange)
+{
+    uint32_t route = 0;
+    enum verdict verdict = match_route(exchange, &route);
+    carry(exchange, verdict, route);
+}
+
+static enum verdict renew(struct exchange *exchange, uint32_t *route)
+{
+    leave_unit(exchange);
+    exchange->unit = NULL;
+    exchange->rules = NULL;
+    exchange->route = NULL;
+    exchange->decision = (struct decision){.unit = NO_UNIT, .slot = UINT32_MAX};
+    exchange->message_id = (struct str){NULL, 0};
+    view_unref(&exchange->view);
+    exchange->view = exchange->worker->view;
+    view_ref(exchange->view);
+    return match_route(exchange, route);
+}
+
+enum verdict exchange_renew(struct exchange *exchange)
+{
+    uint32_t ignored;
+    return renew(exchange, &ignored);
+}
+
+void exchange_route_again(struct exchange *exchange)
+{
+    uint32_t route = 0;
+    enum verdict verdict = renew(exchange, &route);
+    carry(exchange, verdict, route);
 }
 
 static bool is_method(const struct exchange *exchange, struct str method)

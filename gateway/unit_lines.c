@@ -172,6 +172,18 @@ static void push(struct unit_lines *unit_lines, struct message *message)
     arm_retry(unit_lines);
 }
 
+/* The users of the slot leave the unit: nothing of theirs may come behind the fence. */
+static bool is_leaving(const struct unit_lines *unit_lines, uint64_t routed, uint32_t slot)
+{
+    return slot != UINT32_MAX && broker_moving_holds(&unit_lines->record.moving, routed, slot);
+}
+
+/* What may be stored here already is nobody else's to store. */
+static bool may_leave(const struct unit_lines *unit_lines, const struct message *message)
+{
+    return !message->tried && is_leaving(unit_lines, message->routed, message->slot);
+}
+
 static void leave_line(struct message *message)
 {
     message->line->messages--;
@@ -194,7 +206,10 @@ void unit_lines_hold(struct unit_lines *unit_lines, struct message *message)
     if (message == unit_lines->feeler)
         unit_lines->feeler = NULL;
     bool may_pass = message->phase == MESSAGE_PUT_OFF || has_standby(unit_lines);
-    if (message->done != NULL && message->made.base != NULL && may_pass && in_time(unit_lines))
+    may_pass = may_pass && !is_leaving(unit_lines, message->routed, message->slot);
+    if (may_leave(unit_lines, message))
+        message_turn_away(message);
+    else if (message->done != NULL && message->made.base != NULL && may_pass && in_time(unit_lines))
         push(unit_lines, message);
     else
         end_vain(unit_lines, message);
@@ -275,6 +290,21 @@ static void send_again(struct unit_lines *unit_lines, struct message *message, b
         unit_lines_hold(unit_lines, message);
     else if (way != LINE_PASSABLE)
         push(unit_lines, message);
+}
+
+static void turn_away(struct unit_lines *unit_lines)
+{
+    struct message **messages;
+    size_t count;
+    take_all(unit_lines, &messages, &count);
+    for (size_t i = 0; i < count; i++)
+        if (!is_leaving(unit_lines, messages[i]->routed, messages[i]->slot))
+            push(unit_lines, messages[i]);
+        else if (may_leave(unit_lines, messages[i]))
+            message_turn_away(messages[i]);
+        else
+            end_vain(unit_lines, messages[i]);
+    free(messages);
 }
 
 static void release_all(struct unit_lines *unit_lines)
@@ -398,6 +428,8 @@ void unit_lines_follow(struct unit_lines *unit_lines)
     unit_lines->away_us = 0;
     unit_lines->detail = CHANGING;
     withdraw(unit_lines, before, &old);
+    if (unit_lines->record.moving.rules != 0)
+        turn_away(unit_lines);
     if (unit_lines->held_count > 0 && unit_lines->feeler == NULL && !unit_lines->record.hold)
         feel(unit_lines);
 }
@@ -444,6 +476,9 @@ struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publ
                                 struct publish_result *refusal)
 {
     const char *detail = NULL;
+    *refusal = (struct publish_result){.verdict = VERDICT_SWITCHING, .detail = MESSAGE_MOVES, .moves = true};
+    if (is_leaving(unit_lines, publication->routed, publication->slot))
+        return NULL;
     if (unit_lines->messages >= MOST_MESSAGES || unit_lines->bytes >= MOST_BYTES)
         return refuse(unit_lines, refusal, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
     if (memory_full(unit_lines))

@@ -106,6 +106,16 @@ void unit_record(struct unit *unit, struct broker_record *copy)
     pthread_mutex_unlock(&unit->record_lock);
 }
 
+bool unit_moves(struct unit *unit, uint64_t routed, uint32_t slot)
+{
+    if (slot == UINT32_MAX || routed > atomic_load_explicit(&unit->moving_rules, memory_order_relaxed))
+        return false;
+    pthread_mutex_lock(&unit->record_lock);
+    bool moves = broker_moving_holds(&unit->record.moving, routed, slot);
+    pthread_mutex_unlock(&unit->record_lock);
+    return moves;
+}
+
 static struct unit *consumer_of(struct unit *unit, const struct broker_record *record)
 {
     struct registry *registry = unit->registry;
@@ -145,6 +155,7 @@ bool unit_set_record(struct unit *unit, const struct broker_record *record)
         unit->record = *record;
         atomic_store_explicit(&unit->consumer, consumer, memory_order_relaxed);
         atomic_store_explicit(&unit->hold, record->hold, memory_order_relaxed);
+        atomic_store_explicit(&unit->moving_rules, record->moving.rules, memory_order_relaxed);
         atomic_store_explicit(&unit->record_version, record->version, memory_order_release);
     }
     pthread_mutex_unlock(&unit->record_lock);

@@ -64,6 +64,7 @@ struct unit {
     char record_fault[160];          /* the control thread's: why the record may be old; "" */
     _Atomic(struct unit *) consumer; /* by the record: whose nodes take this unit's requests; NULL: its own */
     _Atomic bool hold;               /* by the record: new requests wait */
+    _Atomic uint64_t moving_rules;   /* by the record: what rules of up to this epoch routed may have to wait */
     /* Since the last planned switch began: requests that have waited and go on, and the longest wait. */
     _Atomic uint64_t held, held_longest_us;
     struct color_facts colors;
@@ -101,6 +102,10 @@ bool unit_set_record(struct unit *unit, const struct broker_record *record);
 void unit_waited(struct unit *unit, uint64_t waited_us);
 /* What runs, on any thread, when a record has come into force. Set before there are any. */
 void registry_on_record(struct registry *registry, void (*changed)(void *arg, struct unit *unit), void *arg);
+
+/* Whether what rules of epoch ROUTED sent to UNIT waits for newer ones, since the users of SLOT are leaving it.
+ * UINT32_MAX: it is no user's. */
+bool unit_moves(struct unit *unit, uint64_t routed, uint32_t slot);
 
 /* The unit whose nodes take the requests of unit UNIT now, by its record: an index, or NO_UNIT where these rules do not
  * name it. */

@@ -64,6 +64,7 @@ static void adopt(struct worker *worker, void *arg)
     struct view *before = worker->view;
     worker->view = arg;
     queue_adopt(worker->queue, worker->view);
+    holds_follow(worker->holds);
     view_unref(&before);
     atomic_store_explicit(&worker->epoch, worker->view->table->epoch, memory_order_release);
 }

@@ -76,6 +76,12 @@ static bool modulo(struct str user, uint32_t slots, uint32_t *slot)
     return user.len > 0;
 }
 
+bool hash_equal(const struct hash *a, const struct hash *b)
+{
+    return a->kind == b->kind && a->slots == b->slots && a->seed == b->seed &&
+           a->non_numeric_xxh3 == b->non_numeric_xxh3;
+}
+
 uint64_t hash_xxh3(struct str bytes, uint64_t seed)
 {
     return seed == 0 ? XXH3_64bits(bytes.base, bytes.len) : XXH3_64bits_withSeed(bytes.base, bytes.len, seed);

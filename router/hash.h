@@ -28,6 +28,9 @@ struct hash {
 /* False where USER does not fit the hash: empty, or not a number for modulo. */
 bool hash_slot(const struct hash *hash, struct str user, uint32_t *slot);
 
+/* Whether both put each user into the same slot. */
+bool hash_equal(const struct hash *a, const struct hash *b);
+
 /* XXH3 with 64 bits; the router's one hash function for everything that is not a promise, too. */
 uint64_t hash_xxh3(struct str bytes, uint64_t seed);
 uint64_t hash_seed_of_salt(struct str salt);

@@ -129,10 +129,21 @@ static enum verdict place_user(const struct table *table, enum zone zone, struct
 
 static const struct decision undecided = {.unit = NO_UNIT, .slot = UINT32_MAX};
 
-enum verdict table_owner(const struct table *table, struct str user, struct decision *decision)
+enum verdict table_owner_in(const struct table *table, enum zone zone, struct str user, struct decision *decision)
 {
     *decision = undecided;
-    return place_user(table, ZONE_A, user, decision);
+    return place_user(table, zone, user, decision);
+}
+
+enum verdict table_owner(const struct table *table, struct str user, struct decision *decision)
+{
+    return table_owner_in(table, ZONE_A, user, decision);
+}
+
+uint32_t table_slot(const struct table *table, struct str user)
+{
+    uint32_t slot;
+    return user.len > 0 && hash_slot(&table->hash, user, &slot) ? slot : UINT32_MAX;
 }
 
 static enum verdict place_in_core(const struct table *table, const struct table_route *route, enum decided_by by,

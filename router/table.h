@@ -129,6 +129,12 @@ enum verdict table_route(const struct table *table, const struct routing *routin
  * prefix, and that before the slot. An override to an A unit or the core counts for zone A, one to a B unit for B. */
 enum verdict table_owner(const struct table *table, struct str user, struct decision *decision);
 
+/* The same for zone A or B. */
+enum verdict table_owner_in(const struct table *table, enum zone zone, struct str user, struct decision *decision);
+
+/* The slot of USER, overridden or not; UINT32_MAX where the hash does not take it. */
+uint32_t table_slot(const struct table *table, struct str user);
+
 /* The partition of TOPIC for USER: by its slot, so that a slot's users move together. */
 uint32_t table_partition(const struct table_topic *topic, uint32_t slot, struct str user);
 

@@ -131,17 +131,11 @@ static uint32_t *find_twins(const struct table *before, const struct table *afte
     return twins;
 }
 
-static bool same_hash(const struct hash *a, const struct hash *b)
-{
-    return a->kind == b->kind && a->slots == b->slots && a->seed == b->seed &&
-           a->non_numeric_xxh3 == b->non_numeric_xxh3;
-}
-
 void rules_compare(const struct table *before, const struct table *after, const struct rules_sample *users,
                    size_t user_count, const struct rules_sample *requests, size_t request_count,
                    struct rules_diff *diff)
 {
-    *diff = (struct rules_diff){.resharded = !same_hash(&before->hash, &after->hash)};
+    *diff = (struct rules_diff){.resharded = !hash_equal(&before->hash, &after->hash)};
     struct comparison comparison = {before, after, diff, find_twins(before, after)};
     struct arrivals *arrivals = mem_calloc(after->unit_count, sizeof(*arrivals));
     struct arrivals totals = {.of[MEASURE_SLOTS] = diff->resharded ? PROBES : after->hash.slots};

@@ -301,6 +301,7 @@ static void begin_record(const struct keeper_state *state, struct broker_record 
                                      .wait = primary->online,
                                      .hold = state->record.hold,
                                      .drained = state->record.drained,
+                                     .moving = state->record.moving,
                                      .moved_us = state->record.moved_us};
     memcpy(record->consumer, state->record.consumer, sizeof(record->consumer));
     memcpy(record->target, state->record.target, sizeof(record->target));
