@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "common/diag_json.h"
-#include "common/log.h"
 #include "common/store_json.h"
 #include "gateway/admin.h"
+#include "gateway/moves.h"
 
 #define MOST_HISTORY 100000
 
@@ -94,69 +94,101 @@ static void respond_conflict(struct httpd_request *request, const struct store_r
                                   (json_int_t)now->epoch, "record", store_record_to_json(now)));
 }
 
-/* What the caller says about the change; free with change_free. */
+/* What the caller says about the change, until it is answered. */
 struct change {
+    struct httpd_request *request;
+    struct control *control;
     uint64_t expected_epoch, restores;
+    bool unfenced;
     struct buf by, note;
+    struct diag_list diags;
 };
-
-static bool read_change(struct httpd_request *request, struct change *change)
-{
-    *change = (struct change){.expected_epoch = UINT64_MAX};
-    if (!admin_query_number(request, "expected_epoch", &change->expected_epoch))
-        return false;
-    if (change->expected_epoch == UINT64_MAX) {
-        httpd_respond_problem(request, 400, "bad-request", "expected_epoch must be given: the epoch that is changed.");
-        return false;
-    }
-    httpd_request_query(request, "by", &change->by);
-    httpd_request_query(request, "note", &change->note);
-    return true;
-}
 
 static void change_free(struct change *change)
 {
     buf_free(&change->by);
     buf_free(&change->note);
+    diag_free(&change->diags);
+    free(change);
 }
 
-static void commit(struct httpd_request *request, struct control *control, const struct change *change, struct str text,
-                   struct diag_list *diags)
+static bool read_words(struct change *change)
 {
-    struct store_record now;
-    struct error err;
-    if (store_put_rules(control->rollout.store, change->expected_epoch, text, change->restores,
-                        buf_str(&change->by).base, buf_str(&change->note).base, &now, &err) == 0) {
-        log_info("rules.put", "epoch %llu, version %llu, by %s", (unsigned long long)now.epoch,
-                 (unsigned long long)now.version, now.by);
-        control_sync(control);
-        json_t *record = store_record_to_json(&now);
-        json_object_set_new(record, "diagnostics", diag_to_json(diags));
-        httpd_admin_respond(request, 200, record);
-    } else if (err.code == ERROR_CONFLICT) {
-        respond_conflict(request, &now, &err);
-    } else {
-        admin_respond_error(request, &err);
+    uint64_t unfenced = 0;
+    if (!admin_query_number(change->request, "expected_epoch", &change->expected_epoch) ||
+        !admin_query_number(change->request, "unfenced", &unfenced))
+        return false;
+    if (change->expected_epoch == UINT64_MAX) {
+        httpd_respond_problem(change->request, 400, "bad-request",
+                              "expected_epoch must be given: the epoch that is changed.");
+        return false;
     }
+    change->unfenced = unfenced != 0;
+    httpd_request_query(change->request, "by", &change->by);
+    httpd_request_query(change->request, "note", &change->note);
+    return true;
 }
 
-static void put(struct httpd_request *request, struct control *control, const struct change *change, struct str text)
+/* NULL, and answered, where it makes no sense. */
+static struct change *read_change(struct httpd_request *request, struct control *control)
 {
-    struct diag_list diags = {.file = "rules"};
-    if (rollout_validate(&control->rollout, text, &diags))
-        commit(request, control, change, text, &diags);
-    else
-        respond_invalid(request, &diags);
-    diag_free(&diags);
+    struct change *change = mem_calloc(1, sizeof(*change));
+    change->request = request;
+    change->control = control;
+    change->expected_epoch = UINT64_MAX;
+    change->diags.file = "rules";
+    if (read_words(change))
+        return change;
+    change_free(change);
+    return NULL;
+}
+
+static void respond_put(struct change *change, const struct moves_result *result)
+{
+    json_t *record = store_record_to_json(&result->now);
+    json_object_set_new(record, "diagnostics", diag_to_json(&change->diags));
+    json_object_set_new(record, "moved",
+                        json_pack("{s:i,s:f}", "units", (int)result->fenced, "held_ms", (double)result->held_us / 1e3));
+    httpd_admin_respond(change->request, 200, record);
+}
+
+static void on_done(void *arg, const struct moves_result *result)
+{
+    struct change *change = arg;
+    if (result != NULL && result->outcome == MOVES_PUT)
+        respond_put(change, result);
+    else if (result != NULL && result->outcome == MOVES_CONFLICT)
+        respond_conflict(change->request, &result->now, &result->err);
+    else if (result != NULL && result->outcome == MOVES_REFUSED)
+        httpd_respond_problem(change->request, 409, "move-refused", result->err.text);
+    else if (result != NULL)
+        admin_respond_error(change->request, &result->err);
+    change_free(change);
+}
+
+static void put(struct change *change, struct str text)
+{
+    struct table *table = rollout_try(&change->control->rollout, text, &change->diags);
+    if (table == NULL) {
+        respond_invalid(change->request, &change->diags);
+        change_free(change);
+        return;
+    }
+    struct moves_change wanted = {.expected_epoch = change->expected_epoch,
+                                  .restores = change->restores,
+                                  .text = text,
+                                  .by = buf_str(&change->by).base,
+                                  .note = buf_str(&change->note).base,
+                                  .unfenced = change->unfenced};
+    moves_put(change->control->moves, &wanted, table, on_done, change);
+    table_unref(&table);
 }
 
 void admin_put_rules(struct httpd_request *request, void *context)
 {
-    struct change change;
-    if (!read_change(request, &change))
-        return;
-    put(request, context, &change, httpd_request_body(request));
-    change_free(&change);
+    struct change *change = read_change(request, context);
+    if (change != NULL)
+        put(change, httpd_request_body(request));
 }
 
 /* The version that first had the text of VERSION. */
@@ -193,31 +225,34 @@ static int find_text(struct control *control, const struct change *change, struc
     return store_rules(control->rollout.store, *version, text, err);
 }
 
-static void put_back(struct httpd_request *request, struct control *control, struct change *change, uint64_t version)
+static void put_back(struct change *change, uint64_t version)
 {
     struct store_record now;
     struct buf text = {NULL, 0, 0};
     struct error err;
-    if (find_text(control, change, &now, &version, &text, &err) == 0) {
-        change->restores = origin_of(control, version);
+    if (find_text(change->control, change, &now, &version, &text, &err) == 0) {
+        change->restores = origin_of(change->control, version);
         if (change->note.len == 0)
             buf_printf(&change->note, "rollback to version %llu", (unsigned long long)version);
-        put(request, control, change, buf_str(&text));
-    } else if (err.code == ERROR_CONFLICT) {
-        respond_conflict(request, &now, &err);
+        put(change, buf_str(&text));
     } else {
-        admin_respond_error(request, &err);
+        if (err.code == ERROR_CONFLICT)
+            respond_conflict(change->request, &now, &err);
+        else
+            admin_respond_error(change->request, &err);
+        change_free(change);
     }
     buf_free(&text);
 }
 
 void admin_roll_back(struct httpd_request *request, void *context)
 {
-    struct change change;
+    struct change *change = read_change(request, context);
     uint64_t version = UINT64_MAX;
-    if (!read_change(request, &change))
+    if (change == NULL)
         return;
     if (admin_query_number(request, "version", &version))
-        put_back(request, context, &change, version);
-    change_free(&change);
+        put_back(change, version);
+    else
+        change_free(change);
 }

@@ -21,6 +21,7 @@
 #include "gateway/colors.h"
 #include "gateway/failover.h"
 #include "gateway/follow.h"
+#include "gateway/moves.h"
 #include "gateway/peer_counts.h"
 #include "gateway/probes.h"
 #include "gateway/ramps.h"
@@ -86,6 +87,8 @@ void control_sync(struct control *control)
     sync_units(control);
     failover_follow(control->gateway->failover, control->rollout.view, control->rollout.store,
                     control->rollout.state == ROLLOUT_STORE_UP);
+    if (control->moves != NULL)
+        moves_follow(control->moves);
     if (control->rollout.view == control->followed)
         return;
     control->followed = control->rollout.view;
@@ -292,6 +295,7 @@ static int start(struct control *control, struct error *err)
         return -1;
     control->probes = probes_create(control->loop, &gateway->config, &control->stats);
     control->ramps = ramps_create(control);
+    control->moves = moves_create(control);
     if (add_sources(control) < 0)
         return error_set(err, ERROR_SYSTEM, "cannot set up the control loop");
     control_sync(control);
@@ -306,6 +310,7 @@ static void stop(struct control *control)
     probes_destroy(&control->probes);
     failover_stop(gateway->failover);
     ramps_destroy(&control->ramps);
+    moves_destroy(&control->moves);
     document_cache_destroy(&control->documents);
     workers_stop(gateway);
     if (control->rollout.store != NULL)

@@ -19,6 +19,7 @@
 struct httpd;
 struct follow;
 struct probes;
+struct moves;
 struct ramps;
 struct document_cache;
 
@@ -35,6 +36,7 @@ struct control {
     struct follow *follow;
     struct probes *probes;
     struct ramps *ramps;
+    struct moves *moves;
     struct document_cache *documents;
     char *admin_token, *agents_token, *pulse_key; /* NULL: none */
     struct store_member self;

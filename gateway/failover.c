@@ -272,6 +272,24 @@ void failover_announce(struct failover *failover, const char *unit, const struct
     failover_adopt(failover, unit, record);
 }
 
+static bool leads(const struct core_unit *unit, uint64_t epoch)
+{
+    const struct core_record *record = &unit->record;
+    const struct core_broker *primary = core_find_broker(unit, record->primary);
+    return primary != NULL && record->member_count > 0 && primary->primary && primary->epoch >= epoch &&
+           primary->run_id == record->members[0].run_id &&
+           clock_monotonic_us() - primary->pulse_us < FAILOVER_HEARD_US;
+}
+
+bool failover_leads(struct failover *failover, const char *name, uint64_t epoch)
+{
+    pthread_mutex_lock(&failover->lock);
+    const struct core_unit *unit = core_find_unit(&failover->core, pulse_hash(str_of(name)));
+    bool does = unit != NULL && leads(unit, epoch);
+    pthread_mutex_unlock(&failover->lock);
+    return does;
+}
+
 /* Who goes by an older record than this gateway is told of it, which brings the news past a store that is away. */
 static void push_to(struct failover *failover, const struct pulse *heard, struct failover_unit *unit, uint64_t epoch)
 {

@@ -45,6 +45,10 @@ void failover_introduce(const struct failover *failover, struct store_member *se
 /* The rules in force, and who is registered in STORE, which answers or is away. */
 void failover_follow(struct failover *failover, const struct view *view, struct store *store, bool store_up);
 
+/* Whether the primary of UNIT is heard to serve, in the run that its record names, and stamped with EPOCH or more. From
+ * any thread but the watch's. */
+bool failover_leads(struct failover *failover, const char *unit, uint64_t epoch);
+
 /* What a connection of this gateway to the broker URL of UNIT met; from any thread. CORE_LINE_OK may be told of as
  * often as it happens. */
 void failover_line(struct failover *failover, const struct unit *unit, struct str url, enum core_line_kind kind);

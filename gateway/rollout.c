@@ -56,13 +56,15 @@ static struct view *make_view(const struct rollout *rollout, struct str text, ui
     return view;
 }
 
-bool rollout_validate(const struct rollout *rollout, struct str text, struct diag_list *diags)
+struct table *rollout_try(const struct rollout *rollout, struct str text, struct diag_list *diags)
 {
     bool may_pass;
     struct view *view = make_view(rollout, text, rollout->record.epoch + 1, diags, &may_pass);
-    bool valid = view != NULL;
+    struct table *table = view != NULL ? view->table : NULL;
+    if (table != NULL)
+        table_ref(table);
     view_unref(&view);
-    return valid;
+    return table;
 }
 
 /* Takes over VIEW. */

@@ -60,8 +60,9 @@ void rollout_recolor(struct rollout *rollout);
 /* The epoch that all workers serve. */
 uint64_t rollout_epoch(const struct rollout *rollout);
 
-/* Whether TEXT would be taken, loaded and joined as a gateway does. Faults to DIAGS. */
-bool rollout_validate(const struct rollout *rollout, struct str text, struct diag_list *diags);
+/* The table of TEXT, loaded and joined as a gateway does, with one reference; NULL where it would not be taken. Faults
+ * to DIAGS. */
+struct table *rollout_try(const struct rollout *rollout, struct str text, struct diag_list *diags);
 
 /* Appends the text in force; from the cache file while the store is away. */
 int rollout_text(const struct rollout *rollout, struct buf *text, struct error *err) MUST_CHECK;
