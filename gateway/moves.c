@@ -32,7 +32,8 @@ struct move {
     struct rules_moves ways;
     struct fence *fences;
     unsigned fence_count;
-    uint64_t held_us; /* monotonic: since when; 0: nothing is held */
+    uint64_t held_us;    /* monotonic: since when; 0: nothing is held */
+    uint64_t give_up_us; /* until then the brokers must be heard to serve by what was put */
     moves_done_fn done;
     void *arg;
 };
@@ -278,29 +279,45 @@ static int announce(struct moves *moves, struct error *err)
 
 /* --- the steps ---------------------------------------------------------------------------------------------------- */
 
-static bool are_fenced(const struct moves *moves)
+/* The first unit whose broker is not heard to serve by the record that it is to serve by; NULL: each is. */
+static const struct fence *first_open(const struct moves *moves)
 {
     for (unsigned i = 0; i < moves->move->fence_count; i++) {
         const struct fence *fence = &moves->move->fences[i];
-        if (!failover_leads(moves->control->gateway->failover, fence->unit->name, fence->version))
-            return false;
+        uint64_t version = fence->version != 0 ? fence->version : atomic_load(&fence->unit->record_version);
+        if (!failover_leads(moves->control->gateway->failover, fence->unit->name, version))
+            return fence;
     }
-    return true;
+    return NULL;
 }
+
+/* Nothing was done for the change yet, or all that can be. */
+static void give_up(struct moves *moves, const struct fence *open)
+{
+    bool begun = moves->move->held_us != 0;
+    if (begun)
+        renew_rules(moves, "users were to move, and a unit that they leave did not close for them");
+    refuse(moves,
+           "the broker of %s, which users would leave, %s, so what it holds of them might be delivered after what they "
+           "send next: the rules stay as they were; `--unfenced` moves them all the same",
+           open->unit->name, begun ? "did not close for them in time" : "does not serve or is not heard of");
+}
+
+static void begin_fencing(struct moves *moves);
 
 static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)source, (void)at_us;
     struct moves *moves = arg;
-    struct move *move = moves->move;
-    if (are_fenced(moves)) {
-        put(moves);
-    } else if (clock_monotonic_us() - move->held_us > PATIENCE_US) {
-        renew_rules(moves, "users were to move, and a unit that they leave did not close for them");
-        refuse(moves, "a unit that users leave did not close for them in time; the rules stay as they were");
-    } else {
+    const struct fence *open = first_open(moves);
+    if (open != NULL && clock_monotonic_us() > moves->move->give_up_us)
+        give_up(moves, open);
+    else if (open != NULL)
         loop_wake_in(moves->look, LOOK_US);
-    }
+    else if (moves->move->held_us == 0)
+        begin_fencing(moves);
+    else
+        put(moves);
     return 0;
 }
 
@@ -318,27 +335,12 @@ static void list_fences(struct moves *moves)
     }
 }
 
-/* False, and refused, where a unit cannot be closed. */
-static bool can_fence(struct moves *moves)
+static const struct fence *first_switched(const struct moves *moves)
 {
-    for (unsigned i = 0; i < moves->move->fence_count; i++) {
-        struct broker_record record;
-        struct unit *unit = moves->move->fences[i].unit;
-        unit_record(unit, &record);
-        if (record.hold) {
-            refuse(moves, "%s, which users would leave, is being switched over; try again when that is done",
-                   unit->name);
-            return false;
-        }
-        if (!failover_leads(moves->control->gateway->failover, unit->name, record.version)) {
-            refuse(moves,
-                   "the broker of %s, which users would leave, does not serve or is not heard of, so what it holds of "
-                   "them might be delivered after what they send next; `--unfenced` moves them all the same",
-                   unit->name);
-            return false;
-        }
-    }
-    return true;
+    for (unsigned i = 0; i < moves->move->fence_count; i++)
+        if (atomic_load(&moves->move->fences[i].unit->hold))
+            return &moves->move->fences[i];
+    return NULL;
 }
 
 static void begin_fencing(struct moves *moves)
@@ -357,6 +359,7 @@ static void begin_fencing(struct moves *moves)
             return;
         }
     }
+    move->give_up_us = move->held_us + PATIENCE_US;
     loop_wake_in(moves->look, LOOK_US);
 }
 
@@ -387,10 +390,15 @@ static void begin(struct moves *moves, const struct store_record *now)
         rules_moves_find(view->table, move->table, &move->ways);
     if (move->ways.any)
         list_fences(moves);
+    const struct fence *switched = first_switched(moves);
+    move->give_up_us = clock_monotonic_us() + PATIENCE_US;
     if (move->fence_count == 0)
         put(moves);
-    else if (can_fence(moves))
-        begin_fencing(moves);
+    else if (switched != NULL)
+        refuse(moves, "%s, which users would leave, is being switched over; try again when that is done",
+               switched->unit->name);
+    else
+        on_look(NULL, 0, moves);
 }
 
 void moves_put(struct moves *moves, const struct moves_change *change, struct table *table, moves_done_fn done,

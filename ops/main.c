@@ -22,15 +22,18 @@ static const struct ctl_verb verbs[] = {
      "Shows what FILE would change against the rules in force (or against another file, offline): the slots that move, "
      "the share of slots, of observed users and of live requests, and the headroom of where they would go.",
      verb_rules_diff},
-    {"rules apply", "FILE [--note TEXT] [--max-move PERCENT] [--timeout SECONDS]",
+    {"rules apply", "FILE [--note TEXT] [--max-move PERCENT] [--unfenced] [--timeout SECONDS]",
      "Validates FILE, shows the difference, puts it in force, and waits until every gateway and agent serves the new "
      "epoch, with a line for each. Refuses to move more than --max-move (10) percent of the slots or of the live "
-     "requests. Who has not followed after --timeout (10) seconds is named, and the change is undone.",
+     "requests. Users who move do so in order: their requests wait for some milliseconds, none fails, and what they sent "
+     "before is delivered before. Where a unit that they leave cannot be closed for them, nothing is changed; with "
+     "--unfenced they move at once, in whatever order. Who has not followed after --timeout (10) seconds is named, and "
+     "the change is undone.",
      verb_rules_apply},
     {"rules show", "[--version N]", "Prints the rules in force, or those of an earlier version.", verb_rules_show},
     {"rules history", "", "Lists the changes, newest first: epoch, version, when, by whom and why.",
      verb_rules_history},
-    {"rules rollback", "[--to N] [--note TEXT] [--timeout SECONDS]",
+    {"rules rollback", "[--to N] [--note TEXT] [--unfenced] [--timeout SECONDS]",
      "Puts an earlier version in force again (the one before the current, or version N) and waits as apply does.",
      verb_rules_rollback},
     {"rules reference", "", "Prints every key of a rule file, with its values and its default, as Markdown.",

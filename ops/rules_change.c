@@ -93,10 +93,14 @@ int rules_change_put(struct rules_change *change, uint64_t expected, const char 
     add_author(&target);
     deployment_add_query(&target, "version", version);
     deployment_add_query(&target, "note", note);
+    deployment_add_query(&target, "unfenced", change->unfenced ? "1" : NULL);
     int result = deployment_ask(&change->deployment, "POST", target.base, buf_str(&change->after.text), &answer, err);
     if (result == 0) {
         change->new_epoch = number_at(answer, "epoch");
         change->new_version = number_at(answer, "version");
+        const json_t *moved = json_object_get(answer, "moved");
+        change->moved_units = (unsigned)number_at(moved, "units");
+        change->moved_held_ms = json_number_value(json_object_get(moved, "held_ms"));
     } else {
         tell_diagnostics(answer, new_rules ? change->after.name : "rules");
     }

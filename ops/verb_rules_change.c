@@ -50,11 +50,12 @@ static enum ctl_exit conclude(struct rules_change *change, enum ctl_exit result,
     bool weighed = change->weigh.before != NULL;
     if (!change->ctl->json)
         return result;
-    ctl_print_json(json_pack("{s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "applied", result == CTL_DONE, "refused",
+    ctl_print_json(json_pack("{s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:{s:i,s:f}}", "applied", result == CTL_DONE, "refused",
                              err->code ? json_string(err->text) : json_null(), "epoch", or_null(change->new_epoch),
                              "version", or_null(change->new_version), "diff",
                              weighed ? weigh_json(&change->weigh) : json_null(), "members",
-                             converge_json(&change->converge), "undone_by_epoch", or_null(change->undone_epoch)));
+                             converge_json(&change->converge), "undone_by_epoch", or_null(change->undone_epoch),
+                             "moved", "units", (int)change->moved_units, "held_ms", change->moved_held_ms));
     return result;
 }
 
@@ -64,6 +65,9 @@ static void tell_put(const struct rules_change *change)
         return;
     printf("version %llu is in force as epoch %llu; waiting for everybody\n", (unsigned long long)change->new_version,
            (unsigned long long)change->new_epoch);
+    if (change->moved_units > 0)
+        printf("users left %u unit%s in order; their requests waited %.0f ms\n", change->moved_units,
+               change->moved_units == 1 ? "" : "s", change->moved_held_ms);
     fflush(stdout);
 }
 
@@ -99,6 +103,7 @@ enum ctl_exit verb_rules_apply(const struct ctl *ctl)
     if (read_bounds(ctl, &bounds, &err) != 0)
         return ctl_misused(&err);
     enum ctl_exit result = rules_change_begin(&change, ctl, args_word(&ctl->args, 0));
+    change.unfenced = args_value(&ctl->args, "--unfenced") != NULL;
     if (result == CTL_DONE)
         result = conclude(&change, apply(&change, &bounds, &err), &err);
     rules_change_end(&change);
@@ -136,6 +141,7 @@ enum ctl_exit verb_rules_rollback(const struct ctl *ctl)
     if (read_bounds(ctl, &bounds, &err) != 0 || args_number(&ctl->args, "--to", 1, INT64_MAX, &version, &err) != 0)
         return ctl_misused(&err);
     enum ctl_exit result = rules_change_begin(&change, ctl, NULL);
+    change.unfenced = args_value(&ctl->args, "--unfenced") != NULL;
     if (result == CTL_DONE)
         result = conclude(&change, roll_back(&change, &bounds, &err), &err);
     rules_change_end(&change);

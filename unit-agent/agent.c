@@ -13,6 +13,7 @@
 #include "common/file.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "unit-agent/admin.h"
 #include "unit-agent/health.h"
 
@@ -89,6 +90,18 @@ static int on_store(sd_event_source *source, int fd, uint32_t events, void *arg)
     store_drain(agent->rules.store);
     follow_store(agent);
     return 0;
+}
+
+static int on_hurry(sd_event_source *source, void *arg)
+{
+    (void)source;
+    follow_store(arg);
+    return 0;
+}
+
+void agent_hurry(struct agent *agent)
+{
+    loop_wake(agent->hurry);
 }
 
 static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
@@ -331,6 +344,7 @@ static int add_sources(struct agent *agent)
     int fd = store_watch_fd(agent->rules.store);
     int failed = fd != -1 ? sd_event_add_io(agent->loop, NULL, fd, EPOLLIN, on_store, agent) : 0;
     failed |= sd_event_add_time_relative(agent->loop, NULL, CLOCK_MONOTONIC, STORE_TICK_US, 0, on_store_tick, agent);
+    agent->hurry = loop_later(agent->loop, on_hurry, agent);
     failed |= sd_event_add_time_relative(agent->loop, &agent->tick, CLOCK_MONOTONIC,
                                          (uint64_t)agent->config.health.interval * 1000, 1000, on_tick, agent);
     failed |= sd_event_add_signal(agent->loop, NULL, SIGTERM, on_end, agent);
@@ -379,6 +393,7 @@ static void stop(struct agent *agent)
     if (agent->rules.store != NULL)
         rules_follow_close(&agent->rules);
     sd_event_source_disable_unref(agent->tick);
+    sd_event_source_disable_unref(agent->hurry);
     sd_event_unref(agent->loop);
     free(agent->admin_token);
     free(agent->broker_password);

@@ -33,7 +33,7 @@ struct agent {
     struct health *health;
     struct httpd *admin;
     struct store_member self;
-    sd_event_source *tick;
+    sd_event_source *tick, *hurry;
     char register_fault[480]; /* "" while the store lists this agent */
     char unit_fault[160];     /* "" while the rules in force name the unit */
     uint64_t started_us;      /* wall */
@@ -45,6 +45,9 @@ int agent_run(const char *config_path, const char *const *overrides);
 
 /* SIGHUP: reads the configuration and the store again. What cannot be taken leaves everything as it is. */
 int agent_reload(struct agent *agent, struct error *err) MUST_CHECK;
+
+/* There is something new in the store: it is looked at on the next turn of the loop. */
+void agent_hurry(struct agent *agent);
 
 /* NULL while /readyz says so; else why not. */
 const char *agent_unready(const struct agent *agent);

@@ -118,6 +118,21 @@ static void on_record_changed(void *arg)
     sd_event_source_set_enabled(duty->review, SD_EVENT_ONESHOT);
 }
 
+static void on_arrivals_changed(void *arg)
+{
+    inbox_look_again(((struct duty *)arg)->inbox);
+}
+
+static void on_arrivals_waited(void *arg)
+{
+    inbox_park_barred(((struct duty *)arg)->inbox);
+}
+
+static void on_behind(void *arg)
+{
+    agent_hurry(((struct duty *)arg)->agent);
+}
+
 /* --- its parts -----------------------------------------------------------------------------------------------------
  */
 
@@ -131,9 +146,24 @@ static void create_outbox(struct duty *duty)
     duty->observer = (struct observer){on_covered, on_recorded, duty};
 }
 
+static void create_arrivals(struct duty *duty)
+{
+    duty->arrivals =
+        arrivals_create(duty->agent->loop, &(struct arrivals_config){.options = &duty->options,
+                                                                     .password = duty->agent->broker_password,
+                                                                     .stats = &duty->stats,
+                                                                     .is_keeper = is_keeper,
+                                                                     .changed = on_arrivals_changed,
+                                                                     .waited = on_arrivals_waited,
+                                                                     .behind = on_behind,
+                                                                     .arg = duty});
+    duty->guard = (struct partition_guard){arrivals_admit, duty->arrivals};
+}
+
 static void create_parts(struct duty *duty)
 {
     create_outbox(duty);
+    create_arrivals(duty);
     duty->nodes = nodes_create(duty->agent->loop, &duty->options, on_nodes_changed, duty);
     duty->delivery = delivery_create(duty->agent->loop, &(struct delivery_config){.options = &duty->options,
                                                                                   .unit = str_of(duty->unit),
@@ -155,6 +185,7 @@ static void create_parts(struct duty *duty)
                                                       .nodes = more_nodes,
                                                       .record = broker_record,
                                                       .observer = &duty->observer,
+                                                      .guard = &duty->guard,
                                                       .changed = on_broker_changed,
                                                       .confirmed = on_confirmed,
                                                       .arg = duty,
@@ -179,6 +210,7 @@ static void destroy_parts(struct duty *duty)
     clockwork_destroy(&duty->clockwork);
     operations_destroy(&duty->operations);
     inbox_destroy(&duty->inbox); /* takes its messages back from the delivery */
+    arrivals_destroy(&duty->arrivals);
     valves_destroy(&duty->valves);
     delivery_destroy(&duty->delivery);
     outbox_destroy(&duty->outbox);
@@ -278,6 +310,8 @@ void duty_adopt(struct duty *duty, const struct table *table)
 void duty_sync(struct duty *duty, struct store *store)
 {
     keeper_sync(duty->keeper, store);
+    if (duty->serves && duty->agent->rules.table != NULL)
+        arrivals_sync(duty->arrivals, store, duty->agent->rules.table);
 }
 
 void duty_heard(struct duty *duty, const struct broker_record *record)

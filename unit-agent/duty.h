@@ -11,6 +11,7 @@
 #ifndef AGENT_DUTY_H
 #define AGENT_DUTY_H
 
+#include "unit-agent/arrivals.h"
 #include "unit-agent/clockwork.h"
 #include "unit-agent/delivery.h"
 #include "unit-agent/inbox.h"
@@ -38,6 +39,8 @@ struct duty {
     struct traces *traces;
     struct observer observer;
     struct clockwork *clockwork;
+    struct arrivals *arrivals;
+    struct partition_guard guard; /* these */
     struct inbox *inbox;
     struct keeper *keeper;
     struct str brokers[BROKER_MEMBERS_MOST]; /* the primary first */

@@ -60,6 +60,7 @@ static struct partition *add(struct inbox *inbox, struct lease *lease, const str
     struct partition *partition = partition_create(&name, inbox->config.hooks);
     partition->gated = true;
     partition->observer = inbox->config.observer;
+    partition->guard = inbox->config.guard;
     partition->rules = subscription;
     lease_add(lease, partition);
     return list->items[list->count++] = partition;
@@ -290,6 +291,27 @@ void inbox_record(struct inbox *inbox, struct partition *partition)
 {
     if (inbox->ledger != NULL)
         ledger_note(inbox->ledger, partition);
+}
+
+void inbox_look_again(struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->partitions.count; i++) {
+        struct partition *partition = inbox->partitions.items[i];
+        partition_look_again(partition);
+        if (partition->dirty)
+            inbox_record(inbox, partition);
+    }
+}
+
+void inbox_park_barred(struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->partitions.count; i++) {
+        struct partition *partition = inbox->partitions.items[i];
+        if (partition->linked && !partition->broadcast)
+            partition_park_barred(partition, PARK_BARRED_MS);
+        if (partition->dirty)
+            inbox_record(inbox, partition);
+    }
 }
 
 void inbox_tick(struct inbox *inbox)

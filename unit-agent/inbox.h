@@ -21,6 +21,7 @@ struct inbox_config {
     struct agent_stats *stats;
     struct partition_hooks hooks;
     const struct observer *observer;                  /* of all partitions; NULL: none */
+    const struct partition_guard *guard;              /* the same */
     struct nodes *(*nodes)(void *arg);                /* an empty set, for a subscription that has nodes of its own */
     const struct broker_record *(*record)(void *arg); /* who is in sync; asked where the unit has several brokers */
     void (*changed)(void *arg);                       /* the broker came or went */
@@ -37,6 +38,9 @@ void inbox_adopt(struct inbox *inbox, const struct table *table, const struct ta
 
 /* PARTITION has acknowledgements to record. */
 void inbox_record(struct inbox *inbox, struct partition *partition);
+/* The guard may admit what it did not before; users whom it does not let wait elsewhere. */
+void inbox_look_again(struct inbox *inbox);
+void inbox_park_barred(struct inbox *inbox);
 /* To be called at an interval: surveys, trims. */
 void inbox_tick(struct inbox *inbox);
 /* Reads no more, and gives everything back as soon as what is in flight is finished. */

@@ -56,7 +56,13 @@ bool park_fetch(struct partition *partition, struct stream_id id, const struct e
     park->head_count++;
     partition->bytes += head->bytes;
     head->state = MESSAGE_READY;
-    partition->hooks.ready(partition->hooks.arg, head);
+    if (partition_admits(partition, head)) {
+        partition->hooks.ready(partition->hooks.arg, head);
+        return true;
+    }
+    head->fate = FATE_PARKED;
+    head->wait_ms = PARK_BARRED_MS;
+    park_end(partition, head);
     return true;
 }
 

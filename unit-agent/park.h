@@ -15,6 +15,7 @@
 struct partition;
 struct partition_name;
 
+#define PARK_BARRED_MS  250 /* until who must wait for others is looked at again */
 #define PARK_MOST_HEADS 32 /* of a partition, in memory at once */
 
 struct park {
@@ -37,7 +38,8 @@ void park_free(struct park *park);
 /* The broker has USER among the parked. To be called between partition_restore and the first message. */
 void park_add_user(struct partition *partition, struct str user);
 
-/* ENVELOPE is the head of its user's park, in which it has entry ID, after ATTEMPTS that failed. False, and it is not
+/* ENVELOPE is the head of its user's park, in which it has entry ID, after ATTEMPTS that failed. Where the partition's
+ * guard does not admit it, it has ended at once, to be tried again later. False, and it is not
  * taken, while that entry is not recorded as parked, or when its user has a head here, or while nothing is handed out.
  */
 bool park_fetch(struct partition *partition, struct stream_id id, const struct envelope *envelope, uint32_t attempts);

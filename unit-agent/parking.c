@@ -157,6 +157,7 @@ static void take_due(struct parking *parking, struct partition *partition, const
     for (size_t i = 1; i < reply->elements; i++)
         if (!take_head(partition, reply->element[i]))
             wait_ms = AGAIN_MS;
+    parking_tell(parking, partition);
     if (partition->park.head_count < PARK_MOST_HEADS && partition->park.user_count > 0)
         parking_expect(parking, partition, wait_ms >= 0 ? wait_ms : PATIENCE_MS);
 }
@@ -241,6 +242,7 @@ static void end_head(struct parking *parking, struct partition *partition, struc
     park_leave(partition, head, fate == FATE_PARKED || next != NULL);
     if (next == NULL || !take_head(partition, next))
         parking_expect(parking, partition, fate == FATE_PARKED ? wait_ms : 0);
+    parking_tell(parking, partition);
 }
 
 static void on_told(void *arg, const redisReply *reply)

@@ -13,6 +13,12 @@ static bool is_held(const struct partition *partition, const struct message *mes
     return partition->quiesced || (partition->gated && stream_id_compare(message->span.first, partition->covered) > 0);
 }
 
+bool partition_admits(const struct partition *partition, const struct message *message)
+{
+    const struct partition_guard *guard = partition->guard;
+    return guard == NULL || guard->admits(guard->arg, partition, message);
+}
+
 static void leave(struct partition *partition, struct message *message, enum message_fate fate)
 {
     message->state = MESSAGE_LEAVING;
@@ -29,7 +35,7 @@ static void go_on(struct partition *partition, struct message *message)
     if (message->lane->parked) {
         message->wait_ms = -1;
         leave(partition, message, FATE_PARKED);
-    } else if (message->lane->head == message) {
+    } else if (message->lane->head == message && partition_admits(partition, message)) {
         message->state = MESSAGE_READY;
         partition->hooks.ready(partition->hooks.arg, message);
     }
@@ -338,6 +344,33 @@ void partition_resume(struct partition *partition)
     hand_out_held(partition, partition->watermark);
 }
 
+void partition_look_again(struct partition *partition)
+{
+    hand_out_held(partition, partition->watermark);
+}
+
+/* MESSAGE is the head of its lane, and its user was not parked. */
+static void park_user(struct partition *partition, struct message *message)
+{
+    leave(partition, message, FATE_PARKED);
+    message->lane->parked = true;
+    partition->park.user_count++;
+    for (struct message *follower = message->next; follower != NULL; follower = follower->next)
+        go_on(partition, follower);
+}
+
+void partition_park_barred(struct partition *partition, int64_t wait_ms)
+{
+    for (struct span *span = partition->head; span != NULL; span = span->after) {
+        struct message *message = span->message;
+        if (message == NULL || message->state != MESSAGE_WAITING || message->lane->head != message ||
+            message->lane->parked || is_held(partition, message) || partition_admits(partition, message))
+            continue;
+        message->wait_ms = wait_ms;
+        park_user(partition, message);
+    }
+}
+
 bool partition_rests(const struct partition *partition)
 {
     if (partition->dirty || partition->writing || partition->park.heads != NULL)
@@ -371,11 +404,7 @@ void partition_park(struct partition *partition, struct message *message, int64_
         park_end(partition, message);
         return;
     }
-    leave(partition, message, FATE_PARKED);
-    message->lane->parked = true;
-    partition->park.user_count++;
-    for (struct message *follower = message->next; follower != NULL; follower = follower->next)
-        go_on(partition, follower);
+    park_user(partition, message);
 }
 
 void partition_bury(struct partition *partition, struct message *message, long status, const char *reason)

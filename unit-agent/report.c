@@ -155,6 +155,7 @@ json_t *report_status(const struct agent *agent)
                   "nodes", report_nodes(agent), "partitions", report_partitions(agent->duties));
     json_object_set_new(status, "guarded", warden_report(agent->warden));
     json_object_set_new(status, "broker_record", keeper_report(agent->duties->keeper));
+    json_object_set_new(status, "arrivals", arrivals_report(agent->duties->arrivals));
     json_object_set_new(status, "guests", report_guests(agent));
     json_object_set_new(status, "counters", report_counters(agent));
     json_object_set_new(status, "latency_us", report_latency(&agent->duties->stats.latency));
