@@ -162,9 +162,9 @@ static void add_plan(const struct broker_record *record, json_t *json)
                             json_pack("{s:I,s:I}", "writes", (json_int_t)record->counted.writes, "at_us",
                                       (json_int_t)record->counted.at_us));
     if (record->moving.rules != 0)
-        json_object_set_new(json, "moving",
-                            json_pack("{s:I,s:s}", "rules", (json_int_t)record->moving.rules, "slots",
-                                      record->moving.slots));
+        json_object_set_new(
+            json, "moving",
+            json_pack("{s:I,s:s}", "rules", (json_int_t)record->moving.rules, "slots", record->moving.slots));
 }
 
 void broker_record_format(const struct broker_record *record, struct buf *out)

@@ -40,8 +40,8 @@ struct broker_drain {
     char by[BROKER_BY_SIZE], why[BROKER_DRAIN_WHY];
 };
 
-/* The slots of users who leave, or have left, the unit: who goes by rules of this epoch or an older one does not know to
- * where, and holds what is theirs. It stays when they are gone, and then holds up nobody but who is late. */
+/* The slots of users who leave, or have left, the unit: who goes by rules of this epoch or an older one does not know
+ * to where, and holds what is theirs. It stays when they are gone, and then holds up nobody but who is late. */
 struct broker_moving {
     uint64_t rules;                /* 0: nobody leaves */
     char slots[BROKER_SLOTS_SIZE]; /* as in common/slot_list.h */

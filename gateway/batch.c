@@ -295,8 +295,7 @@ static void put_off(struct entry *entry)
     struct batch *batch = entry->batch;
     entry->put_off = true;
     if (batch->put_off++ == 0)
-        batch->give_up_us =
-            clock_monotonic_us() + (uint64_t)batch->worker->gateway->config.failover.hold * 1000;
+        batch->give_up_us = clock_monotonic_us() + (uint64_t)batch->worker->gateway->config.failover.hold * 1000;
 }
 
 static void on_done(void *arg, const struct publish_result *result)

@@ -80,8 +80,12 @@ static void wait(struct holds *holds, struct exchange *exchange, bool (*waits)(c
                  void (*go_on)(struct exchange *exchange))
 {
     struct held *held = h2o_mem_alloc_pool(&exchange->req->pool, sizeof(*held));
-    *held = (struct held){
-        .holds = holds, .exchange = exchange, .waits = waits, .go_on = go_on, .since_us = clock_monotonic_us(), .timer.cb = on_timeout};
+    *held = (struct held){.holds = holds,
+                          .exchange = exchange,
+                          .waits = waits,
+                          .go_on = go_on,
+                          .since_us = clock_monotonic_us(),
+                          .timer.cb = on_timeout};
     h2o_linklist_insert(&holds->waiting, &held->link);
     timers_arm(&holds->timers, &held->timer, (uint64_t)holds->worker->gateway->config.failover.hold);
     holds->count++;

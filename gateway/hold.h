@@ -14,8 +14,8 @@ struct holds;
 struct holds *holds_create(struct worker *worker);
 void holds_destroy(struct holds **holds);
 
-/* Whether the unit of EXCHANGE is being switched, or its user leaves it: then GO_ON(EXCHANGE) is called later, or the exchange is answered
- * with a problem. Sets exchange->carrier and exchange->detach. */
+/* Whether the unit of EXCHANGE is being switched, or its user leaves it: then GO_ON(EXCHANGE) is called later, or the
+ * exchange is answered with a problem. Sets exchange->carrier and exchange->detach. */
 bool hold_exchange(struct exchange *exchange, void (*go_on)(struct exchange *exchange));
 
 /* The user of EXCHANGE leaves its unit: it is routed again by newer rules, or once the unit's record says that nobody

@@ -93,7 +93,7 @@ void message_read_reply(struct message *message, const redisReply *reply);
 /* Tells whoever waits, counts, and frees MESSAGE. Where it is stored, DURABILITY is what was met. */
 void message_accept(struct message *message, enum durability durability);
 void message_refuse(struct message *message, enum verdict verdict, const char *detail);
-void message_turn_away(struct message *message); /* its user leaves the unit */
+void message_turn_away(struct message *message);                   /* its user leaves the unit */
 void message_give_up(struct message *message, const char *detail); /* may be stored */
 /* By what the reply said: refused, accepted as local, or given up. */
 void message_conclude(struct message *message);

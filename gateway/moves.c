@@ -14,7 +14,8 @@
 #include "rules/moves.h"
 
 #define LOOK_US     500     /* between two looks at the stamps */
-#define PATIENCE_US 700000  /* until they must be there */
+#define READY_US    2500000 /* until the brokers must be well before anything is held, */
+#define PATIENCE_US 700000  /* and until they must have closed */
 #define GIVE_UP_US  1000000 /* after which what another gateway began is given up */
 #define TRIES       5       /* at a record that others change too */
 
@@ -27,8 +28,8 @@ struct fence {
 
 /* The change that is under way. */
 struct move {
-    struct moves_change change; /* its texts are the move's */
-    struct table *table;        /* of the new rules */
+    struct moves_change change;   /* its texts are the move's */
+    struct table *before, *table; /* of the old rules (NULL: none) and of the new ones; one reference each */
     struct rules_moves ways;
     struct fence *fences;
     unsigned fence_count;
@@ -59,6 +60,7 @@ static void free_move(struct move *move)
     free((char *)move->change.by);
     free((char *)move->change.note);
     free(move->fences);
+    table_unref(&move->before);
     table_unref(&move->table);
     free(move);
 }
@@ -380,18 +382,27 @@ static bool is_current(struct moves *moves, struct moves_result *result)
     return false;
 }
 
+static void take_before(struct moves *moves)
+{
+    const struct view *view = rollout_of(moves)->view;
+    if (view == NULL)
+        return;
+    moves->move->before = view->table;
+    table_ref(moves->move->before);
+}
+
 /* A gateway that refused the rules in force, which are to be replaced, does not know who moves. */
 static void begin(struct moves *moves, const struct store_record *now)
 {
     struct move *move = moves->move;
-    struct view *view = rollout_of(moves)->view;
-    bool knows = view != NULL && rollout_of(moves)->record.rules_epoch == now->rules_epoch;
+    take_before(moves);
+    bool knows = move->before != NULL && rollout_of(moves)->record.rules_epoch == now->rules_epoch;
     if (knows && !move->change.unfenced)
-        rules_moves_find(view->table, move->table, &move->ways);
+        rules_moves_find(move->before, move->table, &move->ways);
     if (move->ways.any)
         list_fences(moves);
     const struct fence *switched = first_switched(moves);
-    move->give_up_us = clock_monotonic_us() + PATIENCE_US;
+    move->give_up_us = clock_monotonic_us() + READY_US;
     if (move->fence_count == 0)
         put(moves);
     else if (switched != NULL)

@@ -25,7 +25,8 @@ static const struct ctl_verb verbs[] = {
     {"rules apply", "FILE [--note TEXT] [--max-move PERCENT] [--unfenced] [--timeout SECONDS]",
      "Validates FILE, shows the difference, puts it in force, and waits until every gateway and agent serves the new "
      "epoch, with a line for each. Refuses to move more than --max-move (10) percent of the slots or of the live "
-     "requests. Users who move do so in order: their requests wait for some milliseconds, none fails, and what they sent "
+     "requests. Users who move do so in order: their requests wait for some milliseconds, none fails, and what they "
+     "sent "
      "before is delivered before. Where a unit that they leave cannot be closed for them, nothing is changed; with "
      "--unfenced they move at once, in whatever order. Who has not followed after --timeout (10) seconds is named, and "
      "the change is undone.",

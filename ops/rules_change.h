@@ -20,9 +20,9 @@ struct rules_change {
     uint64_t new_epoch, new_version; /* after put; 0: not put */
     uint64_t undone_epoch;           /* that the undoing made; 0: it was not undone */
     struct weigh weigh;
-    bool unfenced;         /* users are moved at once, in whatever order */
-    unsigned moved_units;  /* that users left in order, */
-    double moved_held_ms;  /* whose requests waited for so long */
+    bool unfenced;        /* users are moved at once, in whatever order */
+    unsigned moved_units; /* that users left in order, */
+    double moved_held_ms; /* whose requests waited for so long */
     struct converge converge;
 };
 

@@ -9,11 +9,11 @@
 #include "rules/rules.h"
 #include "unit-agent/origin.h"
 
-#define LOOK_SOON_US  10000 /* between two looks at an origin, */
-#define LOOK_LATE_US  200000
-#define SOON_US       2000000 /* from when on they are rarer */
-#define PARK_US       300000  /* what has waited so long gives way to others */
-#define BELIEVE_US    5000000 /* a message of an epoch that never comes: it may be anybody's */
+#define LOOK_SOON_US 10000 /* between two looks at an origin, */
+#define LOOK_LATE_US 200000
+#define SOON_US      2000000 /* from when on they are rarer */
+#define PARK_US      300000  /* what has waited so long gives way to others */
+#define BELIEVE_US   5000000 /* a message of an epoch that never comes: it may be anybody's */
 
 struct arrivals {
     sd_event *loop;

@@ -15,8 +15,8 @@ static char *key_of(const struct crossing *crossing, const char *what, const cha
 {
     char key[PROTOCOL_KEY_MAX], suffix[PROTOCOL_NAME_MAX + 40];
     snprintf(suffix, sizeof(suffix), "%s%.*s%s", what, STR_ARG(crossing->subscription), end);
-    size_t len = protocol_key(key, str_of(crossing->origin->arrival.unit), crossing->topic->name, crossing->number,
-                              suffix);
+    size_t len =
+        protocol_key(key, str_of(crossing->origin->arrival.unit), crossing->topic->name, crossing->number, suffix);
     return str_dup((struct str){key, len});
 }
 
@@ -135,8 +135,9 @@ static void ask(struct origin *origin, struct crossing *crossing)
 {
     char epoch[24];
     snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long)origin->arrival.epoch);
-    const char *words[] = {"FCALL",          "ldc1_remains",  "4",             crossing->stream, crossing->cursor,
-                           crossing->parked, crossing->parks, crossing->fence, epoch,            MOST_PARKED};
+    const char *words[] = {
+        "FCALL",         "ldc1_remains",  "4",   crossing->stream, crossing->cursor, crossing->parked,
+        crossing->parks, crossing->fence, epoch, MOST_PARKED};
     crossing->asked = broker_command(origin->primary.broker, on_word, crossing, 10, words, NULL);
 }
 

@@ -16,7 +16,7 @@ struct partition;
 struct partition_name;
 
 #define PARK_BARRED_MS  250 /* until who must wait for others is looked at again */
-#define PARK_MOST_HEADS 32 /* of a partition, in memory at once */
+#define PARK_MOST_HEADS 32  /* of a partition, in memory at once */
 
 struct park {
     char *users_key, *tries_key, *dead_key, *prefix; /* PREFIX and the user make the key of the user's stream */

@@ -241,7 +241,7 @@ class Online(harness.StackTest):
     def test_apply_waits_for_everybody_and_rollback_goes_back(self):
         done, change = self.play.ctl_json("rules", "apply", self.move(5), "--note", "five slots")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(set(change), {"applied", "refused", "epoch", "version", "diff", "members", "undone_by_epoch"})
+        self.assertEqual(set(change), {"applied", "refused", "epoch", "version", "diff", "members", "undone_by_epoch", "moved"})
         self.assertEqual((change["applied"], change["version"]), (True, 2))
         epoch = change["epoch"]  # the agents' records raised it too
         self.assertGreater(epoch, 1)
@@ -291,26 +291,36 @@ class Online(harness.StackTest):
         self.assertAlmostEqual(gain["headroom_rps"], 5000 - gain["rps_after"], 3)
 
     def test_apply_undoes_itself_when_somebody_does_not_follow(self):
-        self.play.signal("RZ02-agent", signal.SIGSTOP)
+        self.play.signal("BZ01-agent", signal.SIGSTOP)
         done, change = self.play.ctl_json("rules", "apply", self.move(5), "--timeout", "2")
-        self.play.signal("RZ02-agent", signal.SIGCONT)
+        self.play.signal("BZ01-agent", signal.SIGCONT)
         self.assertEqual(done.returncode, 4, done.stderr)
         self.assertFalse(change["applied"])
         self.assertGreater(change["undone_by_epoch"], change["epoch"])
-        self.assertEqual([one["name"] for one in change["members"] if not one["followed"]], ["RZ02-agent"])
-        self.assertIn("RZ02-agent (agent of RZ02) did not follow", done.stderr)
+        self.assertEqual([one["name"] for one in change["members"] if not one["followed"]], ["BZ01-agent"])
+        self.assertIn("BZ01-agent (agent of BZ01) did not follow", done.stderr)
         self.assertEqual(self.play.ctl("rules", "show").stdout, self.rules)
         harness.wait_until(lambda: set(self.epochs().values()) == {change["undone_by_epoch"]}, what="everybody to be back on the old rules")
 
     def test_a_member_that_ends_meanwhile_is_passed_over(self):
-        self.play.signal("RZ02-agent", signal.SIGSTOP)
+        self.play.signal("BZ01-agent", signal.SIGSTOP)
         words = ("rules", "apply", str(self.move(5)), "--timeout", "20", "--dir", str(self.play.dir))
         change = self.stack.keep(harness.Process("apply", [harness.BUILD / "ldcctl", *words], self.stack.log("apply"),
                                                  env=harness._sanitizer_env(self.stack.log("apply"))))
         harness.wait_until(lambda: len(re.findall(r"epoch \d+ after", change.log_text())) == 5, what="all others to follow")
-        self.play.kill("RZ02-agent")
+        self.play.kill("BZ01-agent")
         self.assertEqual(change.popen.wait(20 * harness.SLOW), 0, change.log_text())
-        self.assertIn("RZ02-agent (agent of RZ02) ended meanwhile and is passed over", change.log_text())
+        self.assertIn("BZ01-agent (agent of BZ01) ended meanwhile and is passed over", change.log_text())
+
+    def test_users_leave_no_unit_that_cannot_be_closed_for_them(self):
+        self.play.signal("RZ02-agent", signal.SIGSTOP)
+        done = self.play.ctl("rules", "apply", self.move(5))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the broker of RZ02, which users would leave, does not serve or is not heard of", done.stderr)
+        self.assertEqual(self.play.ctl("rules", "show").stdout, self.rules)
+        change = self.play.ctl("rules", "apply", self.move(5), "--unfenced", "--timeout", "1")
+        self.play.signal("RZ02-agent", signal.SIGCONT)
+        self.assertIn("undone", change.stderr)  # its agent did not follow: but the rules were put
 
     def test_of_two_changes_at_once_none_is_lost(self):
         other = self.stack.folder / "other.yaml"
