@@ -46,6 +46,14 @@ $(B)/common/functions.o: ALL_CFLAGS += -DFUNCTIONS_FILE='"$(B)/common/functions.
 $(B)/common/functions.o: $(B)/common/functions.lua
 $(B)/ops/drill_html.o: ops/drill_report.css
 
+# The drills, which ldcctl carries in it: each behind a line with the name of its file.
+DRILLS := $(sort $(wildcard ops/drills/*.yaml))
+$(B)/ops/drills.txt: $(DRILLS)
+	@mkdir -p $(@D)
+	$(Q){ for file in $^; do echo "%%% $${file##*/}"; cat $$file; done; } > $@
+$(B)/ops/drill_shipped.o: ALL_CFLAGS += -DDRILLS_FILE='"$(B)/ops/drills.txt"'
+$(B)/ops/drill_shipped.o: $(B)/ops/drills.txt
+
 $(B)/lib%.a:
 	@rm -f $@
 	$(Q)ar rcs $@ $^

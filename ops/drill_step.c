@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/http_client.h"
+#include "ops/drill_parts.h"
+
+#define APP_TIMEOUT_MS 2000
+#define POLL_US        100000
+#define FOREVER        "1000000000" /* requests to fail, until it is healed */
+
+static struct drill_round *struck(struct drill_run *run, uint64_t at_us)
+{
+    struct drill_round *round = run->round;
+    if (round->fault_us == 0)
+        round->fault_us = at_us;
+    return round;
+}
+
+static bool is_listed(const json_t *names, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(names); i++)
+        if (strcmp(json_string_value(json_array_get(names, i)), name) == 0)
+            return true;
+    return false;
+}
+
+/* --- applications ------------------------------------------------------------------------------------------------- */
+
+static int tell_app(const json_t *app, const char *what, struct error *err)
+{
+    char url[80];
+    struct buf whole = {0}, body = {0};
+    drill_url(app, "http", url, sizeof(url));
+    buf_printf(&whole, "%s/-/sample/%s", url, what);
+    struct http_request request = {.method = "POST", .url = whole.base, .timeout_ms = APP_TIMEOUT_MS};
+    long status = http_call(&request, &body, err);
+    if (status > 0 && status != 204)
+        error_set(err, ERROR_REFUSED, "%s answered %ld", whole.base, status);
+    buf_free(&body);
+    buf_free(&whole);
+    return status == 204 ? 0 : -1;
+}
+
+static int strike_app(const struct drill_step *step, const json_t *app, uint64_t *at_us, struct error *err)
+{
+    char what[80];
+    if (step->fault.value == DRILL_SLOW)
+        snprintf(what, sizeof(what), "delay?ms=%lld", (long long)step->delay.value);
+    else
+        snprintf(what, sizeof(what), "fail?status=500&times=%s", FOREVER);
+    *at_us = clock_monotonic_us();
+    return tell_app(app, what, err);
+}
+
+/* One that was killed and started anew remembers no orders; one that does not run has none. */
+static void heal_apps(const struct drill_run *run)
+{
+    const json_t *all = json_object_get(run->topology, "processes");
+    struct error ignored;
+    for (size_t i = 0; i < json_array_size(all); i++)
+        if (strcmp(ctl_text(json_array_get(all, i), "role"), "app") == 0 &&
+            tell_app(json_array_get(all, i), "delay?ms=0", &ignored) == 0 &&
+            tell_app(json_array_get(all, i), "fail?times=0", &ignored) != 0)
+            fprintf(stderr, "ldcctl: %s\n", ignored.text);
+}
+
+/* --- faults ------------------------------------------------------------------------------------------------------- */
+
+/* Networks are cut for hosts: once for all processes of one. */
+static const char *name_of(const struct drill_step *step, const json_t *process)
+{
+    const char *host = ctl_text(process, "host");
+    bool network = step->fault.value == DRILL_DROP || step->fault.value == DRILL_LOSS;
+    return network && *host ? host : ctl_text(process, "name");
+}
+
+static int strike(struct drill_run *run, const struct drill_step *step, const json_t *process, const char *name,
+                  uint64_t *at_us, struct error *err)
+{
+    static const enum fault_kind kinds[] = {[DRILL_KILL] = FAULT_KILL,
+                                            [DRILL_FREEZE] = FAULT_FREEZE,
+                                            [DRILL_RESTART] = FAULT_RESTART,
+                                            [DRILL_DROP] = FAULT_DROP,
+                                            [DRILL_LOSS] = FAULT_LOSS};
+    if (step->fault.value == DRILL_SLOW || step->fault.value == DRILL_ERRORS)
+        return strike_app(step, process, at_us, err);
+    char *peer = step->peer.value.base != NULL ? str_dup(step->peer.value) : NULL;
+    struct fault fault = {.kind = kinds[step->fault.value],
+                          .target = name,
+                          .peer = peer,
+                          .way = (enum fault_way)step->way.value,
+                          .percent = (unsigned)step->percent.value};
+    int result = fault_inject(run->ground, &fault, at_us, err);
+    free(peer);
+    return result;
+}
+
+static int strike_all(struct drill_run *run, const struct drill_step *step, const json_t *const *processes, int count,
+                      struct buf *names, struct error *err)
+{
+    json_t *done = json_array();
+    int result = 0;
+    for (int i = 0; i < count && result == 0; i++) {
+        const char *name = name_of(step, processes[i]);
+        uint64_t at_us = clock_monotonic_us();
+        if (is_listed(done, name))
+            continue;
+        json_array_append_new(done, json_string(name));
+        result = strike(run, step, processes[i], name, &at_us, err);
+        if (result != 0)
+            break;
+        struct drill_round *round = struck(run, at_us);
+        buf_printf(names, "%s%s", names->len > 0 ? ", " : "", name);
+        if (!is_listed(round->targets, name))
+            json_array_append_new(round->targets, json_string(name));
+    }
+    json_decref(done);
+    return result;
+}
+
+int drill_do_fault(struct drill_run *run, const struct drill_step *step, struct error *err)
+{
+    struct drill_round *round = run->round;
+    struct str unit = drill_unit_of(run, step);
+    const json_t *processes[DRILL_TARGETS_MOST];
+    struct fleet fleet;
+    struct buf names = {0}, what = {0};
+    if (fleet_ask(&fleet, &run->deployment, err) != 0)
+        return -1;
+    if (round->fault_us == 0)
+        round->epoch = fleet_number(json_object_get(drill_unit_status(&fleet, unit), "broker_record"), "version");
+    int count = drill_targets(run, step, &fleet, processes, err);
+    uint64_t before_us = clock_monotonic_us();
+    int result = count > 0 ? strike_all(run, step, processes, count, &names, err) : -1;
+    round->struck_us = clock_monotonic_us();
+    drill_describe(step, &what);
+    if (names.len > 0)
+        drill_log(run, &(struct drill_event){round->fault_us > before_us ? round->fault_us : before_us, "inject", "", "", 0},
+                  "%s: %s", what.base, names.base);
+    buf_free(&what);
+    buf_free(&names);
+    fleet_free(&fleet);
+    return result;
+}
+
+int drill_do_heal(struct drill_run *run, struct error *err)
+{
+    int result = fault_heal_all(run->ground, err);
+    heal_apps(run);
+    drill_note(run, "heal", "%s", result == 0 ? "what was killed is started, what was frozen goes on" : err->text);
+    return result;
+}
+
+/* --- operators ---------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *path, *query;
+} calls[] = {
+    [DRILL_FAILBACK] = {"/v1/units/failback", ""},
+    [DRILL_FAIL] = {"/v1/units/fail", ""},
+    [DRILL_DRAIN] = {"/v1/units/drain", ""},
+    [DRILL_READY] = {"/v1/units/ready", ""},
+    [DRILL_RAMP] = {"/v1/colors/ramp", "to=green&dwell_ms=60000&abort_errors=2&min_requests=20"},
+    [DRILL_RESET_COLORS] = {"/v1/colors", "blue=0&green=0"},
+};
+
+/* True also when somebody wants an end: an operator's work is not waited for any longer then. */
+static bool poll_until(struct drill_run *run, enum drill_wait wait, uint32_t unit, uint64_t until_us, struct buf *why)
+{
+    for (;;) {
+        why->len = 0;
+        if (drill_holds(run, wait, unit, why))
+            return true;
+        if (clock_monotonic_us() >= until_us)
+            return false;
+        struct timespec pause = {.tv_nsec = POLL_US * 1000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* An operator asks again when it is not yet possible: a broker that copies, an agent that has just begun. */
+static int call(struct drill_run *run, const struct drill_step *step, uint64_t until_us, struct error *err)
+{
+    struct buf target = {0};
+    char *unit = str_dup(drill_unit_of(run, step)), percent[16];
+    int result;
+    snprintf(percent, sizeof(percent), "%lld", (long long)step->percent.value);
+    buf_printf(&target, "%s%s%s", calls[step->operator.value].path, *calls[step->operator.value].query ? "?" : "",
+               calls[step->operator.value].query);
+    deployment_add_query(&target, "unit", unit);
+    deployment_add_query(&target, "by", "drill");
+    if (step->operator.value == DRILL_RAMP)
+        deployment_add_query(&target, "steps", percent);
+    for (;;) {
+        json_t *answer;
+        result = deployment_ask(&run->deployment, "POST", target.base, STR_LIT(""), &answer, err);
+        json_decref(answer);
+        if (result == 0 || err->code != ERROR_CONFLICT || clock_monotonic_us() >= until_us)
+            break;
+        struct timespec pause = {.tv_nsec = POLL_US * 1000};
+        nanosleep(&pause, NULL);
+    }
+    buf_free(&target);
+    free(unit);
+    return result;
+}
+
+int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err)
+{
+    uint32_t unit = drill_unit_index(run, step);
+    uint64_t began_us = clock_monotonic_us(), until_us = began_us + (uint64_t)step->within.value * 1000;
+    struct buf why = {0}, what = {0};
+    drill_describe(step, &what);
+    int result = 0;
+    bool returns = step->operator.value == DRILL_FAILBACK;
+    if (!returns || !drill_holds(run, DRILL_HOME, unit, &why)) {
+        result = call(run, step, until_us, err);
+        if (result == 0 && returns && !poll_until(run, DRILL_HOME, unit, until_us, &why))
+            result = error_set(err, ERROR_TIMEOUT, "%s", why.base);
+        drill_note(run, "operator", "%s: %s", what.base, result == 0 ? "done" : err->text);
+    }
+    buf_free(&what);
+    buf_free(&why);
+    return result;
+}
