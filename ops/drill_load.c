@@ -128,7 +128,7 @@ static void send_one(struct sending *sending)
     struct drill_load *load = sending->load;
     const struct drill_request *request = &load->requests[sending->number];
     char url[200], user[40], body[120];
-    snprintf(url, sizeof(url), "%s%s", load->plan.gateways[request->gateway], load->plan.path);
+    snprintf(url, sizeof(url), "%s%.*s", load->plan.gateways[request->gateway], STR_ARG(load->plan.path));
     snprintf(user, sizeof(user), "X-User-Id: %s", load->plan.users[request->user].name);
     snprintf(body, sizeof(body), "{\"drill\":\"%s\",\"n\":%zu}", load->plan.run, sending->number);
     const char *headers[] = {user, "Content-Type: application/json", NULL};

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/str.h"
+
 #define DRILL_GATEWAYS_MOST 64
 
 enum drill_outcome {
@@ -45,7 +47,7 @@ struct drill_load_plan {
     size_t gateway_count;
     const struct drill_user *users;
     size_t user_count;
-    const char *path;
+    struct str path;
     unsigned rate; /* requests a second, of all */
 };
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -186,16 +187,14 @@ static int start_load(struct drill_run *run, struct error *err)
     choose_users(run);
     if (run->user_count == 0)
         return error_set(err, ERROR_INPUT, "no A unit has users");
-    char *path = str_dup(run->drill->load.path.value);
     struct drill_load_plan plan = {.run = run->id,
                                    .gateways = run->gateway_urls,
                                    .gateway_count = run->gateway_count,
                                    .users = run->users,
                                    .user_count = run->user_count,
-                                   .path = path,
+                                   .path = run->drill->load.path.value,
                                    .rate = (unsigned)run->drill->load.rate.value};
     run->load = drill_load_start(&plan);
-    free(path);
     return 0;
 }
 

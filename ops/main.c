@@ -104,6 +104,16 @@ static const struct ctl_verb verbs[] = {
     {"color rollback", "UNIT", "Puts the weights back that were there before the ramp or the last change.",
      verb_color_rollback},
     {"color reset", "UNIT", "Gives a unit's colours back to the rules.", verb_color_reset},
+    {"drill list", "", "Lists the drills that there are.", verb_drill_list},
+    {"drill run", "[NAME] [--file FILE] [--unit UNIT] [--fault FAULT] [--rounds N] [--yes]",
+     "Runs a drill on a playground, under load of its own: looks whether all is well, does the harm, watches, puts "
+     "everything back, finds every accepted message again, and reports. Refused where something is wrong beforehand. "
+     "Ctrl-C ends it early; it puts everything back then too. Exit code 1 where the drill did not pass.",
+     verb_drill_run},
+    {"drill abort", "",
+     "Ends the drill that runs in --dir and waits until it has put everything back; where the process that ran it is "
+     "gone, undoes its faults.",
+     verb_drill_abort},
     {"drill report", "[ID] [-o table|json|html] [--output FILE]",
      "Shows what a drill found, the newest one where no ID is given: the time from the fault to the first success, "
      "whom "
