@@ -57,8 +57,8 @@ static const struct schema parameter_schema = {"parameters", "parameters", "What
 
 #define AT(field) (offsetof(struct drill, load.field) - offsetof(struct drill, load))
 static const struct schema_key load_keys[] = {
-    {"rate", SCHEMA_NUMBER, AT(rate), OPTIONAL, 10, 20000, "600", NULL,
-     "Messages a second, spread evenly over the A units' users and over all gateways, whatever is answered."},
+    {"rate", SCHEMA_NUMBER, AT(rate), OPTIONAL, 10, 20000, "300", NULL,
+     "Messages a second, spread evenly over the A units' users and over all gateways, whatever is answered: `--rate`."},
     {"users", SCHEMA_NUMBER, AT(users), OPTIONAL, 1, 10000, "40", NULL, "So many of each unit."},
     {"path", SCHEMA_TEXT, AT(path), OPTIONAL, 0, 0, NULL, NULL,
      "Where they are posted to: a route with `action: queue`. `/pay/drill` where it is not given."},
@@ -73,13 +73,14 @@ static const struct schema_key steady_keys[] = {
     {"errors", SCHEMA_NUMBER, AT(errors), OPTIONAL, 0, 100, "0", NULL, "Per cent of requests that may fail."},
     {"p99", SCHEMA_DURATION, AT(p99), OPTIONAL, 1, HOUR_MS, "500ms", NULL,
      "The latency that one request of a hundred may exceed."},
-    {"backlog", SCHEMA_NUMBER, AT(backlog), OPTIONAL, 0, 1000000000, "1000", NULL, "Undelivered messages of all units."},
+    {"backlog", SCHEMA_NUMBER, AT(backlog), OPTIONAL, 0, 1000000000, "1000", NULL,
+     "Undelivered messages of all units."},
 };
-static const struct schema steady_schema = {
-    "steady_state", "steady_state",
-    "What must hold under load before anything is done. Whether everybody is there, serves one epoch, is in sync and at "
-    "home is always looked at.",
-    steady_keys, COUNT_OF(steady_keys)};
+static const struct schema steady_schema = {"steady_state", "steady_state",
+                                            "What must hold under load before anything is done. Whether everybody is "
+                                            "there, serves one epoch, is in sync and at "
+                                            "home is always looked at.",
+                                            steady_keys, COUNT_OF(steady_keys)};
 #undef AT
 
 #define AT(field) (offsetof(struct drill, abort.field) - offsetof(struct drill, abort))
@@ -118,7 +119,8 @@ static const struct schema_key step_keys[] = {
     {"heal", SCHEMA_CHOICE, AT(heal), OPTIONAL, 0, 0, NULL, heal_words,
      "Undoes every fault: starts what was killed, lets go on what was frozen."},
     {"wait", SCHEMA_CHOICE, AT(wait), OPTIONAL, 0, 0, NULL, wait_words,
-     "Until it is so: `first_success`, every gateway has had a message of `unit` accepted in an epoch newer than before "
+     "Until it is so: `first_success`, every gateway has had a message of `unit` accepted in an epoch newer than "
+     "before "
      "the fault; `serves`, every gateway has had one accepted that was asked for after it; `in_sync`, every broker of "
      "every unit; `drained`, no more undelivered messages than `steady_state.backlog`; `calm`, everybody is there, "
      "serves one epoch, suspects nobody, and no alarm stands; `home`, every unit is led by its own first broker and "
@@ -138,9 +140,9 @@ static const struct schema_key step_keys[] = {
     {"within", SCHEMA_DURATION, AT(within), OPTIONAL, 1, HOUR_MS, "30s", NULL,
      "How long `wait` and `operator` may take; else the round has failed."},
 };
-static const struct schema step_schema = {
-    "method[], rollback[]", "a step", "One of `fault`, `heal`, `wait`, `pause` and `operator`, and what it wants.",
-    step_keys, COUNT_OF(step_keys)};
+static const struct schema step_schema = {"method[], rollback[]", "a step",
+                                          "One of `fault`, `heal`, `wait`, `pause` and `operator`, and what it wants.",
+                                          step_keys, COUNT_OF(step_keys)};
 #undef AT
 
 void drill_document(struct buf *out)
@@ -162,8 +164,8 @@ static void read_part(const struct schema *schema, const struct yaml_node *node,
 
 static int actions_of(const struct drill_step *step)
 {
-    return (step->fault.at.line > 0) + (step->heal.at.line > 0) + (step->wait.at.line > 0) +
-           (step->pause.at.line > 0) + (step->operator.at.line > 0);
+    return (step->fault.at.line > 0) + (step->heal.at.line > 0) + (step->wait.at.line > 0) + (step->pause.at.line > 0) +
+           (step->operator.at.line> 0);
 }
 
 static void read_steps(const struct yaml_node *list, struct drill_steps *steps, struct diag_list *diags)
@@ -283,6 +285,8 @@ bool drill_read(struct drill *drill, struct str text, const struct drill_given *
         drill->parameters.fault.value = str_of(given->fault);
     if (given->rounds > 0)
         drill->parameters.rounds.value = given->rounds;
+    if (given->rate > 0)
+        drill->load.rate.value = given->rate;
     return diags->errors == errors;
 }
 

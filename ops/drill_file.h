@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A drill as its YAML file says it: what must hold before, what is done to whom, what ends it, and how everything is put
- * back. docs/DRILLS.md documents the keys, from the same rows that read them. The drill owns its texts.
+ * A drill as its YAML file says it: what must hold before, what is done to whom, what ends it, and how everything is
+ * put back. docs/DRILLS.md documents the keys, from the same rows that read them. The drill owns its texts.
  */
 #ifndef OPS_DRILL_FILE_H
 #define OPS_DRILL_FILE_H
@@ -94,7 +94,7 @@ struct drill {
 /* Given on the command line; NULL: as the file says. */
 struct drill_given {
     const char *unit, *fault;
-    int64_t rounds; /* 0: as the file says */
+    int64_t rounds, rate; /* 0: as the file says */
 };
 
 /* Reads the drill in TEXT. False with errors in DIAGS. drill_free() takes a half-read one too. */

@@ -78,7 +78,7 @@ static void take_refused(struct drill_request *request, const struct http_respon
                                                response->status == 504;
     request->outcome = unknown ? DRILL_UNKNOWN : DRILL_FAILED;
     if (response->status == 0)
-        problem = response->timed_out ? STR_LIT("timeout")
+        problem = response->timed_out   ? STR_LIT("timeout")
                   : response->unreached ? STR_LIT("unreached")
                                         : STR_LIT("connection-lost");
     snprintf(request->reason, sizeof(request->reason), "%.*s", STR_ARG(problem));
@@ -127,10 +127,13 @@ static void send_one(struct sending *sending)
 {
     struct drill_load *load = sending->load;
     const struct drill_request *request = &load->requests[sending->number];
-    char url[200], user[40], body[120];
+    const char *name = load->plan.users[request->user].name;
+    char url[200], user[40], body[200];
     snprintf(url, sizeof(url), "%s%.*s", load->plan.gateways[request->gateway], STR_ARG(load->plan.path));
-    snprintf(user, sizeof(user), "X-User-Id: %s", load->plan.users[request->user].name);
-    snprintf(body, sizeof(body), "{\"drill\":\"%s\",\"n\":%zu}", load->plan.run, sending->number);
+    snprintf(user, sizeof(user), "X-User-Id: %s", name);
+    /* Whoever is paid is the same user: the message concerns one unit. */
+    snprintf(body, sizeof(body), "{\"drill\":\"%s\",\"n\":%zu,\"payee\":\"%s\"}", load->plan.run, sending->number,
+             name);
     const char *headers[] = {user, "Content-Type: application/json", NULL};
     struct http_request http = {.method = "POST",
                                 .url = url,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The load of a drill: queued messages at a steady rate, from users of all units, through all gateways in turn, whatever
- * is answered (an open loop, so that a gateway that stands still does not hide what its clients would have seen). Each
- * request is kept with its times, its answer and its message id. Runs on a thread of its own.
+ * The load of a drill: queued messages at a steady rate, from users of all units, through all gateways in turn,
+ * whatever is answered (an open loop, so that a gateway that stands still does not hide what its clients would have
+ * seen). Each request is kept with its times, its answer and its message id. Runs on a thread of its own.
  *
  * Lifecycle: start -> (read, at any time) -> stop, which waits for what is under way -> read -> destroy.
  */
@@ -42,7 +42,7 @@ struct drill_user {
 
 /* Borrowed until destroy. Users follow each other in the order of `users`: mix the units. */
 struct drill_load_plan {
-    const char *run;             /* stands in each body, as {"drill":RUN,"n":NUMBER} */
+    const char *run;             /* stands in each body, as {"drill":RUN,"n":NUMBER,"payee":USER} */
     const char *const *gateways; /* base URLs of the ingresses */
     size_t gateway_count;
     const struct drill_user *users;

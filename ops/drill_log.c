@@ -105,7 +105,7 @@ static void take(struct collecting *collecting, const char *gateway, const json_
     uint64_t wall_us = fleet_number(transition, "at_us"), offset_us = clock_wall_us() - clock_monotonic_us();
     struct drill_event event = {wall_us - offset_us, kind, gateway, ctl_text(transition, "unit"),
                                 fleet_number(transition, "epoch")};
-    if (kind == NULL || event.at_us < collecting->from_us || event.at_us > collecting->to_us)
+    if (kind == NULL || event.at_us < collecting->from_us || event.at_us >= collecting->to_us)
         return;
     write_line(collecting->run, &event, ctl_text(transition, "text"));
     json_array_append_new(collecting->run->round->events, event_json(&event, ctl_text(transition, "text")));
@@ -140,14 +140,17 @@ static void sort(json_t *events)
 
 void drill_log_collect(struct drill_run *run)
 {
-    struct collecting collecting = {run, run->round->fault_us, clock_monotonic_us()};
+    struct drill_round *round = run->round;
+    uint64_t from_us = round->collected_us > round->fault_us ? round->collected_us : round->fault_us;
+    struct collecting collecting = {run, from_us, clock_monotonic_us()};
     struct poll_question question = {.urls = (const char *const *)run->deployment.urls,
                                      .url_count = run->deployment.url_count,
                                      .path = "/v1/transitions?most=512",
                                      .token = run->deployment.token,
                                      .each_ms = ASK_TIMEOUT_MS,
                                      .deadline_ms = ASK_TIMEOUT_MS + 100};
-    if (run->round->fault_us != 0)
+    if (round->fault_us != 0)
         poll_all(&question, on_answer, &collecting);
-    sort(run->round->events);
+    round->collected_us = collecting.to_us;
+    sort(round->events);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The parts of a run of a drill, for each other: what happened, who is meant, what is done, what holds, what came of it.
- * A run is borrowed by every call; times are CLOCK_MONOTONIC in us.
+ * The parts of a run of a drill, for each other: what happened, who is meant, what is done, what holds, what came of
+ * it. A run is borrowed by every call; times are CLOCK_MONOTONIC in us.
  */
 #ifndef OPS_DRILL_PARTS_H
 #define OPS_DRILL_PARTS_H
@@ -13,24 +13,25 @@
 
 struct drill_event {
     uint64_t at_us;
-    const char *kind;          /* as report.json has it: "inject", "note"... */
+    const char *kind;           /* as report.json has it: "inject", "note"... */
     const char *gateway, *unit; /* "" where none is meant */
-    uint64_t epoch;            /* 0: none */
+    uint64_t epoch;             /* 0: none */
 };
 
 /* To events.jsonl, to the round that is under way, and to whoever looks on. */
 void drill_log(struct drill_run *run, const struct drill_event *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same for something that happens now, to nobody in particular. */
-void drill_note(struct drill_run *run, const char *kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void drill_note(struct drill_run *run, const char *kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A line for whoever looks on, and for nobody else. */
 void drill_say(const struct drill_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* What the gateways say of the time since the round's fault, added to its events, which are in order then. */
+/* What the gateways say of the time since the round's fault, or since they were asked last, added to its events, which
+ * are in order then. */
 void drill_log_collect(struct drill_run *run);
 
-/* --- drill_target.c: who is meant ---------------------------------------------------------------------------------- */
+/* --- drill_target.c: who is meant ----------------------------------------------------------------------------------
+ */
 
 #define DRILL_TARGETS_MOST 512
 
@@ -38,7 +39,8 @@ void drill_log_collect(struct drill_run *run);
 struct str drill_unit_of(const struct drill_run *run, const struct drill_step *step);
 uint32_t drill_unit_index(const struct drill_run *run, const struct drill_step *step);
 
-/* The processes that STEP means, of the topology, borrowed. FLEET tells who leads. Returns how many; none is an error. */
+/* The processes that STEP means, of the topology, borrowed. FLEET tells who leads. Returns how many; none is an error.
+ */
 int drill_targets(const struct drill_run *run, const struct drill_step *step, const struct fleet *fleet,
                   const json_t *targets[DRILL_TARGETS_MOST], struct error *err) MUST_CHECK;
 
@@ -48,17 +50,22 @@ const json_t *drill_unit_status(const struct fleet *fleet, struct str unit);
 /* "http://ADDRESS:PORT" of a process' listener, into URL. */
 void drill_url(const json_t *process, const char *port, char *url, size_t size);
 
-/* --- drill_step.c: what is done -------------------------------------------------------------------------------------- */
+/* --- drill_step.c: what is done --------------------------------------------------------------------------------------
+ */
 
 int drill_do_fault(struct drill_run *run, const struct drill_step *step, struct error *err) MUST_CHECK;
 int drill_do_heal(struct drill_run *run, struct error *err) MUST_CHECK;
 int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err) MUST_CHECK;
 
-/* --- drill_wait.c: what holds ---------------------------------------------------------------------------------------- */
+/* --- drill_wait.c: what holds ----------------------------------------------------------------------------------------
+ */
 
 /* Whether WAIT holds now; else *WHY is appended to. UNIT: whom it is about; NO_UNIT: all, where it
  * is about more than the load's answers. */
 bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, struct buf *why);
+
+/* Appends why the gateways leave UNIT where it is. */
+void drill_add_refusal(struct drill_run *run, uint32_t unit, struct buf *why);
 
 /* Appends why the round has to be aborted; nothing where it has not. */
 void drill_aborts(struct drill_run *run, struct buf *why);
@@ -67,14 +74,16 @@ void drill_aborts(struct drill_run *run, struct buf *why);
 void drill_catch_signals(void);
 bool drill_told_to_stop(void);
 
-/* --- drill_requests.c: what requests came to -------------------------------------------------------------------------- */
+/* --- drill_requests.c: what requests came to
+ * -------------------------------------------------------------------------- */
 
 #define DRILL_OTHERS UINT32_MAX /* all units but the drill's */
 #define DRILL_EVERY  (UINT32_MAX - 1)
 
 struct drill_tally {
     size_t asked, accepted, failed, unknown;
-    double p50_ms, p99_ms, most_ms; /* of those that were answered */
+    double p50_ms, p99_ms, most_ms; /* until the answer, or until now */
+    char reason[32];                /* of the last that was not accepted */
 };
 
 /* Of requests of UNIT that were asked for between FROM_US and TO_US. */
@@ -91,24 +100,27 @@ json_t *drill_samples(struct drill_run *run, const struct drill_round *round);
 json_t *drill_blast(struct drill_run *run);
 int drill_save_requests(struct drill_run *run, struct error *err) MUST_CHECK;
 
-/* --- drill_round.c: from an injection to the steady state after it -------------------------------------------------- */
+/* --- drill_round.c: from an injection to the steady state after it --------------------------------------------------
+ */
 
 /* Method, then rollback, then what came of it, added to the run's rounds. True where the next one may begin. */
 bool drill_go_round(struct drill_run *run, unsigned number);
 
-/* --- drill_guard.c: before anything is done ------------------------------------------------------------------------- */
+/* --- drill_guard.c: before anything is done -------------------------------------------------------------------------
+ */
 
 /* The run's `rails`: -1 with *err where one forbids the drill. */
 int drill_guard(struct drill_run *run, struct error *err) MUST_CHECK;
 /* Runs the load for as long as the drill says, and fills in the run's `steady`: -1 with *err where it is not steady. */
 int drill_steady(struct drill_run *run, struct error *err) MUST_CHECK;
 
-/* --- drill_proof.c, drill_result.c: what came of it ------------------------------------------------------------------ */
+/* --- drill_proof.c, drill_result.c: what came of it ------------------------------------------------------------------
+ */
 
-/* How far the applications' records reached when the run began. */
+/* How far the applications' records reach: for the run, before its load begins. */
 json_t *drill_proof_begin(const struct drill_run *run);
 /* Where each accepted message is now: the report's `proof`. */
-json_t *drill_proof(struct drill_run *run, const json_t *began);
+json_t *drill_proof(struct drill_run *run);
 
 /* What each spared gateway did when, and when it served again: the round's `chain`. */
 json_t *drill_chain(struct drill_run *run, const struct drill_round *round);

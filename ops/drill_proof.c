@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where every accepted message is, by its id: first by what the applications wrote down themselves, which no part of the
- * deployment can gloss over; what is not there is looked up through a gateway.
+ * Where every accepted message is, by its id: first by what the applications wrote down themselves, which no part of
+ * the deployment can gloss over; what is not there is looked up through a gateway.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,13 +14,13 @@
 #include "ops/answer.h"
 #include "ops/drill_parts.h"
 
-#define SETTLE_US      30000000 /* for the backlog to be delivered */
-#define STANDSTILL_US  5000000  /* nothing was delivered for so long: the rest is looked up */
-#define POLL_US        50000
-#define LOOKUP_MS      2000
-#define LOOKUPS_MOST   3 /* of one id, where no answer came */
-#define LISTED_MOST    1000
-#define READ_SIZE      (1 << 20)
+#define SETTLE_US     30000000 /* for the backlog to be delivered */
+#define STANDSTILL_US 5000000  /* nothing was delivered for so long: the rest is looked up */
+#define POLL_US       50000
+#define LOOKUP_MS     2000
+#define LOOKUPS_MOST  3 /* of one id, where no answer came */
+#define LISTED_MOST   1000
+#define READ_SIZE     (1 << 20)
 
 /* --- the applications' records ------------------------------------------------------------------------------------ */
 
@@ -49,10 +49,10 @@ json_t *drill_proof_begin(const struct drill_run *run)
 
 struct proving {
     struct drill_run *run;
-    json_t *reached;  /* bytes read of each application's records, by its name */
-    json_t *times;    /* how often each id was processed */
-    json_t *numbers;  /* which requests of the load were, by their numbers */
-    json_t *unseen;   /* accepted ids that nobody has processed */
+    json_t *reached; /* bytes read of each application's records, by its name */
+    json_t *times;   /* how often each id was processed */
+    json_t *numbers; /* which requests of the load were, by their numbers */
+    json_t *unseen;  /* accepted ids that nobody has processed */
     json_t *lost, *duplicated;
     size_t accepted, acknowledged, pending, parked, dead, unknown, lost_count, duplicated_count;
     size_t unanswered, unanswered_stored;
@@ -255,10 +255,10 @@ static void count_unanswered(void *arg, const struct drill_request *request)
     counting->proving->unanswered_stored += json_object_get(counting->proving->numbers, number) != NULL;
 }
 
-json_t *drill_proof(struct drill_run *run, const json_t *began)
+json_t *drill_proof(struct drill_run *run)
 {
     struct proving proving = {.run = run,
-                              .reached = json_deep_copy(began),
+                              .reached = json_deep_copy(run->records),
                               .times = json_object(),
                               .numbers = json_object(),
                               .unseen = json_array(),

@@ -5,10 +5,10 @@
 #include "common/clock.h"
 #include "ops/drill_parts.h"
 
-#define BIN_US      50000
-#define BEFORE_US   2000000 /* shown before the fault */
-#define DELAYED_US  40000   /* noticeably longer than usual: one gap of heartbeats */
-#define LONGEST_US  20000000
+#define BIN_US     50000
+#define BEFORE_US  2000000 /* shown before the fault */
+#define DELAYED_US 40000   /* noticeably longer than usual: one gap of heartbeats */
+#define LONGEST_US 20000000
 
 /* --- latencies ---------------------------------------------------------------------------------------------------- */
 
@@ -60,7 +60,8 @@ struct tallying {
 static bool is_of(const struct tallying *tallying, const struct drill_request *request)
 {
     uint32_t unit = tallying->run->users[request->user].unit;
-    return tallying->unit == DRILL_EVERY || (tallying->unit == DRILL_OTHERS ? unit != tallying->own : unit == tallying->unit);
+    return tallying->unit == DRILL_EVERY ||
+           (tallying->unit == DRILL_OTHERS ? unit != tallying->own : unit == tallying->unit);
 }
 
 static void count_request(void *arg, const struct drill_request *request)
@@ -72,6 +73,8 @@ static void count_request(void *arg, const struct drill_request *request)
     tallying->tally->accepted += request->outcome == DRILL_ACCEPTED;
     tallying->tally->failed += request->outcome == DRILL_FAILED;
     tallying->tally->unknown += request->outcome == DRILL_UNKNOWN;
+    if (*request->reason)
+        memcpy(tallying->tally->reason, request->reason, sizeof(request->reason));
     /* Who still waits has waited so long at least. */
     uint64_t until_us = request->outcome == DRILL_UNDER_WAY ? tallying->now_us : request->answered_us;
     add_latency(&tallying->latencies, until_us - request->asked_us);
@@ -186,8 +189,8 @@ static json_t *samples_of(struct drill_run *run, uint32_t unit, uint64_t from_us
     uint64_t first_us = from_us > LONGEST_US ? from_us - LONGEST_US : 0;
     drill_load_each(run->load, drill_load_since(run->load, first_us), bin_request, &binning);
     for (size_t i = 0; i < binning.count; i++)
-        json_array_append_new(points, point_of(&binning.bins[i],
-                                               ((double)(int64_t)(from_us - fault_us) + (double)i * BIN_US) / 1000));
+        json_array_append_new(
+            points, point_of(&binning.bins[i], ((double)(int64_t)(from_us - fault_us) + (double)i * BIN_US) / 1000));
     free(binning.bins);
     return points;
 }
@@ -208,10 +211,9 @@ json_t *drill_samples(struct drill_run *run, const struct drill_round *round)
     uint64_t fault_us = round->fault_us != 0 ? round->fault_us : round->began_us, from_us = fault_us - BEFORE_US;
     for (uint32_t i = 0; i < run->rules.table->unit_count; i++)
         if (is_loaded(run, i))
-            json_array_append_new(samples,
-                                  json_pack("{s:s%,s:o}", "unit", run->rules.table->units[i].name.base,
-                                            run->rules.table->units[i].name.len, "points",
-                                            samples_of(run, i, from_us, fault_us, now_us)));
+            json_array_append_new(samples, json_pack("{s:s%,s:o}", "unit", run->rules.table->units[i].name.base,
+                                                     run->rules.table->units[i].name.len, "points",
+                                                     samples_of(run, i, from_us, fault_us, now_us)));
     return samples;
 }
 

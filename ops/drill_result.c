@@ -141,8 +141,8 @@ json_t *drill_result_round(struct drill_run *run, struct drill_round *round)
     return json_pack("{s:i,s:I,s:o,s:O,s:s,s:s,s:o,s:o,s:f,s:O,s:o}", "round", (int)round->number, "at_us",
                      (json_int_t)wall_us, "fault", text_of(run->drill->parameters.fault.value), "targets",
                      round->targets, "outcome", drill_end_name(round->end), "why", round->why, "events",
-                     events_of(round), "chain", chain, "longest_ms", own.most_ms, "rollback", round->rollback, "samples",
-                     drill_samples(run, round));
+                     events_of(round), "chain", chain, "longest_ms", own.most_ms, "rollback", round->rollback,
+                     "samples", drill_samples(run, round));
 }
 
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
@@ -202,9 +202,9 @@ static json_t *units_of(const struct table *table)
     for (uint32_t i = 0; i < table->unit_count; i++) {
         const struct table_unit *unit = &table->units[i];
         struct str standby = unit->standby != NO_UNIT ? table->units[unit->standby].name : STR_LIT("");
-        json_array_append_new(list, json_pack("{s:o,s:s,s:o,s:o}", "name", text_of(unit->name), "kind",
-                                              zone_name(unit->kind), "datacenter", text_of(unit->datacenter), "standby",
-                                              text_of(standby)));
+        json_array_append_new(list,
+                              json_pack("{s:o,s:s,s:o,s:o}", "name", text_of(unit->name), "kind", zone_name(unit->kind),
+                                        "datacenter", text_of(unit->datacenter), "standby", text_of(standby)));
     }
     return list;
 }
@@ -238,12 +238,13 @@ json_t *drill_result(struct drill_run *run, enum drill_end end, const char *why)
     uint64_t now_us = clock_monotonic_us(), at_us = clock_wall_us() - (now_us - run->began_us);
     char at[CLOCK_UTC_SIZE];
     clock_format_utc(at_us, at);
-    return json_pack("{s:i,s:s,s:o,s:o,s:o,s:s,s:I,s:f,s:o,s:{s:o,s:o,s:I},s:o,s:o,s:s,s:s,s:O,s:O,s:O,s:o,s:o}", "schema",
-                     SCHEMA, "id", run->id, "drill", text_of(drill->name.value), "title", text_of(drill->title.value),
-                     "teaches", text_of(drill->teaches.value), "at", at, "at_us", (json_int_t)at_us, "seconds",
-                     (double)(now_us - run->began_us) / 1000000, "deployment", deployment_of(run), "parameters", "unit",
-                     text_of(drill->parameters.unit.value), "fault", text_of(drill->parameters.fault.value), "rounds",
-                     (json_int_t)drill->parameters.rounds.value, "load", load_of(run), "bound_ms", bound_of(drill),
-                     "outcome", drill_end_name(end), "why", why, "rails", run->rails, "steady_state", run->steady,
-                     "rounds", run->rounds, "summary", summary_of(run->rounds), "blast", drill_blast(run));
+    return json_pack("{s:i,s:s,s:o,s:o,s:o,s:s,s:I,s:f,s:o,s:{s:o,s:o,s:I},s:o,s:o,s:s,s:s,s:O,s:O,s:O,s:o,s:o}",
+                     "schema", SCHEMA, "id", run->id, "drill", text_of(drill->name.value), "title",
+                     text_of(drill->title.value), "teaches", text_of(drill->teaches.value), "at", at, "at_us",
+                     (json_int_t)at_us, "seconds", (double)(now_us - run->began_us) / 1000000, "deployment",
+                     deployment_of(run), "parameters", "unit", text_of(drill->parameters.unit.value), "fault",
+                     text_of(drill->parameters.fault.value), "rounds", (json_int_t)drill->parameters.rounds.value,
+                     "load", load_of(run), "bound_ms", bound_of(drill), "outcome", drill_end_name(end), "why", why,
+                     "rails", run->rails, "steady_state", run->steady, "rounds", run->rounds, "summary",
+                     summary_of(run->rounds), "blast", drill_blast(run));
 }

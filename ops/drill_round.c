@@ -61,6 +61,8 @@ static int wait_for(struct drill_run *run, const struct drill_step *step, struct
             break;
         }
         if (clock_monotonic_us() > until_us) {
+            if (by_load)
+                drill_add_refusal(run, unit, &why);
             error_set(err, ERROR_TIMEOUT, "%s is not there after %lld ms: %s", drill_wait_name(wait),
                       (long long)step->within.value, why.len > 0 ? why.base : "");
             break;
@@ -71,7 +73,14 @@ static int wait_for(struct drill_run *run, const struct drill_step *step, struct
     return result;
 }
 
-static int perform(struct drill_run *run, const struct drill_step *step, struct error *err)
+/* The kind of event that the end of STEP is. */
+static const char *kind_of(const struct drill_step *step)
+{
+    bool synced = step->wait.at.line > 0 && step->wait.value == DRILL_IN_SYNC;
+    return step->heal.at.line > 0 ? "heal" : step->operator.at.line> 0 ? "operator" : synced ? "in_sync" : "note";
+}
+
+static int act(struct drill_run *run, const struct drill_step *step, struct error *err)
 {
     if (step->fault.at.line > 0)
         return drill_do_fault(run, step, err);
@@ -79,10 +88,26 @@ static int perform(struct drill_run *run, const struct drill_step *step, struct 
         return drill_do_heal(run, err);
     if (step->wait.at.line > 0)
         return wait_for(run, step, err);
-    if (step->operator.at.line > 0)
+    if (step->operator.at.line> 0)
         return drill_do_operator(run, step, err);
     look_on(run, clock_monotonic_us() + (uint64_t)step->pause.value * 1000);
     return 0;
+}
+
+/* *MS: how long it took. */
+static int perform(struct drill_run *run, const struct drill_step *step, double *ms, struct error *err)
+{
+    struct buf what = {0};
+    uint64_t began_us = clock_monotonic_us();
+    int result = act(run, step, err);
+    *ms = (double)(clock_monotonic_us() - began_us) / 1000;
+    drill_describe(step, &what);
+    if (result != 0)
+        drill_note(run, "abort", "%s: %s", what.base, err->text);
+    else if (step->fault.at.line == 0 && step->pause.at.line == 0)
+        drill_note(run, kind_of(step), "%s: %.0f ms", what.base, *ms);
+    buf_free(&what);
+    return result;
 }
 
 static void go_through_method(struct drill_run *run)
@@ -90,9 +115,10 @@ static void go_through_method(struct drill_run *run)
     const struct drill_steps *steps = &run->drill->method;
     struct drill_round *round = run->round;
     struct error err = {0};
+    double ms;
     for (size_t i = 0; i < steps->count && !must_end(run); i++) {
         const struct drill_step *step = &steps->items[i];
-        if (look_on(run, round->began_us + (uint64_t)step->at.value * 1000) && perform(run, step, &err) != 0)
+        if (look_on(run, round->began_us + (uint64_t)step->at.value * 1000) && perform(run, step, &ms, &err) != 0)
             drill_fail(round, DRILL_NOT_PASSED, err.text);
     }
 }
@@ -106,13 +132,11 @@ static void roll_back(struct drill_run *run)
         const struct drill_step *step = &steps->items[i];
         struct error err = {0};
         struct buf what = {0};
-        uint64_t began_us = clock_monotonic_us();
-        bool ok = perform(run, step, &err) == 0;
+        double ms;
+        bool ok = perform(run, step, &ms, &err) == 0;
         drill_describe(step, &what);
-        double ms = (double)(clock_monotonic_us() - began_us) / 1000;
-        json_array_append_new(round->rollback, json_pack("{s:s,s:f,s:b,s:s}", "step", what.base, "ms", ms, "ok", ok,
-                                                         "text", err.text));
-        drill_note(run, ok ? "note" : "abort", "%s: %s%.0f ms", what.base, ok ? "" : err.text, ms);
+        json_array_append_new(round->rollback,
+                              json_pack("{s:s,s:f,s:b,s:s}", "step", what.base, "ms", ms, "ok", ok, "text", err.text));
         if (!ok)
             drill_fail(round, DRILL_NOT_PASSED, err.text);
         buf_free(&what);
@@ -177,9 +201,8 @@ bool drill_go_round(struct drill_run *run, unsigned number)
     drill_log_collect(run);
     if (round.fault_us != 0)
         show_chain(run);
-    if (round.end != DRILL_PASSED)
-        drill_say(run, "  %s: %s", drill_end_name(round.end), round.why);
     roll_back(run);
+    drill_log_collect(run);
     json_array_append_new(run->rounds, drill_result_round(run, &round));
     drill_say(run, "round %u: %s%s%s", number, drill_end_name(round.end), *round.why ? ": " : "", round.why);
     json_decref(round.targets);

@@ -256,6 +256,7 @@ static int begin(struct drill_run *run, const struct args *args, struct error *e
         check_path(run, err) != 0 || make_folder(run, err) != 0)
         return -1;
     drill_say(run, "drill %s, %s: looking whether all is well", run->id, run->drill->title.value.base);
+    run->records = drill_proof_begin(run);
     return drill_guard(run, err) != 0 || start_load(run, err) != 0 || drill_steady(run, err) != 0 ? -1 : 0;
 }
 
@@ -272,6 +273,7 @@ static void end(struct drill_run *run)
     fault_close(&run->ground);
     deployment_free(&run->deployment);
     json_decref(run->topology);
+    json_decref(run->records);
     json_decref(run->rails);
     json_decref(run->steady);
     json_decref(run->rounds);
@@ -311,12 +313,10 @@ static int run_all(struct drill_run *run, const struct args *args, struct error 
 {
     if (begin(run, args, err) != 0)
         return -1;
-    json_t *records = drill_proof_begin(run);
     enum drill_end outcome = go_rounds(run);
     drill_load_stop(run->load);
     drill_say(run, "looking where every message is");
-    conclude(run, outcome, drill_proof(run, records));
-    json_decref(records);
+    conclude(run, outcome, drill_proof(run));
     return save(run, err);
 }
 

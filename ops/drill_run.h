@@ -24,14 +24,15 @@ enum drill_end {
 
 /* What happens from one injection to the steady state after it. */
 struct drill_round {
-    unsigned number;    /* from 1 */
-    uint64_t began_us;  /* monotonic, as all here */
-    uint64_t fault_us;  /* right before the first fault was done; 0: none was yet */
-    uint64_t struck_us; /* when the last fault had been done */
-    uint64_t healed_us; /* when the rollback began; 0: it has not */
-    uint64_t epoch;     /* of the unit's record before */
-    json_t *targets;    /* names of processes and hosts, once each */
-    json_t *events;     /* of the report */
+    unsigned number;       /* from 1 */
+    uint64_t began_us;     /* monotonic, as all here */
+    uint64_t fault_us;     /* right before the first fault was done; 0: none was yet */
+    uint64_t struck_us;    /* when the last fault had been done */
+    uint64_t healed_us;    /* when the rollback began; 0: it has not */
+    uint64_t collected_us; /* up to when the gateways' transitions are among `events` */
+    uint64_t epoch;        /* of the unit's record before */
+    json_t *targets;       /* names of processes and hosts, once each */
+    json_t *events;        /* of the report */
     json_t *rollback;
     enum drill_end end;
     char why[320]; /* of what did not pass */
@@ -55,6 +56,7 @@ struct drill_run {
     struct drill_user *users;
     size_t user_count;
     struct drill_load *load;
+    json_t *records;              /* how far those of the applications reached before it */
     uint64_t began_us, steady_us; /* when the load had been steady for long enough */
 
     struct drill_round *round; /* that is under way */
@@ -63,8 +65,8 @@ struct drill_run {
 
 /* Runs DRILL on the playground that ARGS name; prints its course, unless QUIET. *REPORT: a new reference, NULL where
  * nothing was done to anybody: then -1 with *err. -1 beside a report: it could not be written. */
-int drill_run(const struct drill *drill, const struct args *args, bool quiet, json_t **report, struct error *err)
-    MUST_CHECK;
+int drill_run(const struct drill *drill, const struct args *args, bool quiet, json_t **report,
+              struct error *err) MUST_CHECK;
 
 /* Ends the method of the run that is under way in DIR, in whatever process, and waits until it has rolled back. Where
  * that process is gone, heals what it did. *WHAT: what was done, in a sentence. */

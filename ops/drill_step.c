@@ -120,6 +120,14 @@ static int strike_all(struct drill_run *run, const struct drill_step *step, cons
     return result;
 }
 
+/* As LDC-Epoch has it: the newer of the rules and the unit's record. */
+static uint64_t epoch_of(const struct fleet *fleet, struct str unit)
+{
+    uint64_t of_rules = fleet_number(fleet->view, "epoch");
+    uint64_t of_record = fleet_number(json_object_get(drill_unit_status(fleet, unit), "broker_record"), "version");
+    return of_record > of_rules ? of_record : of_rules;
+}
+
 int drill_do_fault(struct drill_run *run, const struct drill_step *step, struct error *err)
 {
     struct drill_round *round = run->round;
@@ -130,14 +138,15 @@ int drill_do_fault(struct drill_run *run, const struct drill_step *step, struct 
     if (fleet_ask(&fleet, &run->deployment, err) != 0)
         return -1;
     if (round->fault_us == 0)
-        round->epoch = fleet_number(json_object_get(drill_unit_status(&fleet, unit), "broker_record"), "version");
+        round->epoch = epoch_of(&fleet, unit);
     int count = drill_targets(run, step, &fleet, processes, err);
     uint64_t before_us = clock_monotonic_us();
     int result = count > 0 ? strike_all(run, step, processes, count, &names, err) : -1;
     round->struck_us = clock_monotonic_us();
     drill_describe(step, &what);
     if (names.len > 0)
-        drill_log(run, &(struct drill_event){round->fault_us > before_us ? round->fault_us : before_us, "inject", "", "", 0},
+        drill_log(run,
+                  &(struct drill_event){round->fault_us > before_us ? round->fault_us : before_us, "inject", "", "", 0},
                   "%s: %s", what.base, names.base);
     buf_free(&what);
     buf_free(&names);
@@ -149,7 +158,6 @@ int drill_do_heal(struct drill_run *run, struct error *err)
 {
     int result = fault_heal_all(run->ground, err);
     heal_apps(run);
-    drill_note(run, "heal", "%s", result == 0 ? "what was killed is started, what was frozen goes on" : err->text);
     return result;
 }
 
@@ -210,18 +218,15 @@ static int call(struct drill_run *run, const struct drill_step *step, uint64_t u
 int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err)
 {
     uint32_t unit = drill_unit_index(run, step);
-    uint64_t began_us = clock_monotonic_us(), until_us = began_us + (uint64_t)step->within.value * 1000;
-    struct buf why = {0}, what = {0};
-    drill_describe(step, &what);
-    int result = 0;
+    uint64_t until_us = clock_monotonic_us() + (uint64_t)step->within.value * 1000;
     bool returns = step->operator.value == DRILL_FAILBACK;
+    struct buf why = {0};
+    int result = 0;
     if (!returns || !drill_holds(run, DRILL_HOME, unit, &why)) {
         result = call(run, step, until_us, err);
         if (result == 0 && returns && !poll_until(run, DRILL_HOME, unit, until_us, &why))
             result = error_set(err, ERROR_TIMEOUT, "%s", why.base);
-        drill_note(run, "operator", "%s: %s", what.base, result == 0 ? "done" : err->text);
     }
-    buf_free(&what);
     buf_free(&why);
     return result;
 }

@@ -37,7 +37,8 @@ static void check_errors(const struct drill_tally *tally, int64_t most_percent, 
 {
     size_t bad = tally->failed + tally->unknown, answered = tally->accepted + bad;
     if (most_percent < ALL_PERCENT && answered >= FEW && bad * ALL_PERCENT > answered * (size_t)most_percent)
-        buf_printf(why, "%zu of %zu requests of %s failed within a second", bad, answered, whose);
+        buf_printf(why, "%zu of %zu requests of %s failed within a second, the last one %s; ", bad, answered, whose,
+                   tally->reason);
 }
 
 void drill_aborts(struct drill_run *run, struct buf *why)
@@ -51,9 +52,9 @@ void drill_aborts(struct drill_run *run, struct buf *why)
     check_errors(&own, drill->abort.errors.value, "the unit", why);
     check_errors(&others, drill->abort.other_errors.value, "other units", why);
     if (others.asked >= FEW && others.p99_ms > (double)drill->abort.other_p99.value)
-        buf_printf(why, "the 99th percentile of other units was %.0f ms", others.p99_ms);
+        buf_printf(why, "the 99th percentile of other units was %.0f ms; ", others.p99_ms);
     if (now_us - run->round->began_us > (uint64_t)drill->abort.after.value * 1000)
-        buf_printf(why, "the method took longer than %lld ms", (long long)drill->abort.after.value);
+        buf_printf(why, "the method took longer than %lld ms; ", (long long)drill->abort.after.value);
 }
 
 /* --- what the load tells ------------------------------------------------------------------------------------------ */
@@ -68,6 +69,17 @@ static bool serves(struct drill_run *run, uint32_t unit, bool newer, struct buf 
         all = false;
     }
     return all;
+}
+
+void drill_add_refusal(struct drill_run *run, uint32_t unit, struct buf *why)
+{
+    struct fleet fleet;
+    struct error ignored;
+    if (fleet_ask(&fleet, &run->deployment, &ignored) == 0) {
+        const json_t *status = drill_unit_status(&fleet, run->rules.table->units[unit].name);
+        buf_printf(why, "not moved, for: %s; ", ctl_text(json_object_get(status, "failover"), "refusal"));
+    }
+    fleet_free(&fleet);
 }
 
 /* --- what the deployment tells ------------------------------------------------------------------------------------ */
@@ -89,8 +101,8 @@ static bool in_sync(const struct drill_run *run, const struct fleet *fleet, stru
 static bool is_home(const struct table_unit *rules, const json_t *record)
 {
     struct str primary = str_of(ctl_text(record, "primary")), consumer = str_of(ctl_text(record, "consumer"));
-    return rules->broker_count == 0 || (str_equal(primary, rules->brokers[0]) &&
-                                        (consumer.len == 0 || str_equal(consumer, rules->name)));
+    return rules->broker_count == 0 ||
+           (str_equal(primary, rules->brokers[0]) && (consumer.len == 0 || str_equal(consumer, rules->name)));
 }
 
 /* ONLY: one unit; NO_UNIT: all. */

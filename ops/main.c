@@ -105,7 +105,7 @@ static const struct ctl_verb verbs[] = {
      verb_color_rollback},
     {"color reset", "UNIT", "Gives a unit's colours back to the rules.", verb_color_reset},
     {"drill list", "", "Lists the drills that there are.", verb_drill_list},
-    {"drill run", "[NAME] [--file FILE] [--unit UNIT] [--fault FAULT] [--rounds N] [--yes]",
+    {"drill run", "[NAME] [--file FILE] [--unit UNIT] [--fault FAULT] [--rounds N] [--rate N] [--yes]",
      "Runs a drill on a playground, under load of its own: looks whether all is well, does the harm, watches, puts "
      "everything back, finds every accepted message again, and reports. Refused where something is wrong beforehand. "
      "Ctrl-C ends it early; it puts everything back then too. Exit code 1 where the drill did not pass.",

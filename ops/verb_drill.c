@@ -14,6 +14,7 @@
 
 #define MOST_FILE   (1024 * 1024)
 #define MOST_ROUNDS 1000
+#define MOST_RATE   20000
 
 /* --- which drill -------------------------------------------------------------------------------------------------- */
 
@@ -58,12 +59,11 @@ static void add_row(struct grid *grid, json_t *list, const struct drill *drill)
     grid_add(grid, "%.*s", STR_ARG(drill->name.value));
     grid_add(grid, "%.*s", STR_ARG(drill->parameters.unit.value));
     grid_add(grid, "%.*s", STR_ARG(drill->title.value));
-    json_array_append_new(list, json_pack("{s:s%,s:s%,s:s%,s:s%}", "name", drill->name.value.base,
-                                          drill->name.value.len, "title", drill->title.value.base,
-                                          drill->title.value.len, "teaches",
-                                          drill->teaches.value.base ? drill->teaches.value.base : "",
-                                          drill->teaches.value.len, "unit", drill->parameters.unit.value.base,
-                                          drill->parameters.unit.value.len));
+    json_array_append_new(
+        list, json_pack("{s:s%,s:s%,s:s%,s:s%}", "name", drill->name.value.base, drill->name.value.len, "title",
+                        drill->title.value.base, drill->title.value.len, "teaches",
+                        drill->teaches.value.base ? drill->teaches.value.base : "", drill->teaches.value.len, "unit",
+                        drill->parameters.unit.value.base, drill->parameters.unit.value.len));
 }
 
 enum ctl_exit verb_drill_list(const struct ctl *ctl)
@@ -150,7 +150,8 @@ enum ctl_exit verb_drill_run(const struct ctl *ctl)
     struct drill drill = {0};
     char *file = NULL;
     enum ctl_exit result;
-    if (args_number(&ctl->args, "--rounds", 1, MOST_ROUNDS, &given.rounds, &err) != 0)
+    if (args_number(&ctl->args, "--rounds", 1, MOST_ROUNDS, &given.rounds, &err) != 0 ||
+        args_number(&ctl->args, "--rate", 10, MOST_RATE, &given.rate, &err) != 0)
         return ctl_misused(&err);
     if (find_text(ctl, &text, &file, &err) != 0)
         result = err.code == ERROR_INPUT ? ctl_misused(&err) : ctl_fail(&err);
@@ -172,9 +173,8 @@ enum ctl_exit verb_drill_abort(const struct ctl *ctl)
     struct error err = {0};
     const char *what = "";
     char *folder = deployment_folder(&ctl->args);
-    int result = access(folder, F_OK) == 0
-                     ? drill_abort(folder, &what, &err)
-                     : error_set(&err, ERROR_UNREACHABLE, "there is no playground in %s", folder);
+    int result = access(folder, F_OK) == 0 ? drill_abort(folder, &what, &err)
+                                           : error_set(&err, ERROR_UNREACHABLE, "there is no playground in %s", folder);
     free(folder);
     if (result != 0)
         return ctl_fail(&err);
