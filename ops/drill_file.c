@@ -145,14 +145,6 @@ static const struct schema step_schema = {"method[], rollback[]", "a step",
                                           step_keys, COUNT_OF(step_keys)};
 #undef AT
 
-void drill_document(struct buf *out)
-{
-    const struct schema *const all[] = {&top_schema,   &parameter_schema, &load_schema, &steady_schema,
-                                        &abort_schema, &expect_schema,    &step_schema};
-    for (size_t i = 0; i < COUNT_OF(all); i++)
-        schema_document(all[i], out);
-}
-
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
 /* What is not there is read as if it were empty, for the presets. */
@@ -330,4 +322,32 @@ void drill_describe(const struct drill_step *step, struct buf *out)
         buf_printf(out, "look on for %lld ms", (long long)step->pause.value);
     else
         buf_printf(out, "operator: %s %.*s", operator_words[step->operator.value], STR_ARG(step->unit.value));
+}
+
+/* --- documents ------------------------------------------------------------------------------------------------------
+ */
+
+static void document_shipped(struct buf *out)
+{
+    struct str file, text;
+    buf_printf(out, "### The drills that there are\n\n| Name | What happens | What it teaches |\n|---|---|---|\n");
+    for (size_t i = 0; drill_shipped(i, &file, &text); i++) {
+        struct drill drill;
+        struct diag_list diags = {.file = "a drill of this program"};
+        if (drill_read(&drill, text, &(struct drill_given){0}, &diags))
+            buf_printf(out, "| `%.*s` | %.*s | %.*s |\n", STR_ARG(drill.name.value), STR_ARG(drill.title.value),
+                       STR_ARG(drill.teaches.value));
+        diag_free(&diags);
+        drill_free(&drill);
+    }
+    buf_printf(out, "\n");
+}
+
+void drill_document(struct buf *out)
+{
+    const struct schema *const all[] = {&top_schema,   &parameter_schema, &load_schema, &steady_schema,
+                                        &abort_schema, &expect_schema,    &step_schema};
+    document_shipped(out);
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        schema_document(all[i], out);
 }

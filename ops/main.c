@@ -8,12 +8,13 @@
 
 #include "common/version.h"
 #include "ops/ctl.h"
+#include "ops/drill_file.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 static const char global_usage[] =
     "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [--version] "
-    "[--document-verbs] [--document-rules]";
+    "[--document-verbs] [--document-drills]";
 
 static const struct ctl_verb verbs[] = {
     {"rules validate", "FILE",
@@ -207,7 +208,7 @@ static void print_help(FILE *out)
           "  --gateway URL      admin URLs of one or more gateways, with commas; or LDC_GATEWAY\n"
           "  --token-file FILE  the admin listeners' token; or LDC_TOKEN_FILE\n"
           "  -o table|json      for people, or for scripts\n"
-          "  --version          which ldcctl this is; --document-verbs: the table of docs/LDCCTL.md\n"
+          "  --version          which ldcctl this is; --document-verbs, --document-drills: parts of docs/\n"
           "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 not converged in time.\n"
           "`ldcctl VERB --help` says what a verb does.\n",
           out);
@@ -223,6 +224,15 @@ static void document_verbs(void)
             printf(*c == '|' ? "\\|" : "%c", *c);
         printf("` | %s |\n", verbs[i].doc);
     }
+}
+
+/* Markdown, for docs/DRILLS.md. */
+static void document_drills(void)
+{
+    struct buf text = {0};
+    drill_document(&text);
+    fputs(text.base, stdout);
+    buf_free(&text);
 }
 
 /* How many words of ARGV are NAME; 0 where it does not begin with it. */
@@ -287,6 +297,7 @@ static enum ctl_exit without_verb(const struct ctl *ctl)
         {"--help", print_help_here},
         {"--version", print_version},
         {"--document-verbs", document_verbs},
+        {"--document-drills", document_drills},
     };
     for (size_t i = 0; i < COUNT_OF(actions); i++) {
         if (args_value(&ctl->args, actions[i].flag) != NULL) {
