@@ -155,6 +155,12 @@ static struct drill_request *add_request(struct drill_load *load)
     return request;
 }
 
+/* So that each user comes through each gateway, whatever count divides another (Knuth's multiplicative hash). */
+static uint32_t spread(uint32_t number)
+{
+    return (number * 2654435761U) >> 16;
+}
+
 static void ask_next(struct drill_load *load)
 {
     const struct drill_load_plan *plan = &load->plan;
@@ -163,8 +169,7 @@ static void ask_next(struct drill_load *load)
     size_t number = load->count;
     struct drill_request *request = add_request(load);
     request->user = (uint32_t)(number % plan->user_count);
-    /* Each user comes through each gateway, also where one count divides the other. */
-    request->gateway = (uint8_t)((number + number / plan->user_count) % plan->gateway_count);
+    request->gateway = (uint8_t)(spread((uint32_t)number) % plan->gateway_count);
     request->asked_us = clock_monotonic_us();
     pthread_mutex_unlock(&load->lock);
     *sending = (struct sending){.load = load, .number = number};
