@@ -113,7 +113,9 @@ static const struct schema_key unit_keys[] = {
     {"max_in_flight", SCHEMA_NUMBER, AT(max_in_flight), OPTIONAL, 1, 10000000, NULL, NULL,
      "Requests in flight from one gateway to this unit, 503 beyond; the gateway's own limit where it is not given."},
     {"capacity_rps", SCHEMA_NUMBER, AT(capacity_rps), OPTIONAL, 1, 1000000000, NULL, NULL,
-     "Requests a second that the unit can take, for the headroom that `ldcctl rules diff` shows."},
+     "Requests a second that the unit can take: `ldcctl rules diff` shows the headroom, and a standby that would have "
+     "to "
+     "take more takes over no unit by itself."},
 };
 static const struct schema unit_schema = {"units.NAME", "a unit", "One unit.", unit_keys, COUNT_OF(unit_keys)};
 #undef AT
