@@ -270,10 +270,20 @@ static int refusal_status(enum http1_verdict verdict)
     return statuses[verdict];
 }
 
+static bool is_for_all(const struct httpd_request *request)
+{
+    const struct httpd *httpd = request->httpd;
+    struct str path = target_path(request);
+    for (size_t i = 0; i < httpd->route_count; i++)
+        if (route_takes(&httpd->routes[i], path) && method_fits(&httpd->routes[i], request->head.method))
+            return httpd->routes[i].open && httpd->routes[i].method == NULL;
+    return false;
+}
+
 /* Strangers' bodies are not kept: many connections with one each would fill the memory. */
 static bool may_send_body(const struct httpd_request *request)
 {
-    return request->httpd->token == NULL || token_fits(request);
+    return request->httpd->token == NULL || token_fits(request) || is_for_all(request);
 }
 
 static bool read_head(struct httpd_request *request)

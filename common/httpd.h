@@ -22,7 +22,7 @@ struct httpd_route {
     const char *method; /* NULL: any; GET takes HEAD too */
     const char *path;   /* exact, or a prefix when it ends in a slash; the first route that fits wins */
     httpd_handler_fn handle;
-    bool open;       /* needs no token: health checks */
+    bool open;       /* needs no token: health checks; and takes strangers' bodies where it takes any method */
     const char *doc; /* one sentence; docs are checked against it */
 };
 

@@ -73,6 +73,7 @@ class Namespaces(FaultTest):
             inode = os.stat(f"/run/netns/{process['namespace']}").st_ino
             self.assertEqual(os.stat(f"/proc/{process['pid']}/ns/net").st_ino, inode, process["name"])
         self.assertEqual(self.pay(), 202)
+        wait_until(lambda: self.playground.records("RZ01-blue"), what="the delivery")
         self.playground.process.kill()
         self.assertFalse(namespaces() - self.before)
         self.assertFalse([process["name"] for process in topology["processes"] if lives(process["pid"])])
@@ -82,6 +83,14 @@ class Namespaces(FaultTest):
         with socket.create_connection((process["address"], process["ports"]["redis"]), timeout=5) as sock:
             sock.sendall(b"GET x\r\n")
             self.assertRegex(sock.recv(100), b"^-NOAUTH")
+
+    def test_apps_take_orders_from_those_with_the_token_alone(self):
+        app = self.playground.find("RZ01-blue")
+        where, token = f"{app['address']}:{app['ports']['http']}", self.playground.topology()["token"]
+        self.assertEqual(harness.request(where, "POST", "/-/sample/delay?ms=1").status, 401)
+        self.assertEqual(harness.request(where, "POST", "/-/sample/delay?ms=1", body=b"x").status, 401)
+        self.assertEqual(harness.request(where, "POST", "/-/sample/delay?ms=1", {"Authorization": f"Bearer {token}"}).status,
+                         204)
 
     def test_a_host_that_is_cut_off_hears_and_says_nothing_until_it_is_healed(self):
         with self.broker("RZ01-broker") as sock:
