@@ -11,8 +11,8 @@ static const char *const part_words[] = {"all",  "primary", "standby",    "agent
                                          "blue", "green",   "datacenter", "store",  NULL};
 static const char *const way_words[] = {"both", "in", "out", NULL};
 static const char *const heal_words[] = {"all", NULL};
-static const char *const wait_words[] = {"first_success", "serves", "in_sync",    "drained",
-                                         "calm",          "home",   "ramp_ended", NULL};
+static const char *const wait_words[] = {"first_success", "serves", "in_sync",     "drained",
+                                         "calm",          "home",   "rolled_back", NULL};
 static const char *const operator_words[] = {"failback", "fail", "drain", "ready", "ramp", "reset_colors", NULL};
 
 /* --- keys --------------------------------------------------------------------------------------------------------- */
@@ -124,7 +124,7 @@ static const struct schema_key step_keys[] = {
      "the fault; `serves`, every gateway has had one accepted that was asked for after it; `in_sync`, every broker of "
      "every unit; `drained`, no more undelivered messages than `steady_state.backlog`; `calm`, everybody is there, "
      "serves one epoch, suspects nobody, and no alarm stands; `home`, every unit is led by its own first broker and "
-     "served by its own agents; `ramp_ended`."},
+     "served by its own agents; `rolled_back`, the ramp of `unit` was, by its own conditions."},
     {"pause", SCHEMA_DURATION, AT(pause), OPTIONAL, 1, HOUR_MS, NULL, NULL, "Looks on for so long."},
     {"operator", SCHEMA_CHOICE, AT(operator), OPTIONAL, 0, 0, NULL, operator_words,
      "What an operator does: the verbs of `ldcctl unit`, a `ramp` of `unit` to green at `percent`, or `reset_colors`. "

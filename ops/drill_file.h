@@ -40,7 +40,7 @@ enum drill_wait {
     DRILL_DRAINED,           /* no more undelivered messages than steady_state.backlog */
     DRILL_CALM,              /* everybody is there, serves one epoch, suspects nobody; no alarm stands */
     DRILL_HOME,              /* every unit is led and served by its own brokers and agents */
-    DRILL_RAMP_ENDED,        /* no ramp of the unit runs */
+    DRILL_ROLLED_BACK,       /* the last ramp of the unit was ended by its own conditions */
 };
 
 enum drill_operator {

@@ -46,7 +46,7 @@ static int wait_for(struct drill_run *run, const struct drill_step *step, struct
 {
     enum drill_wait wait = (enum drill_wait)step->wait.value;
     bool by_load = wait == DRILL_FIRST_SUCCESS || wait == DRILL_SERVES;
-    uint32_t unit = by_load || wait == DRILL_RAMP_ENDED ? drill_unit_index(run, step) : NO_UNIT;
+    uint32_t unit = by_load || wait == DRILL_ROLLED_BACK ? drill_unit_index(run, step) : NO_UNIT;
     uint64_t until_us = clock_monotonic_us() + (uint64_t)step->within.value * 1000;
     struct buf why = {0};
     int result = -1;

@@ -185,29 +185,29 @@ static bool calm(const struct fleet *fleet, struct buf *why)
     return why->len == before;
 }
 
-static bool ramp_ended(struct drill_run *run, uint32_t unit, struct buf *why)
+static bool rolled_back(struct drill_run *run, uint32_t unit, struct buf *why)
 {
     struct error err = {0};
     json_t *answer = deployment_get(&run->deployment, "/v1/colors", &err);
     const json_t *list = json_object_get(answer, "colors");
-    bool runs = answer == NULL;
+    bool ended = false;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *colors = json_array_get(list, i);
         if (str_equal(str_of(ctl_text(colors, "unit")), run->rules.table->units[unit].name))
-            runs |= strcmp(ctl_text(json_object_get(colors, "ramp"), "state"), "running") == 0;
+            ended |= strcmp(ctl_text(json_object_get(colors, "ramp"), "state"), "rolled-back") == 0;
     }
     json_decref(answer);
-    if (runs)
-        buf_printf(why, "the ramp still runs; ");
-    return !runs;
+    if (!ended)
+        buf_printf(why, "the ramp was not rolled back; ");
+    return ended;
 }
 
 bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, struct buf *why)
 {
     if (wait == DRILL_FIRST_SUCCESS || wait == DRILL_SERVES)
         return serves(run, unit, wait == DRILL_FIRST_SUCCESS, why);
-    if (wait == DRILL_RAMP_ENDED)
-        return ramp_ended(run, unit, why);
+    if (wait == DRILL_ROLLED_BACK)
+        return rolled_back(run, unit, why);
     struct fleet fleet;
     struct error err = {0};
     bool holds = fleet_ask(&fleet, &run->deployment, &err) == 0;

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""ldcctl drill: what it does to a playground, that it puts everything back however it ends, and what it proves."""
+import json
+import os
+import pathlib
+import signal
+import unittest
+
+import harness
+from harness import wait_until
+from playground_fixture import Playground, lives
+
+RUNS_ALONE = "what a busy machine holds up for 40 ms looks dead"
+
+# A machine that runs tests may hold anybody up: what is tested here is the drill, not how soon a unit is moved.
+PATIENT = "failover: {gap: 300ms, window: 1s, cooldown: 1s, max_units: 4, clean: 500ms}\n"
+STEADY = "steady_state: {for: 1s, p99: 10s}\n"
+
+
+def drill_text(method, rollback="[{heal: all}, {wait: in_sync, within: 60s}, {wait: calm, within: 60s}]"):
+    return (f"name: tried\ntitle: Tried\nparameters: {{unit: RZ01, fault: freeze}}\nload: {{rate: 60}}\n{STEADY}"
+            f"method: {method}\nabort: {{other_errors: 50, other_p99: 20s, after: 90s}}\nrollback: {rollback}\n")
+
+
+class DrillTest(harness.StackTest):
+    def start(self):
+        self.playground = Playground(self.stack, "--gateways", "3", "--units", "2")
+        rules = self.stack.folder / "patient.yaml"
+        rules.write_text((self.playground.dir / "rules.yaml").read_text() + PATIENT)
+        self.assertEqual(self.playground.ctl("rules", "apply", rules, "--timeout", "30").returncode, 0)
+
+    def write(self, text):
+        path = self.stack.folder / "drill.yaml"
+        path.write_text(text)
+        return path
+
+    def begin(self, text):
+        """A drill in a process of its own that may be signalled; returns once something was done to somebody."""
+        log = self.stack.log("drill")
+        process = self.stack.keep(harness.Process(
+            "drill", [harness.BUILD / "ldcctl", "drill", "run", "--file", self.write(text), "--yes", "--dir",
+                      self.playground.dir], log, env=harness._sanitizer_env(log)))
+        wait_until(lambda: "inject" in self.kinds() or not process.alive(), 60, "the fault")
+        self.assertTrue(process.alive(), process.log_text())
+        return process
+
+    def runs(self):
+        return sorted((self.playground.dir / "drills").glob("*-*"))
+
+    def kinds(self):
+        return [json.loads(line)["kind"] for run in self.runs() for line in (run / "events.jsonl").open()]
+
+    def state(self, name):
+        stat = pathlib.Path(f"/proc/{self.playground.pid(name)}/stat").read_text()
+        return stat.rsplit(")", 1)[1].split()[0]
+
+
+class WholeRuns(DrillTest):
+    def check_round(self, one):
+        self.assertEqual(sorted(one["targets"]), ["RZ01-agent", "RZ01-blue", "RZ01-broker", "RZ01-green"])
+        self.assertEqual([event["at_us"] for event in one["events"]],
+                         sorted(event["at_us"] for event in one["events"]))
+        self.assertEqual([link["gateway"] for link in one["chain"]], ["gateway-1", "gateway-2", "gateway-3"])
+        for link in one["chain"]:
+            self.assertGreater(link["detect_ms"], 0)
+            self.assertGreater(link["first_success_ms"], 0)
+            self.assertGreaterEqual(link["promoted_ms"], link["converge_ms"])
+        self.assertTrue(any(link["decide_ms"] is not None for link in one["chain"]))
+        self.assertTrue(all(step["ok"] for step in one["rollback"]), one["rollback"])
+        self.assertEqual({sample["unit"] for sample in one["samples"]}, {"RZ01", "RZ02"})
+
+    def check_proof(self, report):
+        proof = report["proof"]
+        self.assertEqual(proof["accepted"], report["load"]["accepted"])
+        self.assertEqual(proof["accepted"], proof["acknowledged"])
+        self.assertEqual((proof["lost"], proof["lost_count"], proof["unknown"]), ([], 0, 0))
+        processed = {record["id"] for name in ("RZ01-blue", "RZ02-blue") for record in self.playground.records(name)}
+        accepted = [line.split(",") for line in (self.runs()[-1] / "requests.csv").read_text().splitlines()[1:]]
+        self.assertEqual(len(accepted), report["load"]["requests"])
+        self.assertLessEqual({line[8] for line in accepted if line[5] == "accepted"}, processed)
+
+    def test_a_unit_is_killed_twice_and_nothing_is_lost(self):
+        self.start()
+        done, report = self.playground.ctl_json("drill", "run", "unit-kill", "--rounds", "2", "--rate", "90", "--yes",
+                                                timeout=150)
+        self.assertEqual((done.returncode, report["outcome"]), (0, "passed"), [report["why"], done.stderr])
+        self.assertEqual([one["round"] for one in report["rounds"]], [1, 2])
+        for one in report["rounds"]:
+            self.check_round(one)
+        self.check_proof(report)
+        other = next(unit for unit in report["blast"]["units"] if not unit["target"])
+        self.assertEqual((other["unit"], other["failed"], other["unknown"]), ("RZ02", 0, 0))
+        for process in self.playground.topology()["processes"]:
+            self.assertTrue(lives(process["pid"]), process["name"])
+        self.assertEqual({path.name for path in self.runs()[-1].iterdir()},
+                         {"report.json", "report.html", "events.jsonl", "requests.csv"})
+        print(f"first success {report['summary']['first_success_ms']} ms", flush=True)
+
+
+class Ends(DrillTest):
+    def test_whatever_ends_it_everything_is_put_back(self):
+        self.start()
+        self.refused_where_somebody_is_missing()
+        self.interrupted()
+        self.killed_and_aborted()
+        self.aborted_by_its_own_condition()
+
+    def refused_where_somebody_is_missing(self):
+        broker = self.playground.pid("RZ02-replica")
+        os.kill(broker, signal.SIGSTOP)
+        done = self.playground.ctl("drill", "run", "unit-kill", "--yes", timeout=60)
+        os.kill(broker, signal.SIGCONT)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("no drill now: ", done.stderr)
+        self.assertNotIn("inject", self.kinds())
+        wait_until(lambda: not self.playground.ctl_json("status")[1]["faults"], 60, "a playground without faults")
+
+    def interrupted(self):
+        drill = self.begin(drill_text("[{fault: $fault, part: agents}, {pause: 60s}]"))
+        wait_until(lambda: self.state("RZ01-agent") == "T", what="a frozen agent")
+        self.assertEqual(self.playground.ctl("drill", "run", "unit-kill", "--yes").returncode, 1)
+        drill.signal(signal.SIGINT)
+        self.assertEqual(drill.popen.wait(120 * harness.SLOW), 1)
+        self.assertNotEqual(self.state("RZ01-agent"), "T")
+        report = json.loads((self.runs()[-1] / "report.json").read_text())
+        self.assertEqual(report["outcome"], "interrupted")
+        self.assertEqual(report["proof"]["lost_count"], 0)
+
+    def killed_and_aborted(self):
+        known = len(self.kinds())
+        drill = self.begin(drill_text("[{fault: kill, part: blue}, {pause: 60s}]"))
+        wait_until(lambda: "inject" in self.kinds()[known:], 60, "the fault")
+        drill.kill()
+        self.assertFalse(lives(self.playground.pid("RZ01-blue")))
+        done, answer = self.playground.ctl_json("drill", "abort")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("is gone", answer["done"])
+        self.assertTrue(lives(self.playground.pid("RZ01-blue")))
+        self.assertIn("no drill", self.playground.ctl_json("drill", "abort")[1]["done"])
+        wait_until(lambda: not self.playground.ctl_json("status")[1]["faults"], 60, "a playground without faults")
+
+    def aborted_by_its_own_condition(self):
+        text = drill_text("[{fault: slow, part: apps}, {pause: 60s}]").replace("after: 90s", "after: 500ms")
+        done, report = self.playground.ctl_json("drill", "run", "--file", self.write(text), "--yes", timeout=120)
+        self.assertEqual((done.returncode, report["outcome"]), (1, "aborted"), done.stderr)
+        self.assertIn("took longer than 500 ms", report["why"])
+        self.assertTrue(all(step["ok"] for step in report["rounds"][0]["rollback"]))
+
+
+class Words(harness.StackTest):
+    def test_drills_are_listed_and_faults_of_files_have_places(self):
+        names = [drill["name"] for drill in json.loads(self.stack.ctl("drill", "list", "-o", "json").stdout)["drills"]]
+        self.assertLessEqual({"unit-kill", "broker-kill", "broker-freeze", "datacentre-loss", "partition", "agent-loss",
+                              "store-loss", "consumer-lag", "colour-failure"}, set(names))
+        path = self.stack.folder / "d.yaml"
+        path.write_text(drill_text("[{fault: explode}]"))
+        done = self.stack.ctl("drill", "run", "--file", path, "--yes", "--dir", self.stack.folder)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{path}:6:18: fault: kill, freeze,", done.stderr)
+        done = self.stack.ctl("drill", "run", "unit-kil", "--yes")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("did you mean unit-kill", done.stderr)
+        done = self.stack.ctl("drill", "run", "unit-kill", "--dir", self.stack.folder)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--yes", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
