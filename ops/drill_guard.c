@@ -166,7 +166,10 @@ int drill_steady(struct drill_run *run, struct error *err)
         result = look_once(run, unit, standby, err);
         if (drill_told_to_stop())
             return error_set(err, ERROR_CONFLICT, "it was told to stop before anything was done");
-        if (result == 0 || err->code != ERROR_TIMEOUT || i + 1 == WINDOWS_MOST)
+        if (result == 0 || err->code != ERROR_TIMEOUT)
+            break;
+        err->code = ERROR_REFUSED;
+        if (i + 1 == WINDOWS_MOST)
             break;
         drill_say(run, "  %s; looking again", err->text);
         while (json_array_size(run->rails) > rails)

@@ -32,7 +32,6 @@ static void make_id(struct drill_run *run)
 static int make_folder(struct drill_run *run, struct error *err)
 {
     struct buf path = {0};
-    make_id(run);
     buf_printf(&path, "%s/drills/%s", run->dir, run->id);
     run->folder = path.base;
     if (file_make_folder(run->folder, 0700, err) != 0)
@@ -253,11 +252,15 @@ static int begin(struct drill_run *run, const struct args *args, struct error *e
     run->began_us = clock_monotonic_us();
     if (deployment_find(args, &run->deployment, err) != 0 || read_topology(run, err) != 0 ||
         (run->ground = fault_open(run->dir, err)) == NULL || read_rules(run, err) != 0 || check_units(run, err) != 0 ||
-        check_path(run, err) != 0 || make_folder(run, err) != 0)
+        check_path(run, err) != 0)
         return -1;
+    make_id(run);
     drill_say(run, "drill %s, %s: looking whether all is well", run->id, run->drill->title.value.base);
     run->records = drill_proof_begin(run);
-    return drill_guard(run, err) != 0 || start_load(run, err) != 0 || drill_steady(run, err) != 0 ? -1 : 0;
+    return drill_guard(run, err) != 0 || start_load(run, err) != 0 || drill_steady(run, err) != 0 ||
+                   make_folder(run, err) != 0
+               ? -1
+               : 0;
 }
 
 static void end(struct drill_run *run)
