@@ -8,6 +8,7 @@
 
 #define APP_TIMEOUT_MS 2000
 #define POLL_US        100000
+#define AGAIN_US       2000000
 #define FOREVER        "1000000000" /* requests to fail, until it is healed */
 
 static struct drill_round *struck(struct drill_run *run, uint64_t at_us)
@@ -174,7 +175,6 @@ static const struct {
     [DRILL_RESET_COLORS] = {"/v1/colors", "blue=0&green=0"},
 };
 
-/* True also when somebody wants an end: an operator's work is not waited for any longer then. */
 static bool poll_until(struct drill_run *run, enum drill_wait wait, uint32_t unit, uint64_t until_us, struct buf *why)
 {
     for (;;) {
@@ -215,18 +215,28 @@ static int call(struct drill_run *run, const struct drill_step *step, uint64_t u
     return result;
 }
 
-int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err)
+/* A switch that is given up, since the standby was not level in time, is asked for again. */
+static int fail_back(struct drill_run *run, const struct drill_step *step, uint64_t until_us, struct error *err)
 {
     uint32_t unit = drill_unit_index(run, step);
-    uint64_t until_us = clock_monotonic_us() + (uint64_t)step->within.value * 1000;
-    bool returns = step->operator.value == DRILL_FAILBACK;
     struct buf why = {0};
     int result = 0;
-    if (!returns || !drill_holds(run, DRILL_HOME, unit, &why)) {
+    bool home = drill_holds(run, DRILL_HOME, unit, &why);
+    while (!home && result == 0 && clock_monotonic_us() < until_us) {
+        uint64_t again_us = clock_monotonic_us() + AGAIN_US;
         result = call(run, step, until_us, err);
-        if (result == 0 && returns && !poll_until(run, DRILL_HOME, unit, until_us, &why))
-            result = error_set(err, ERROR_TIMEOUT, "%s", why.base);
+        home = result == 0 && poll_until(run, DRILL_HOME, unit, again_us < until_us ? again_us : until_us, &why);
     }
+    if (!home && result == 0)
+        result = error_set(err, ERROR_TIMEOUT, "%s", why.base);
     buf_free(&why);
     return result;
+}
+
+int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err)
+{
+    uint64_t until_us = clock_monotonic_us() + (uint64_t)step->within.value * 1000;
+    if (step->operator.value == DRILL_FAILBACK)
+        return fail_back(run, step, until_us, err);
+    return call(run, step, until_us, err);
 }
