@@ -9,6 +9,10 @@
 #include "ops/drill_svg.h"
 #include "ops/html.h"
 
+#define EVENTS_MOST 300 /* of a round; the others stand in report.json */
+#define VOTES_MOST  12
+#define IDS_MOST    100
+
 /* --- tables ---------------------------------------------------------------------------------------------------------
  */
 
@@ -59,11 +63,12 @@ static void append_votes(const json_t *round, struct buf *out)
 {
     const json_t *event;
     const char *last = "";
-    size_t i;
+    size_t i, shown = 0;
     json_array_foreach(json_object_get(round, "events"), i, event)
     {
         const char *text = ctl_text(event, "text");
-        if (strcmp(ctl_text(event, "kind"), "record") != 0 || *text == '\0' || strcmp(text, last) == 0)
+        if (strcmp(ctl_text(event, "kind"), "record") != 0 || *text == '\0' || strcmp(text, last) == 0 ||
+            shown++ == VOTES_MOST)
             continue;
         html_element(out, "p class=\"why\"", "Epoch %lld of %s, after %.1f ms: %s",
                      (long long)drill_count(event, "epoch"), ctl_text(event, "unit"),
@@ -91,6 +96,9 @@ static void append_events(const json_t *round, struct buf *out)
         buf_printf(out, "</tr>\n");
     }
     end_table(out);
+    if (i == EVENTS_MOST)
+        html_element(out, "p", "There are more: all %zu stand in report.json.",
+                     json_array_size(json_object_get(round, "events")));
     buf_printf(out, "</details>\n");
 }
 
@@ -167,8 +175,8 @@ static void append_ids(struct buf *out, const char *what, const json_t *list, in
             html_element(out, "li", "%s, %lld times", ctl_text(item, "id"), (long long)drill_count(item, "times"));
     }
     buf_printf(out, "</ul>\n");
-    if ((int64_t)json_array_size(list) < count)
-        html_element(out, "p class=\"soft\"", "The first %zu are listed.", json_array_size(list));
+    if ((int64_t)i < count)
+        html_element(out, "p class=\"soft\"", "The first %zu; more stand in report.json.", i);
 }
 
 void drill_page_proof(const json_t *report, struct buf *out)

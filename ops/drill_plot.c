@@ -11,13 +11,13 @@
 #include "ops/drill_svg.h"
 #include "ops/html.h"
 
-#define PLOT_TOP    34
+#define PLOT_TOP    60
 #define PLOT_HEIGHT 110
 #define PLOT_BOTTOM (PLOT_TOP + PLOT_HEIGHT)
 #define BAR_HEIGHT  26 /* of the tallest bar, either way */
 #define BARS_AT     (PLOT_BOTTOM + 8 + BAR_HEIGHT)
 #define BARS_BOTTOM (BARS_AT + BAR_HEIGHT + 2)
-#define LOWEST_MS   1.0
+#define LOWEST_MS   0.5
 
 /* The columns of a point of `samples`. */
 enum column {
@@ -52,7 +52,7 @@ static double latency_y(double ms, double max_ms)
 
 static void draw_scale(double max_ms, struct buf *out)
 {
-    for (double ms = LOWEST_MS; ms <= max_ms; ms *= 10) {
+    for (double ms = 1; ms <= max_ms; ms *= 10) {
         double y = latency_y(ms, max_ms);
         buf_printf(out, "<line class=\"grid\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", DRILL_SVG_LEFT, y,
                    DRILL_SVG_WIDTH - DRILL_SVG_RIGHT, y);
@@ -111,13 +111,15 @@ static double most_in_a_bin(const json_t *points)
     return most;
 }
 
-/* A line for what was done to the deployment; two in turn have their names at two heights. */
+/* A line for what was done to the deployment; names of several that come together stand below each other. */
 static void draw_deed(const char *name, double x, size_t drawn, struct buf *out)
 {
     const char *class = drawn == 0 ? "fault" : "deed";
-    int top = drawn % 2 == 0 ? PLOT_TOP - 8 : PLOT_TOP - 22;
+    bool at_end = x > DRILL_SVG_WIDTH - DRILL_SVG_RIGHT - 60;
+    int top = PLOT_TOP - 8 - 12 * (int)(drawn % 5);
     buf_printf(out, "<line class=\"%s\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", class, x, top, x, BARS_BOTTOM);
-    buf_printf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", class, x + 3, top + 8, name);
+    buf_printf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%d\" text-anchor=\"%s\">%s</text>\n", class,
+               at_end ? x - 3 : x + 3, top + 8, at_end ? "end" : "start", name);
 }
 
 static void draw_deeds(const json_t *round, const struct drill_axis *axis, struct buf *out)

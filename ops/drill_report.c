@@ -10,6 +10,8 @@
 #include "ops/drill_figures.h"
 #include "ops/grid.h"
 
+#define IDS_MOST 10 /* that a terminal is shown */
+
 /* MS or what stands for none, in a cell. */
 static void add_ms(struct grid *grid, double ms)
 {
@@ -109,7 +111,7 @@ static void append_rounds(const json_t *report, struct buf *out)
         add_ms(&grid, drill_number(round, "longest_ms"));
         grid_add(&grid, "%s", ctl_text(round, "outcome"));
         grid_add(&grid, "%s", rolled_back(round));
-        grid_add(&grid, "%s", ctl_text(round, "why"));
+        grid_add(&grid, "%.90s", ctl_text(round, "why"));
     }
     buf_printf(out, "\n");
     grid_end(&grid, out);
@@ -136,14 +138,23 @@ static void append_blast(const json_t *report, struct buf *out)
     grid_end(&grid, out);
 }
 
-static void append_ids(const json_t *proof, struct buf *out)
+/* The first of LIST; COUNT of them there are. */
+static void append_ids(const json_t *list, const char *what, int64_t count, struct buf *out)
 {
-    const json_t *id;
+    const json_t *item;
     size_t i;
-    json_array_foreach(json_object_get(proof, "lost"), i, id)
-        buf_printf(out, "  lost: %s\n", json_string_value(id) ? json_string_value(id) : "?");
-    json_array_foreach(json_object_get(proof, "duplicated"), i, id) buf_printf(
-        out, "  duplicated: %s, processed %lld times\n", ctl_text(id, "id"), (long long)drill_count(id, "times"));
+    json_array_foreach(list, i, item)
+    {
+        if (i == IDS_MOST)
+            break;
+        if (json_is_string(item))
+            buf_printf(out, "  %s: %s\n", what, json_string_value(item));
+        else
+            buf_printf(out, "  %s: %s, %lld times\n", what, ctl_text(item, "id"),
+                       (long long)drill_count(item, "times"));
+    }
+    if (count > IDS_MOST)
+        buf_printf(out, "  and %lld more: ldcctl drill report -o json\n", (long long)count - IDS_MOST);
 }
 
 static void append_proof(const json_t *report, struct buf *out)
@@ -163,7 +174,8 @@ static void append_proof(const json_t *report, struct buf *out)
     if (drill_count(proof, "unanswered") > 0)
         buf_printf(out, "%lld requests got no certain answer; %lld of them were stored\n",
                    (long long)drill_count(proof, "unanswered"), (long long)drill_count(proof, "unanswered_stored"));
-    append_ids(proof, out);
+    append_ids(json_object_get(proof, "lost"), "lost", drill_count(proof, "lost_count"), out);
+    append_ids(json_object_get(proof, "duplicated"), "processed", drill_count(proof, "duplicated_count"), out);
 }
 
 void drill_report_table(const json_t *report, struct buf *out)

@@ -13,6 +13,7 @@
 #define LANE_HEIGHT 20
 #define ROW_HEIGHT  (LANES * LANE_HEIGHT + 10)
 #define MARK_RADIUS 8
+#define LATE_MS     5000 /* what comes later would press the rest of the timeline together */
 
 /* --- parts of all pictures ------------------------------------------------------------------------------------------
  */
@@ -85,20 +86,28 @@ static double event_ms(const json_t *event)
     return drill_number(event, "at_us") / 1000;
 }
 
-/* Up to the last first success; where there is none, up to the last of the events that lead there. */
+/* Of the round's chain; NAN where GATEWAY saw none. */
+static double success_ms(const json_t *round, const char *gateway)
+{
+    const json_t *link;
+    size_t i;
+    json_array_foreach(json_object_get(round, "chain"), i, link) if (strcmp(ctl_text(link, "gateway"), gateway) ==
+                                                                     0) return drill_number(link, "first_success_ms");
+    return NAN;
+}
+
+/* Up to the last first success, or where that came late, to the last of the events that lead there in time. */
 static struct drill_axis axis_of(const json_t *round)
 {
-    const json_t *event;
+    const json_t *event, *link;
     double last = 1, success = 0;
     size_t i;
-    json_array_foreach(json_object_get(round, "events"), i, event)
-    {
-        if (mark_of(event) != NULL && event_ms(event) < 5000)
-            last = fmax(last, event_ms(event));
-        if (strcmp(ctl_text(event, "kind"), "first_success") == 0)
-            success = fmax(success, event_ms(event));
-    }
-    double to = (success > 0 ? success : last) * 1.06;
+    json_array_foreach(json_object_get(round, "chain"), i, link) success =
+        fmax(success, drill_number(link, "first_success_ms"));
+    json_array_foreach(json_object_get(round, "events"), i,
+                       event) if (mark_of(event) != NULL && event_ms(event) < LATE_MS) last =
+        fmax(last, event_ms(event));
+    double to = (success > 0 && success < LATE_MS ? success : last) * 1.06;
     return drill_axis(-to / 40, to);
 }
 
@@ -114,26 +123,18 @@ static void draw_mark(const struct mark *mark, const json_t *event, double x, do
                y, MARK_RADIUS, x, y + 3.5, mark->letter);
 }
 
-/* Where the first success of GATEWAY lies; NAN where there was none. */
-static double success_x(const json_t *round, const char *gateway, const struct drill_axis *axis)
-{
-    const json_t *event;
-    size_t i;
-    json_array_foreach(json_object_get(round, "events"), i,
-                       event) if (strcmp(ctl_text(event, "kind"), "first_success") == 0 &&
-                                  strcmp(ctl_text(event, "gateway"), gateway) ==
-                                      0) return drill_axis_x(axis, event_ms(event));
-    return NAN;
-}
-
 /* How long the gateway accepted nothing. */
-static void draw_wait(double success_x, const struct drill_axis *axis, double y, struct buf *out)
+static void draw_wait(const json_t *round, const char *gateway, const struct drill_axis *axis, double y,
+                      struct buf *out)
 {
-    double end = isnan(success_x) ? drill_axis_x(axis, axis->to) : success_x;
+    double success = success_ms(round, gateway), end = drill_axis_x(axis, fmin(success, axis->to));
     buf_printf(out, "<line class=\"span\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", drill_axis_x(axis, 0),
                y, end, y);
-    if (isnan(success_x))
-        buf_printf(out, "<text class=\"never\" x=\"%.1f\" y=\"%.1f\">no success seen</text>\n", end - 84, y + 20);
+    if (isnan(success))
+        buf_printf(out, "<text class=\"late\" x=\"%.1f\" y=\"%.1f\">no success seen</text>\n", end, y + 20);
+    else if (success > axis->to)
+        buf_printf(out, "<text class=\"late\" x=\"%.1f\" y=\"%.1f\">first success after %.1f s</text>\n", end, y + 20,
+                   success / 1000);
 }
 
 /* The marks of a gateway, each in the first lane where it covers no other. */
@@ -167,7 +168,7 @@ static void draw_gateway(const json_t *report, const json_t *round, const char *
     buf_printf(out, "</text><text class=\"place\" x=\"0\" y=\"%.1f\">", top + 31);
     html_text(out, drill_datacenter(report, name));
     buf_printf(out, "</text>\n");
-    draw_wait(success_x(round, name, axis), axis, top + MARK_RADIUS + 2, out);
+    draw_wait(round, name, axis, top + MARK_RADIUS + 2, out);
     draw_marks(round, name, axis, top, out);
 }
 
