@@ -16,6 +16,7 @@ struct claim {
     struct partition *partition;
     uint32_t life;
     struct stream_id id;
+    bool written; /* and its cursor is proven */
 };
 
 /* IDLE -> (something waits) -> asking, until INFO was answered -> IDLE, or, where it did not prove anything, `retry`.
@@ -92,13 +93,23 @@ static void set_closed(struct gate *gate, bool closed, const char *why)
     stat_set(&gate->config.stats->agent_gate_closed, closed);
 }
 
+static void admit_one(struct gate *gate, const struct claim *claim)
+{
+    struct partition *partition = claim->partition;
+    if (claim->life != partition->life)
+        return;
+    partition_cover(partition, claim->id);
+    gate->config.covered(gate->config.arg, partition);
+    if (!claim->written || !partition->unproven)
+        return;
+    partition->unproven = false;
+    gate->config.proven(gate->config.arg, partition);
+}
+
 static void admit(struct gate *gate)
 {
     for (size_t i = 0; i < gate->claim_count; i++)
-        if (gate->claims[i].life == gate->claims[i].partition->life) {
-            partition_cover(gate->claims[i].partition, gate->claims[i].id);
-            gate->config.covered(gate->config.arg, gate->claims[i].partition);
-        }
+        admit_one(gate, &gate->claims[i]);
     gate->claim_count = 0;
 }
 
@@ -171,10 +182,11 @@ static void claim(struct gate *gate, struct partition *partition)
         gate->claim_room = gate->claim_room > 0 ? gate->claim_room * 2 : 64;
         gate->claims = mem_realloc(gate->claims, gate->claim_room * sizeof(*gate->claims));
     }
-    gate->claims[gate->claim_count++] = (struct claim){partition, partition->life, partition->last_read};
+    bool written = partition->unproven && partition->linked;
+    gate->claims[gate->claim_count++] = (struct claim){partition, partition->life, partition->last_read, written};
 }
 
-/* What is claimed was read before the PING leaves, so it is covered by what the PING stands for. */
+/* What is claimed was read, or written, before the PING leaves, so it is covered by what the PING stands for. */
 static void begin_round(struct gate *gate)
 {
     const struct broker_record *record = record_of(gate);
@@ -223,6 +235,15 @@ void gate_pass(struct gate *gate, struct partition *partition)
     enqueue(gate, partition);
     if (!gate->holding) /* a gate that closed over partitions that are gone since has nobody else to open it */
         wake(gate);
+}
+
+void gate_prove(struct gate *gate, struct partition *partition)
+{
+    partition->unproven = !is_open(gate);
+    if (partition->unproven)
+        gate_pass(gate, partition);
+    else
+        gate->config.proven(gate->config.arg, partition);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */

@@ -109,6 +109,16 @@ static void on_covered(void *arg, struct partition *partition)
         inbox_record(arg, partition);
 }
 
+static void on_written(void *arg, struct partition *partition)
+{
+    gate_prove(((struct inbox *)arg)->gate, partition);
+}
+
+static void on_proven(void *arg, struct partition *partition)
+{
+    ledger_proven(((struct inbox *)arg)->ledger, partition);
+}
+
 static const struct broker_record *on_record(void *arg)
 {
     const struct inbox *inbox = arg;
@@ -191,6 +201,7 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                  .stats = inbox->config.stats,
                                                                  .record = on_record,
                                                                  .covered = on_covered,
+                                                                 .proven = on_proven,
                                                                  .arg = inbox});
     inbox->ledger = ledger_create(inbox->loop, &(struct ledger_config){.broker_loop = &inbox->broker_loop,
                                                                        .broker = &inbox->broker,
@@ -200,6 +211,7 @@ static void connect_to(struct inbox *inbox, struct str url)
                                                                        .owner = str_of(inbox->owner),
                                                                        .fenced = on_fenced,
                                                                        .found = on_found,
+                                                                       .prove = on_written,
                                                                        .progress = on_progress,
                                                                        .changed = on_changed,
                                                                        .arg = inbox});

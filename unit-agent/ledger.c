@@ -105,6 +105,19 @@ static void tell_refusal(struct ledger *ledger, const struct partition *partitio
     hold(ledger);
 }
 
+static void end_write(struct ledger *ledger, struct partition *partition, bool confirmed)
+{
+    partition_end_write(partition, confirmed);
+    if (partition->dirty)
+        ledger_note(ledger, partition);
+    ledger->config.progress(ledger->config.arg);
+}
+
+void ledger_proven(struct ledger *ledger, struct partition *partition)
+{
+    end_write(ledger, partition, true);
+}
+
 static void on_recorded(void *arg, const redisReply *reply)
 {
     struct errand *errand = arg;
@@ -121,14 +134,15 @@ static void on_recorded(void *arg, const redisReply *reply)
     if (fault != NULL && !command_fenced(reply))
         tell_refusal(ledger, partition, fault);
     ledger->refused = fault != NULL;
-    if (fault == NULL && reply->type == REDIS_REPLY_INTEGER)
+    if (fault == NULL && reply->type != REDIS_REPLY_INTEGER) {
+        ledger->config.prove(ledger->config.arg, partition);
+        return;
+    }
+    if (fault == NULL) /* who goes to a park waits there */
         parking_moved(ledger->parking, partition, reply);
-    partition_end_write(partition, fault == NULL);
+    end_write(ledger, partition, fault == NULL);
     if (command_fenced(reply))
         ledger->config.fenced(ledger->config.arg, partition);
-    else if (partition->dirty)
-        ledger_note(ledger, partition);
-    ledger->config.progress(ledger->config.arg);
 }
 
 /* The cursor, the state, and the cursors of the other shared subscriptions: together they make the floor. */
@@ -336,6 +350,8 @@ static void link_partition(struct ledger *ledger, struct errand *errand, const s
     }
     partition_survey(partition, survey->last_there, survey->total);
     partition->linked = true;
+    if (partition->unproven)
+        ledger->config.prove(ledger->config.arg, partition);
     if (partition->dirty)
         ledger_note(ledger, partition);
 }

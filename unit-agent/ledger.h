@@ -27,6 +27,8 @@ struct ledger_config {
     bool (*found)(void *arg, struct str key);
     /* The broker says that this agent does not own PARTITION. */
     void (*fenced)(void *arg, struct partition *partition);
+    /* The primary has PARTITION's cursor: ledger_proven() is to be called when it cannot be lost any more. */
+    void (*prove)(void *arg, struct partition *partition);
     /* A partition may be read again: it was linked, or there is room in it. */
     void (*progress)(void *arg);
     /* The broker came or went. */
@@ -40,6 +42,9 @@ void ledger_destroy(struct ledger **ledger);
 
 /* PARTITION is dirty: it is recorded at the end of this turn of the loop, or when that is possible again. */
 void ledger_note(struct ledger *ledger, struct partition *partition);
+
+/* The cursor of PARTITION that was written is confirmed: its users go on. */
+void ledger_proven(struct ledger *ledger, struct partition *partition);
 
 /* Links what is owned and not linked yet. */
 void ledger_link(struct ledger *ledger);

@@ -218,7 +218,7 @@ void partition_reset(struct partition *partition)
     partition->leaving = partition->done = partition->recording = (struct message_queue){0};
     partition->undone = partition->bytes = 0;
     partition->dirty = partition->writing = partition->restored = partition->linked = partition->linking = false;
-    partition->quiesced = false;
+    partition->quiesced = partition->unproven = false;
     partition->covered = (struct stream_id){0, 0};
     partition->total = partition->read = partition->passed = 0;
     partition->life++;

@@ -4,7 +4,8 @@
  * the cursor may move. Pure: no I/O and no clock, so that a simulation can drive it through any order of events.
  *
  * The promise that is kept here: a user's next message is handed out only after a cursor that holds the one before
- * it was confirmed by the broker. So an agent that dies repeats only the last message of each user, in their order.
+ * it was confirmed by the unit's brokers. So an agent, or a primary, that dies repeats only the last message of each
+ * user, in their order.
  *
  * Lifecycle: create -> restore (from the broker's cursor) -> add / acknowledge / begin_write / end_write ... -> reset,
  * which forgets everything and waits for restore, -> destroy. Owned by the inbox; it owns its messages.
@@ -69,6 +70,7 @@ struct partition {
     /* the gate's */
     bool at_gate; /* waits to be covered, as */
     struct partition *next_gated;
+    bool unproven; /* its cursor was written, which is to be covered too */
 
     /* the ledger's */
     bool linked;              /* compared with the broker since the connection was made: it may be read and written */

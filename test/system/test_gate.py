@@ -52,6 +52,21 @@ class Gate(harness.StackTest):
         self.assertGreater(self.agent.metric("agent_gate_refusals_total"), 0)
         self.replica.signal(signal.SIGCONT)
 
+    def test_a_users_next_message_waits_until_the_replica_knows_of_the_one_before(self):
+        self.start()
+        self.app.order("delay", ms=1000)
+        sent = [self.producer.send("1") for _ in range(2)]
+        harness.wait_until(lambda: self.agent.metric("agent_messages_held") == 2, what="both to be read")
+        harness.wait_until(self.caught_up, what="the replica")
+        self.replica.signal(signal.SIGSTOP)
+        self.assertEqual(self.delivered(), set(), "too late for what is to be shown")
+        harness.wait_until(lambda: self.delivered() == {sent[0]}, what="the first message")
+        refused = self.agent.metric("agent_gate_refusals_total")
+        harness.wait_until(lambda: self.agent.metric("agent_gate_refusals_total") >= refused + UNPROVEN, what="closed rounds")
+        self.assertEqual(self.delivered(), {sent[0]})
+        self.replica.signal(signal.SIGCONT)
+        harness.wait_until(lambda: self.delivered() == set(sent), what="the second one")
+
     def caught_up(self):
         """A write from now is at the replica."""
         with socket.create_connection(("127.0.0.1", self.primary.port), timeout=20) as sock, sock.makefile("rb") as answers:
