@@ -8,6 +8,7 @@ import signal
 import unittest
 
 import harness
+import page_fixture
 from harness import wait_until
 from playground_fixture import Playground, lives
 
@@ -96,6 +97,7 @@ class WholeRuns(DrillTest):
             self.assertTrue(lives(process["pid"]), process["name"])
         self.assertEqual({path.name for path in self.runs()[-1].iterdir()},
                          {"report.json", "report.html", "events.jsonl", "requests.csv"})
+        page_fixture.check(self, (self.runs()[-1] / "report.html").read_text(), report)
         print(f"first success {report['summary']['first_success_ms']} ms", flush=True)
 
 
