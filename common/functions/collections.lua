@@ -6,7 +6,7 @@
 local BUCKETS = 1024
 local VALUE_HEADER = 27 -- bytes before the type
 local VALUE_STAMP = 17 -- of these: format, version, time
-local SUM_LIMIT = 2 ^ 48
+local SUM_LIMIT = 2 ^ 48 -- taken at each step: a double is exact up to 2^53
 local AT_ONCE = 256 -- words that are unpacked into one call
 
 -- What a packed value adds to its bucket's sum, and its version. Whatever else stands there, put by hand, adds nothing.
@@ -29,6 +29,10 @@ local function read_meta(at)
         meta[name] = META_NUMBERS[name] and tonumber(values[i] or '0') or values[i] or ''
     end
     return meta
+end
+
+local function sequence_of(at)
+    return tonumber(redis.call('HGET', at .. 'meta', 'seq') or '0')
 end
 
 local function write_meta(at, meta, ...)
@@ -63,9 +67,8 @@ local function add_to_log(at, seq, suffix, ...)
     return redis.call('XADD', at .. 'log', string.format('%.0f-%s', seq, suffix), ...)
 end
 
-local function add_change(at, seq, suffix, id, op, key, bucket, was, us, value)
-    return add_to_log(at, seq, suffix, 'id', id, 'op', op, 'key', key, 'bucket', bucket, 'was', was, 'us', us,
-        'value', value)
+local function add_change(at, seq, suffix, op, key, bucket, was, us, value)
+    return add_to_log(at, seq, suffix, 'op', op, 'key', key, 'bucket', bucket, 'was', was, 'us', us, 'value', value)
 end
 
 -- The sums of all buckets, 6 bytes each.
@@ -83,26 +86,13 @@ local function read_bucket(at, bucket)
     for i = 1, #flat, 2 do
         if flat[i] ~= 's' then
             values[flat[i]] = flat[i + 1]
-            sum = sum + share_of(flat[i + 1])
+            sum = (sum + share_of(flat[i + 1])) % SUM_LIMIT
         end
     end
-    return values, sum % SUM_LIMIT
+    return values, sum
 end
 
 -- keys: the collection; args: bucket. Returns the sequence, and of the bucket at this moment: field, value, field, value ...
 register('c_bucket', function(keys, args)
-    return {tonumber(redis.call('HGET', keys[1] .. 'meta', 'seq') or '0'),
-        redis.call('HGETALL', keys[1] .. 'b/' .. args[1])}
+    return {sequence_of(keys[1]), redis.call('HGETALL', keys[1] .. 'b/' .. args[1])}
 end, {'no-writes'})
-
--- keys: the collection; args: the broker's epoch, bucket
--- Makes the bucket's sum anew from what the bucket holds, for values that were changed by hand. Returns the sum.
-register('c_resum', function(keys, args)
-    local stale = check_epoch(unit_key(keys[1], 'epoch'), args[1])
-    if stale then
-        return stale
-    end
-    local _, sum = read_bucket(keys[1], args[2])
-    redis.call('HSET', keys[1] .. 'b/' .. args[2], 's', sum)
-    return sum
-end, {'allow-oom'})

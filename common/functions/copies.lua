@@ -57,7 +57,7 @@ local function fill_part(at, bucket, sum, args, first, last)
         local was_share, was = share_of(old)
         local share, version = share_of(value)
         if field ~= 's' and version > was then
-            sum = sum - was_share + share
+            sum = (sum - was_share + share) % SUM_LIMIT
             new[#new + 1], new[#new + 2] = field, value
             list[#list + 1], list[#list + 2] = 0, string.sub(field, 2)
         end
@@ -81,7 +81,7 @@ register_copy('c_fill', function(at, meta, args)
     for first = 6, #args, AT_ONCE do
         sum = fill_part(at, bucket, sum, args, first, math.min(first + AT_ONCE - 1, #args))
     end
-    redis.call('HSET', at .. 'b/' .. bucket, 's', sum % SUM_LIMIT)
+    redis.call('HSET', at .. 'b/' .. bucket, 's', sum)
     meta.copy_until = math.max(meta.copy_until, tonumber(args[4]))
     meta.copy_bucket = bucket + tonumber(args[5])
     settle(meta)
@@ -113,7 +113,7 @@ local function apply_change(at, meta, seq, op, key, bucket, was, us, value)
     if meta.state == 'live' or seq > version then
         set_value(at, bucket, key, old, sum, value)
     end
-    add_change(at, seq, '0', '', op, key, bucket, was, us, value)
+    add_change(at, seq, '0', op, key, bucket, was, us, value)
     meta.seq = seq
 end
 
@@ -177,7 +177,7 @@ local function changed_since(at, meta, seq)
         return nil
     end
     for _, entry in ipairs(entries) do
-        fields['k' .. entry[2][6]] = true
+        fields['k' .. entry[2][4]] = true
     end
     return fields
 end
@@ -240,7 +240,7 @@ register_copy('c_repair', function(at, meta, args)
         local _, was = share_of(old)
         set_value(at, bucket, key, old, sum, value)
         sum = (sum - share_of(old) + share_of(value)) % SUM_LIMIT
-        add_change(at, meta.seq, '*', '', 'repair', key, bucket, was, now_us(), value)
+        add_change(at, meta.seq, '*', 'repair', key, bucket, was, now_us(), value)
         own[field] = value ~= '' and value or nil
         count = count + 1
     end

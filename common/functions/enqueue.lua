@@ -59,8 +59,7 @@ end
 register('enqueue', enqueue)
 
 -- Messages that are sent again after a failover, in thousands: what the first of them reads of a stream stays in memory
--- for the others. `ids` has the entry of each message from `from` on, the first number of its entry's id, up to the entry
--- `last`. The first field of an entry is the id that it is known by.
+-- for the others. `ids` has the entry of each message from `from_ms` on, up to the entry `last`.
 local SCAN_PAGE = 16 -- entries a read: bodies may be long
 local SCAN_KEPT_MS = 10000
 local scans = {at_ms = 0}
@@ -79,10 +78,10 @@ local function is_of_this_stream(stream, scan)
     return not scan.last or (entry and scan.ids[entry[2][2]] == scan.last)
 end
 
-local function scan_of(stream, from)
+local function scan_of(stream, from_ms)
     local scan = scans[stream]
-    if not scan or scan.from > from or not is_of_this_stream(stream, scan) then
-        scan = {from = from, ids = {}}
+    if not scan or scan.from_ms > from_ms or not is_of_this_stream(stream, scan) then
+        scan = {from_ms = from_ms, ids = {}}
         scans[stream] = scan
     end
     return scan
@@ -90,13 +89,13 @@ end
 
 local SCAN_BACK_MS = 1000 -- before the gateway had the request, for clocks differ
 
--- The entry of that id, among those from `from` on, or nil.
-local function find_entry(stream, id, from)
+-- The entry of a message that came in at `in_us`, or nil.
+local function find_entry(stream, id, in_us)
     forget_old_scans()
-    local scan = scan_of(stream, from)
+    local scan = scan_of(stream, math.floor(tonumber(in_us) / 1000) - SCAN_BACK_MS)
     repeat
-        local start = scan.last and '(' .. scan.last or string.format('%.0f', scan.from)
-        local entries = redis.call('XRANGE', stream, start, '+', 'COUNT', SCAN_PAGE)
+        local from = scan.last and '(' .. scan.last or string.format('%.0f', scan.from_ms)
+        local entries = redis.call('XRANGE', stream, from, '+', 'COUNT', SCAN_PAGE)
         for _, entry in ipairs(entries) do
             scan.ids[entry[2][2]] = entry[1]
             scan.last = entry[1]
@@ -108,8 +107,7 @@ end
 -- The function that does the same as `callback` unless it was done before: then find(keys, args) says what it answered.
 local function replay_of(callback, find)
     return function(keys, args)
-        local from_ms = math.floor(tonumber(args[9]) / 1000) - SCAN_BACK_MS
-        return check_entry(keys[2], keys[3], args[1], '0') or find_entry(keys[1], args[5], from_ms) or
+        return check_entry(keys[2], keys[3], args[1], '0') or find_entry(keys[1], args[5], args[9]) or
             find and find(keys, args) or callback(keys, args)
     end
 end

@@ -85,9 +85,9 @@ class Site:
 
     # --- origin
 
-    def put(self, key, value, condition="", id="", name="put", behind=()):
+    def put(self, key, value, condition="", id="", name="put"):
         packed = b"" if value is None else pack(key, value)
-        answer = self.function(name, self.epoch, key, bucket_of(key), condition, packed, id, *behind)
+        answer = self.function(name, self.epoch, key, bucket_of(key), condition, packed, id)
         return [word.decode() if isinstance(word, bytes) else word for word in answer]
 
     def delete(self, key, condition="", id=""):
@@ -106,12 +106,15 @@ class Site:
         seq, flat = origin.function("bucket", bucket)
         return self.own("fill", bucket, seq, 1, *flat)
 
-    def apply(self, entries):
-        words = []
+    def apply_words(self, entries):
+        words = ["FCALL", "ldc1_c_apply", 1, self.at, self.epoch, OWNER]
         for id, fields in entries:
             words += [id.split("-")[0]]
             words += [fields.get(name, b"") for name in (b"op", b"key", b"bucket", b"was", b"us", b"value")]
-        seq, state, bad = self.own("apply", *words)
+        return words
+
+    def apply(self, entries):
+        seq, state, bad = self.call(*self.apply_words(entries))
         return seq, state.decode(), bad.decode()
 
     def follow(self, origin):

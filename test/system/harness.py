@@ -196,7 +196,8 @@ class Broker(Process):
         return call_broker(self.port, *words)
 
 
-def _wire(words):
+def wire(words):
+    """One command as a broker reads it."""
     parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
@@ -212,8 +213,12 @@ class BrokerConnection:
         return self.pipeline([words])[0]
 
     def pipeline(self, commands):
-        self.sock.sendall(b"".join(_wire(words) for words in commands))
-        return [_read_reply(self.stream) for _ in commands]
+        return self.exchange(b"".join(map(wire, commands)), len(commands))
+
+    def exchange(self, sent, count):
+        """COUNT answers to what stands in SENT, commands as wire() makes them."""
+        self.sock.sendall(sent)
+        return [_read_reply(self.stream) for _ in range(count)]
 
     def close(self):
         self.stream.close()
