@@ -141,6 +141,15 @@ static bool drained(const struct drill_run *run, const struct fleet *fleet, stru
     return pending <= most;
 }
 
+/* A standby that came into the set is trusted when it was well for a while; until then nothing is moved to it. */
+static void add_distrust(const struct fleet_member *gateway, const json_t *unit, struct buf *why)
+{
+    const json_t *vote = json_object_get(json_object_get(unit, "failover"), "vote");
+    const json_t *in_sync = json_object_get(json_object_get(unit, "broker_record"), "in_sync");
+    if (json_array_size(in_sync) > 1 && json_is_false(json_object_get(vote, "standby_healthy")))
+        buf_printf(why, "%s does not trust the standby of %s yet; ", gateway->member.name, ctl_text(unit, "name"));
+}
+
 static void add_suspicions(const struct fleet *fleet, struct buf *why)
 {
     for (size_t i = 0; i < fleet->count; i++) {
@@ -154,6 +163,7 @@ static void add_suspicions(const struct fleet *fleet, struct buf *why)
                 buf_printf(why, "%s suspects %s; ", fleet->members[i].member.name, ctl_text(unit, "name"));
             if (json_is_true(json_object_get(json_object_get(unit, "broker_record"), "hold")))
                 buf_printf(why, "%s is held; ", ctl_text(unit, "name"));
+            add_distrust(&fleet->members[i], unit, why);
         }
     }
 }
