@@ -95,7 +95,7 @@ $(B)/test/test_gateway_http1 $(B)/test/test_gateway_http2: $(B)/test/unit/ingres
 $(B)/test/test_gateway_http2: $(B)/test/unit/http2_client.o
 $(AGENT_TESTS): $(B)/libagent.a
 $(B)/test/test_agent_partition: $(B)/test/unit/partition_world.o
-$(B)/test/test_core $(B)/test/test_core_rules: $(B)/test/unit/core_scene.o
+$(B)/test/test_core $(B)/test/test_core_rules $(B)/test/test_core_plan: $(B)/test/unit/core_scene.o
 $(OPS_TESTS): $(B)/libops.a
 # Replays a corpus: each fuzz target is a plain program too (test/fuzz/replay.h).
 $(filter $(B)/test/fuzz_gateway_%,$(FUZZERS)): $(B)/libgateway.a

@@ -240,13 +240,15 @@ static void take_record(struct core *core, struct core_unit *unit, const struct 
         return;
     if (record->epoch > unit->record.epoch || unit->proposal_ended)
         unit->proposed_us = 0;
-    if (record->moved_ago_us != UINT64_MAX)
-        unit->moved_us = (int64_t)core->now_us - (int64_t)record->moved_ago_us;
+    unit->moved_us =
+        record->moved_ago_us != UINT64_MAX ? (int64_t)core->now_us - (int64_t)record->moved_ago_us : INT64_MIN;
     if (record->epoch == unit->record.epoch)
         return;
     struct core_record before = unit->record;
     unit->record = *record;
     core_plan_record(core, unit, &before);
+    if (before.epoch != 0 && before.primary != record->primary)
+        unit->led_us = core->now_us;
     unit->since_us = core->now_us;
     unit->suspected_us = 0;
     unit->cleared_us = core->now_us;

@@ -87,12 +87,17 @@ static bool doubts_itself(const struct core *core, const struct core_unit *unit,
     return core_doubts(core, unit);
 }
 
+static bool led_for_long(const struct core *core, const struct core_unit *unit)
+{
+    return unit->led_us == 0 || core->now_us - unit->led_us >= (uint64_t)core->policy.cooldown_ms * 1000;
+}
+
 /* A unit's consumers may follow its queue, and its queue its consumers: that is one failover. */
 static bool cooling_down(const struct core *core, const struct core_unit *unit, enum core_matter matter)
 {
     bool at_home = unit->record.primary == unit->facts.brokers[0];
     bool consumes_itself = unit->record.consumer == 0 || unit->record.consumer == unit->facts.id;
-    bool second_half = matter == CORE_PRIMARY ? at_home && !consumes_itself
+    bool second_half = matter == CORE_PRIMARY ? at_home && !consumes_itself && led_for_long(core, unit)
                                               : consumes_itself && since_moved_us(core, unit) < window_us(core);
     return !second_half && since_moved_us(core, unit) < (uint64_t)core->policy.cooldown_ms * 1000;
 }

@@ -39,6 +39,7 @@ struct core_unit {
     struct core_broker brokers[CORE_BROKERS_MOST];
     uint64_t since_us; /* the record in force, or the unit, is known here since; nothing before counts against it */
     uint64_t agent_us; /* when one of its own agents, able to deliver, was heard of last */
+    uint64_t led_us;   /* its primary leads since, as far as it was seen here; 0: since ever */
     int64_t moved_us;  /* its last automatic failover, perhaps before the clock began; INT64_MIN: none */
     double load_rps;
     enum core_reason suspicion[CORE_MATTERS]; /* what is seen here */

@@ -125,10 +125,15 @@ static void on_queued(void *arg, const redisReply *reply)
 static void on_executed(void *arg, const redisReply *reply)
 {
     struct warden_probe *probe = arg;
+    bool done = is_array(reply, 1);
     probe->owed--;
     for (size_t i = 0; is_array(reply, 1) && i < reply->elements; i++)
-        if (reply->element[i]->type == REDIS_REPLY_ERROR)
+        if (reply->element[i]->type == REDIS_REPLY_ERROR) {
             log_warning("broker.refused", "%s", reply->element[i]->str);
+            done = false;
+        }
+    if (done) /* requests may wait for what it shows now */
+        warden_probe_look(probe);
 }
 
 static bool queue_stamp(struct warden_probe *probe, const struct broker_record *record)

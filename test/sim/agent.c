@@ -138,6 +138,7 @@ static struct sim_seen look_at(const struct world *world, uint8_t host, uint8_t 
     uint8_t primary = agent->records[unit].primary;
     struct sim_seen seen = {.run = broker->up ? broker->run : 0,
                             .epoch = broker->epoch,
+                            .offset = broker->offset,
                             .age_us = age_us(world, agent->answered_us[unit][index]),
                             .primary = broker->primary,
                             .gone = !broker->up,
@@ -193,7 +194,7 @@ static void work(struct world *world, uint8_t host)
 static void take_record(struct world *world, uint8_t host, uint8_t unit, const struct sim_record *record)
 {
     struct agent *agent = &world->agents[host];
-    if (record->epoch <= agent->records[unit].epoch)
+    if (record->epoch <= agent->records[unit].epoch || world->now_us < agent->deaf_us)
         return;
     agent->disk[unit] = sim_happens(world, 500000) ? *record : agent->records[unit];
     agent->records[unit] = *record;

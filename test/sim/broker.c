@@ -68,7 +68,9 @@ void broker_crash(struct world *world, uint8_t unit, uint8_t index)
     sim_trace(world, "broker %u/%u crashes", unit, index);
     broker->up = broker->primary = false;
     broker->down_us = world->now_us;
-    broker->epoch = broker->frozen_us = 0;
+    broker->epoch = broker->frozen_us = broker->offset = 0;
+    if (world->store[unit].primary == index)
+        memset(world->units[unit].local, 0, sizeof(world->units[unit].local));
     lose_link(world, unit, index);
     for (uint8_t i = 0; i < REPLICAS; i++)
         if (broker_at(world, unit, i)->source == index)
@@ -94,6 +96,7 @@ void broker_crash(struct world *world, uint8_t unit, uint8_t index)
 static void tell_replicas(struct world *world, uint8_t unit, uint8_t index, uint16_t message)
 {
     struct broker *primary = broker_at(world, unit, index);
+    primary->offset++;
     for (uint8_t i = 0; i < REPLICAS; i++) {
         struct broker *replica = broker_at(world, unit, i);
         if (i == index || !replica->linked || replica->source != index)
@@ -105,6 +108,7 @@ static void tell_replicas(struct world *world, uint8_t unit, uint8_t index, uint
         event->copy.link = replica->link;
         event->copy.epoch = primary->epoch;
         event->copy.message = message;
+        event->copy.offset = primary->offset;
     }
 }
 
@@ -195,6 +199,7 @@ static void take_copy(struct world *world, const struct sim_event *event)
     if (event->copy.message < MESSAGES_MOST)
         add(replica->data, event->copy.message);
     replica->epoch = event->copy.epoch;
+    replica->offset = event->copy.offset;
     if (!sim_reaches(world, here, there))
         return;
     struct sim_event *reply =
@@ -239,6 +244,7 @@ static void attach(struct world *world, const struct sim_event *event)
     struct broker *primary = broker_at(world, unit, replica->source);
     memcpy(replica->data, primary->data, sizeof(replica->data));
     replica->epoch = primary->epoch;
+    replica->offset = primary->offset;
     replica->linked = true;
     primary->acked_us[index] = world->now_us;
     sim_trace(world, "broker %u/%u has copied %u/%u", unit, index, unit, replica->source);

@@ -21,7 +21,7 @@ void check_unit(struct world *world, uint8_t index)
     if (record->epoch == 0 || !primary->up || primary->run != record->runs[record->primary])
         return;
     for (unsigned i = 0; i < WORDS; i++)
-        if ((unit->acknowledged[i] & ~primary->data[i]) != 0)
+        if (((unit->acknowledged[i] | unit->local[i]) & ~primary->data[i]) != 0)
             sim_fail(world, "unit %u: an acknowledged message is not with its primary %u of epoch %lu", index,
                      record->primary, (unsigned long)record->epoch);
 }
@@ -72,7 +72,13 @@ void check_record(struct world *world, uint8_t index, const struct sim_record *b
         check_rails(world, index, switched);
         unit->moved_us = after->moved_us;
         unit->switched_us = switched ? after->moved_us : unit->switched_us;
+        unit->failed_epoch = switched ? after->epoch : unit->failed_epoch;
+        if (switched)
+            memset(unit->local, 0, sizeof(unit->local));
+    } else if (after->moved_us == 0) {
+        unit->moved_us = unit->switched_us = 0;
     }
+    world->switches += switched && after->by == NONE;
     check_unit(world, index);
 }
 
@@ -136,30 +142,50 @@ static void check_standby(struct world *world, uint8_t index, uint8_t unit, cons
         sim_fail(world, "gateway %u moves unit %u although the standby sees the primary", index, unit);
 }
 
-void check_proposal(struct world *world, uint8_t index, const struct core_proposal *proposal)
+/* Nobody's work is disturbed: neither the unit nor its consumers go where an operator is at work. */
+static void check_drained(struct world *world, uint8_t index, uint8_t unit, const struct core_proposal *proposal)
+{
+    const struct sim_record *records = world->gateways[index].records, *record = &records[unit];
+    uint8_t standby = world->units[unit].standby;
+    bool consumer_moves = standby != NONE && proposal->consumer == unit_id(standby) && record->consumer != standby;
+    if (proposal->primary == broker_id(unit, 0) && record->primary != 0 && record->drained)
+        sim_fail(world, "gateway %u moves unit %u back to its drained home", index, unit);
+    if (consumer_moves && records[standby].drained)
+        sim_fail(world, "gateway %u has unit %u delivered by one that is drained", index, unit);
+}
+
+static void check_move(struct world *world, uint8_t index, uint8_t unit, const struct core_proposal *proposal)
 {
     const struct gateway *gateway = &world->gateways[index];
-    uint8_t unit = (uint8_t)(proposal->unit - unit_id(0)), standby = world->units[unit].standby;
-    if (proposal->from_epoch == 0) {
-        sim_fail(world, "gateway %u proposes unit %u, which has no record", index, unit);
-        return;
-    }
+    uint8_t standby = world->units[unit].standby;
     check_votes(world, index, unit, proposal);
     if (proposal->matter == CORE_PRIMARY)
         check_standby(world, index, unit, proposal);
+    check_drained(world, index, unit, proposal);
     if (standby != NONE && world->units[standby].capacity > 0 &&
         world->units[standby].load + world->units[unit].load > world->units[standby].capacity)
         sim_fail(world, "gateway %u moves unit %u to a unit without room", index, unit);
     if (gateway->frozen_us - gateway->froze_us > 30000 && world->now_us - gateway->frozen_us < 30000)
         sim_fail(world, "gateway %u proposes unit %u right after it was stopped", index, unit);
-    if (!gateway->store_up)
-        sim_fail(world, "gateway %u proposes unit %u while the store is away", index, unit);
-    if (gateway->proposing[unit] != 0 && gateway->proposing_from[unit] == proposal->from_epoch)
-        sim_fail(world, "gateway %u proposes unit %u twice at once", index, unit);
     if (world->noise_only)
         sim_fail(world, "gateway %u proposes unit %u for mere noise", index, unit);
 }
 
+void check_proposal(struct world *world, uint8_t index, const struct core_proposal *proposal)
+{
+    const struct gateway *gateway = &world->gateways[index];
+    uint8_t unit = (uint8_t)(proposal->unit - unit_id(0));
+    if (proposal->from_epoch == 0) {
+        sim_fail(world, "gateway %u proposes unit %u, which has no record", index, unit);
+        return;
+    }
+    if (proposal->plan == CORE_PLAN_NONE)
+        check_move(world, index, unit, proposal);
+    if (!gateway->store_up)
+        sim_fail(world, "gateway %u proposes unit %u while the store is away", index, unit);
+    if (gateway->proposing[unit] != 0 && gateway->proposing_from[unit] == proposal->from_epoch)
+        sim_fail(world, "gateway %u proposes unit %u twice at once", index, unit);
+}
 /* --- after all is mended ------------------------------------------------------------------------------------------ */
 
 static bool serves(const struct world *world, uint8_t index)
@@ -180,7 +206,8 @@ static bool waits_for_operator(const struct world *world, uint8_t index)
     for (uint8_t i = 0; i < world->gateway_count; i++) {
         enum core_refusal refusal = core_find_unit(&world->gateways[i].core, unit_id(index))->refusal;
         bool rail = refusal == CORE_NOT_AUTOMATIC || refusal == CORE_COOLING_DOWN || refusal == CORE_FROZEN ||
-                    refusal == CORE_NO_HEADROOM || refusal == CORE_NO_STANDBY || refusal == CORE_STANDBY_RESTARTED;
+                    refusal == CORE_NO_HEADROOM || refusal == CORE_DRAINED || refusal == CORE_NO_STANDBY ||
+                    refusal == CORE_STANDBY_RESTARTED;
         if (!lost || !rail || (world->gateways[i].alarms >> index & 1) == 0)
             return false;
     }

@@ -28,6 +28,7 @@ enum sim_kind {
     SIM_CAS_DONE,
     SIM_READ,
     SIM_READ_DONE,
+    SIM_OPERATOR, /* an operator asks a gateway to move a unit */
     SIM_FAULT,
     SIM_MEND,
     SIM_RESTART,
@@ -49,7 +50,7 @@ struct sim_vote {
 };
 
 struct sim_seen {
-    uint64_t run, epoch, age_us;
+    uint64_t run, epoch, offset, age_us;
     bool healthy, primary, sees_primary, gone, told;
 };
 
@@ -75,7 +76,7 @@ struct sim_event {
             uint8_t need, answer, attached;
         } write;
         struct {
-            uint64_t link, epoch, run;
+            uint64_t link, epoch, run, offset;
             uint16_t message;
             uint8_t replica;
         } copy;

@@ -23,6 +23,8 @@ enum fault {
     FAULT_GUARD_FREEZE, /* the agent of the primary's host */
     FAULT_GUARD_CRASH,  /* that of the standby's */
     FAULT_ROGUE,
+    FAULT_GUARD_DEAF,  /* that of the primary's */
+    FAULT_WORK,        /* an operator moves the unit by plan */
     FAULT_AGENT_CRASH, /* from here on: mere noise, that no broker is touched by */
     FAULT_AGENT_FREEZE,
     FAULT_GATEWAY_FREEZE,
@@ -30,6 +32,7 @@ enum fault {
     FAULT_ALL_FREEZE,
     FAULT_GATEWAY_CUT,
     FAULT_STORE,
+    FAULT_GATEWAY_DEAF,
     FAULTS,
 };
 
@@ -139,9 +142,15 @@ static const struct step {
     {3, FAULT_GUARD_CRASH, 60000, 200000, 20000},
     /* a unit's agent is gone for good; its broker is not */
     {4, FAULT_AGENT_CRASH, 0, 0, 9000000},
+    /* a planned switch of which neither the primary's agent nor some gateway hears */
+    {5, FAULT_GUARD_DEAF, 0, 0, 300000},
+    {5, FAULT_GATEWAY_DEAF, 0, 0, 300000},
+    {5, FAULT_WORK, 1000, 30000, 0},
+    /* a planned switch while the target is behind */
+    {6, FAULT_BROKER_FREEZE, 0, 0, 40000},
+    {6, FAULT_WORK, 1000, 15000, 0},
 };
 
-#define SCENARIOS   5
 #define LONG_AFFAIR 4 /* the one that takes seconds */
 
 static void plan_scenario(struct world *world, uint8_t scenario, uint8_t unit)
@@ -178,6 +187,19 @@ static void plan_faults(struct world *world)
     sim_plan(world, world->chaos_us, SIM_HEAL, 0, PLACE_STORE);
 }
 
+/* Most of them to one unit, so that it goes there and back. */
+static void plan_work(struct world *world)
+{
+    unsigned count = (unsigned)PICK(world, 0, 1, 2, 4);
+    uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t gateway = (uint8_t)sim_chance(world, world->gateway_count);
+        struct sim_event *event =
+            sim_plan(world, BEGIN_US + sim_chance(world, world->chaos_us - BEGIN_US), SIM_OPERATOR, gateway, gateway);
+        event->unit = sim_happens(world, 200000) ? (uint8_t)sim_chance(world, world->unit_count) : unit;
+    }
+}
+
 void fault_plan(struct world *world)
 {
     lay_out(world);
@@ -187,7 +209,7 @@ void fault_plan(struct world *world)
     for (uint8_t i = 0; i < world->unit_count; i++)
         start_unit(world, i);
     uint8_t unit = (uint8_t)sim_chance(world, world->unit_count);
-    uint8_t scenario = (uint8_t)PICK(world, 0, 1, 2, 3, 0, 1, 2, 3, LONG_AFFAIR);
+    uint8_t scenario = (uint8_t)PICK(world, 0, 1, 2, 3, 0, 1, 2, 3, 5, 6, LONG_AFFAIR);
     bool staged = !world->noise_only && sim_happens(world, 400000);
     if (sim_happens(world, staged && scenario == LONG_AFFAIR ? 500000 : 100000)) /* its record was never written */
         world->store[unit] = (struct sim_record){.consumer = unit, .by = NONE};
@@ -199,6 +221,7 @@ void fault_plan(struct world *world)
     if (staged)
         plan_scenario(world, scenario, unit);
     plan_faults(world);
+    plan_work(world);
 }
 
 /* --- faults ------------------------------------------------------------------------------------------------------- */
@@ -450,6 +473,15 @@ static void strike(struct world *world, const struct sim_event *fault, const str
         return cut_gateway(world, fault, at->gateway);
     case FAULT_STORE:
         return lose_store(world, fault);
+    case FAULT_GUARD_DEAF:
+        world->agents[host_of(world, at->unit, at->primary)].deaf_us = thaw_us(world, fault);
+        return;
+    case FAULT_GATEWAY_DEAF:
+        world->gateways[at->gateway].deaf_us = thaw_us(world, fault);
+        return;
+    case FAULT_WORK:
+        sim_plan(world, 0, SIM_OPERATOR, at->gateway, at->gateway)->unit = at->unit;
+        return;
     case FAULTS:
         return;
     }

@@ -112,6 +112,10 @@ static struct core_record core_record_of(const struct world *world, uint8_t unit
     for (uint8_t i = 0; i < MEMBERS; i++)
         if ((record->in_sync >> i & 1) != 0)
             out.members[out.member_count++] = (struct core_member){broker_id(unit, i), record->runs[i]};
+    out.hold = record->hold;
+    out.drained = record->drained;
+    out.target = record->hold ? broker_id(unit, record->target) : 0;
+    out.target_consumer = record->hold && record->target_consumer != unit ? unit_id(record->target_consumer) : 0;
     if (record->moved_us != 0)
         out.moved_ago_us = world->now_us > record->moved_us ? world->now_us - record->moved_us : 0;
     return out;
@@ -120,6 +124,8 @@ static struct core_record core_record_of(const struct world *world, uint8_t unit
 static void take_record(struct world *world, uint8_t index, uint8_t unit, const struct sim_record *record)
 {
     struct gateway *gateway = &world->gateways[index];
+    if (world->now_us < gateway->deaf_us)
+        return;
     if (record->epoch > gateway->records[unit].epoch)
         gateway->records[unit] = *record;
     feed(world, index, (struct core_event){.kind = CORE_RECORD, .record = core_record_of(world, unit, record)});
@@ -168,13 +174,15 @@ static void propose(struct world *world, uint8_t index, uint8_t unit, const stru
 {
     struct gateway *gateway = &world->gateways[index];
     struct sim_record record = gateway->records[unit];
+    if (world->mutant == MUTANT_GIVE_UP && proposal->plan != CORE_PLAN_NONE && proposal->plan != CORE_PLAN_LEVEL)
+        return;
     check_proposal(world, index, proposal);
     if (world->failure[0] != '\0') /* it may make no sense at all */
         return;
     gateway->proposing[unit] = ++gateway->proposals;
     gateway->proposing_from[unit] = proposal->from_epoch;
-    sim_trace(world, "gateway %u proposes that unit %u (epoch %lu) be moved", index, unit,
-              (unsigned long)proposal->from_epoch);
+    sim_trace(world, "gateway %u proposes that unit %u (epoch %lu) be moved (%s)", index, unit,
+              (unsigned long)proposal->from_epoch, core_plan_name(proposal->plan));
     uint8_t primary = (uint8_t)(proposal->primary - broker_id(unit, 0));
     if (primary != record.primary) {
         record.primary = primary;
@@ -182,8 +190,10 @@ static void propose(struct world *world, uint8_t index, uint8_t unit, const stru
         record.runs[primary] = proposal->run_id;
     }
     record.consumer = proposal->consumer != 0 ? (uint8_t)(proposal->consumer - unit_id(0)) : unit;
-    record.moved_us = world->now_us;
-    record.by = index;
+    record.by = proposal->plan == CORE_PLAN_NONE ? index : NONE;
+    record.moved_us = proposal->plan == CORE_PLAN_NONE ? world->now_us : record.moved_us;
+    record.drained = record.drained && (proposal->plan == CORE_PLAN_NONE || proposal->plan == CORE_PLAN_LEVEL);
+    record.hold = false;
     struct sim_event *deadline = sim_plan(world, DEADLINE_US, SIM_DEADLINE, index, index);
     deadline->unit = unit;
     deadline->broker = CASTS;
@@ -255,11 +265,16 @@ static void take_pulse(struct world *world, uint8_t index, const struct sim_even
                                             .broker = broker_id(unit, broker),
                                             .run_id = seen->run,
                                             .epoch = seen->epoch,
+                                            .offset = seen->offset,
                                             .age_us = seen->age_us,
                                             .healthy = seen->healthy,
                                             .primary = seen->primary,
                                             .sees_primary = seen->sees_primary,
                                             .gone = seen->gone};
+            if (world->mutant == MUTANT_FENCE && seen->primary)
+                told.epoch = UINT64_MAX;
+            if (world->mutant == MUTANT_LEVEL && !seen->primary)
+                told.offset = UINT64_MAX;
             feed(world, index, (struct core_event){.kind = CORE_BROKER, .broker = told});
         }
 }
@@ -319,13 +334,39 @@ static void tick(struct world *world, uint8_t index)
     plan(world, index, SIM_TICK, PERIOD_US);
 }
 
+/* --- operators ---------------------------------------------------------------------------------------------------- */
+
+/* To the standby, and home again. */
+static void switch_unit(struct world *world, uint8_t index, uint8_t unit)
+{
+    struct sim_record record = world->gateways[index].records[unit];
+    if (record.epoch == 0 || record.hold || record.in_sync != 3 || world->units[unit].standby == NONE)
+        return;
+    sim_trace(world, "an operator asks gateway %u to switch unit %u (epoch %lu)", index, unit,
+              (unsigned long)record.epoch);
+    record.hold = true;
+    record.target = (uint8_t)(1 - record.primary);
+    record.drained = record.target == 1;
+    record.target_consumer = record.target == 1 ? world->units[unit].standby : unit;
+    record.moved_us = record.target == 1 ? record.moved_us : 0;
+    record.by = NONE;
+    struct sim_event *event = sim_send(world, SIM_CAS, place_of_gateway(index), PLACE_STORE);
+    if (event == NULL)
+        return;
+    event->unit = unit;
+    event->cas.record = record;
+    event->cas.from_epoch = record.epoch;
+}
+
 /* --- the data path ------------------------------------------------------------------------------------------------ */
 
 static void send_write(struct world *world, uint8_t index, uint8_t unit, uint16_t message)
 {
     const struct sim_record *record = &world->gateways[index].records[unit];
     struct sent *sent = &world->units[unit].sent[message];
+    bool local = sent->tries > 0 ? sent->local : sim_happens(world, 200000);
     *sent = (struct sent){.epoch = record->epoch,
+                          .local = local,
                           .run = record->runs[record->primary],
                           .tries = (uint16_t)(sent->tries + 1),
                           .gateway = index,
@@ -346,7 +387,7 @@ static void send_write(struct world *world, uint8_t index, uint8_t unit, uint16_
     event->write.message = message;
     event->write.attempt = sent->tries;
     event->write.epoch = record->epoch;
-    event->write.need = (uint8_t)(__builtin_popcount(record->in_sync) - 1);
+    event->write.need = local ? 0 : (uint8_t)(__builtin_popcount(record->in_sync) - 1);
 }
 
 /* A message of this gateway that ended without an answer; it keeps its id. */
@@ -364,7 +405,7 @@ static uint16_t unanswered(const struct world *world, uint8_t index, uint8_t uni
 static void serve_clients(struct world *world, uint8_t index)
 {
     for (uint8_t unit = 0; unit < world->unit_count; unit++) {
-        if (world->gateways[index].records[unit].epoch == 0)
+        if (world->gateways[index].records[unit].epoch == 0 || world->gateways[index].records[unit].hold)
             continue;
         uint16_t message = sim_happens(world, 500000) ? unanswered(world, index, unit) : MESSAGES_MOST;
         if (message == MESSAGES_MOST && world->units[unit].messages < MESSAGES_MOST)
@@ -380,7 +421,20 @@ static bool covered(const struct world *world, const struct sent *sent, const st
 {
     uint8_t wanted = (uint8_t)(sent->in_sync & ~(1 << sent->primary));
     bool members = event->write.attached == wanted || world->mutant == MUTANT_THIRD_REPLICA;
-    return event->write.run == sent->run && (wanted == 0 || members);
+    return event->write.run == sent->run && (wanted == 0 || sent->local || members);
+}
+
+/* What a primary alone has acknowledged is safe from planned work, and from nothing else. */
+static void note_acknowledged(struct world *world, uint8_t index, const struct sim_event *event)
+{
+    struct unit *unit = &world->units[index];
+    const struct sent *sent = &unit->sent[event->write.message];
+    uint64_t bit = UINT64_C(1) << event->write.message % 64;
+    bool alone = sent->local && (sent->in_sync & ~(1 << sent->primary)) != 0;
+    if (!alone)
+        unit->acknowledged[event->write.message / 64] |= bit;
+    else if (sent->epoch >= unit->failed_epoch && unit->brokers[event->broker].run == event->write.run)
+        unit->local[event->write.message / 64] |= bit;
 }
 
 static void take_answer(struct world *world, uint8_t index, const struct sim_event *event)
@@ -402,7 +456,7 @@ static void take_answer(struct world *world, uint8_t index, const struct sim_eve
     sent->acknowledged = true;
     world->acknowledged++;
     world->units[event->unit].served_us[index] = world->now_us;
-    world->units[event->unit].acknowledged[event->write.message / 64] |= UINT64_C(1) << event->write.message % 64;
+    note_acknowledged(world, event->unit, event);
     check_unit(world, event->unit);
 }
 
@@ -439,6 +493,9 @@ void gateway_event(struct world *world, const struct sim_event *event)
         break;
     case SIM_PULSE:
         take_pulse(world, index, event);
+        break;
+    case SIM_OPERATOR:
+        switch_unit(world, index, event->unit);
         break;
     case SIM_VOTES:
         take_votes(world, index, event);

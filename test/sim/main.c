@@ -24,6 +24,9 @@ static const char *const mutant_names[MUTANTS] = {
     [MUTANT_PRE_STAMP] = "pre-stamp",
     [MUTANT_STALE_DEMOTE] = "stale-demote",
     [MUTANT_CAS] = "compare-and-set",
+    [MUTANT_FENCE] = "switch-fence",
+    [MUTANT_LEVEL] = "switch-level",
+    [MUTANT_GIVE_UP] = "switch-give-up",
 };
 
 /* Of the core's rules, by the refusal that they give. */
@@ -61,16 +64,17 @@ static bool run_one(struct world *world, uint64_t seed)
 
 static int run_seeds(struct world *world, const struct options *options)
 {
-    uint64_t failed = 0, failovers = 0, acknowledged = 0, events = 0;
+    uint64_t failed = 0, failovers = 0, switches = 0, acknowledged = 0, events = 0;
     for (uint64_t i = 0; i < options->seeds && failed < 10; i++) {
         failed += !run_one(world, options->from + i);
         failovers += world->failovers;
+        switches += world->switches;
         acknowledged += world->acknowledged;
         events += world->events;
     }
-    printf("%lu seeds, %lu failed: %lu events, %lu messages acknowledged, %lu failovers\n",
+    printf("%lu seeds, %lu failed: %lu events, %lu messages acknowledged, %lu failovers, %lu planned switches\n",
            (unsigned long)options->seeds, (unsigned long)failed, (unsigned long)events, (unsigned long)acknowledged,
-           (unsigned long)failovers);
+           (unsigned long)failovers, (unsigned long)switches);
     return failed > 0;
 }
 

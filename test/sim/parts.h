@@ -29,14 +29,20 @@ enum mutant {
     MUTANT_PRE_STAMP,     /* expand without stopping the writers of the old epoch */
     MUTANT_STALE_DEMOTE,  /* repointed by an old record */
     MUTANT_CAS,           /* the store takes proposals from any epoch */
+    MUTANT_FENCE,         /* a planned switch does not wait for the primary's stamp, */
+    MUTANT_LEVEL,         /* nor for what the target holds, */
+    MUTANT_GIVE_UP,       /* and is never given up */
     MUTANTS,
 };
 
 struct sim_record {
     uint64_t epoch; /* 0: there is none */
     uint64_t runs[REPLICAS];
-    uint64_t moved_us;                      /* last automatic failover; 0: none */
-    uint8_t primary, in_sync, consumer, by; /* in_sync: bits of brokers; by: the gateway that proposed it, or NONE */
+    uint64_t moved_us; /* last automatic failover; 0: none */
+    bool hold, drained;
+    uint8_t target, target_consumer;        /* of a planned switch, while it holds */
+    uint8_t primary, in_sync, consumer, by; /* in_sync: bits of brokers; by: the gateway that moved the
+                                               unit by a vote, or NONE */
 };
 
 struct broker {
@@ -44,6 +50,7 @@ struct broker {
     uint64_t sick_us, well_us; /* from then to then it answers, and can do no work */
     uint64_t data[WORDS], snapshot[WORDS];
     uint64_t acked_us[REPLICAS]; /* when that replica acknowledged last */
+    uint64_t offset;             /* of replication */
     uint64_t link;               /* generation of the connection to the primary */
     uint8_t source;              /* whom it is told to follow, or NONE */
     bool up, primary, linked;    /* linked: of a replica, the connection stands */
@@ -54,6 +61,7 @@ struct sent {
     uint64_t epoch, run; /* of the record by which it was sent last */
     uint16_t tries;
     uint8_t gateway, primary, in_sync;
+    bool local; /* it is acknowledged without waiting for replicas */
     bool waiting, acknowledged;
 };
 
@@ -71,6 +79,8 @@ struct unit {
     struct wait waits[MESSAGES_MOST];
     struct sent sent[MESSAGES_MOST];
     uint64_t acknowledged[WORDS];
+    uint64_t local[WORDS]; /* acknowledged by a primary alone, of a set of several: a failover may lose them */
+    uint64_t failed_epoch; /* of the last record that may have */
     uint16_t messages;
     uint8_t writer[EPOCHS_MOST];    /* broker that took a write of that epoch, + 1 */
     uint64_t moved_us, switched_us; /* its last automatic failover, and the last of its primary */
@@ -80,6 +90,7 @@ struct unit {
 
 struct agent {
     uint64_t frozen_us;
+    uint64_t deaf_us; /* until then nobody tells it of records */
     struct sim_record records[UNITS_MOST];
     struct sim_record disk[UNITS_MOST];         /* older ones, with which it begins anew */
     uint64_t answered_us[UNITS_MOST][REPLICAS]; /* last answer to a probe */
@@ -96,6 +107,7 @@ struct gateway {
     struct core core;
     uint64_t frozen_us, clock_us, drift_ppm;
     uint64_t due_us;   /* of its tick */
+    uint64_t deaf_us;  /* until then nobody tells it of records */
     uint64_t froze_us; /* when it was stopped last */
     uint64_t run;
     uint64_t said_us[UNITS_MOST][CORE_MATTERS], said_epoch[UNITS_MOST][CORE_MATTERS]; /* its last vote against */

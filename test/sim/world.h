@@ -30,7 +30,7 @@ struct world {
     enum core_refusal waived;
     struct core_actions actions;
     char failure[400];
-    uint64_t failovers, acknowledged, events;
+    uint64_t failovers, switches, acknowledged, events;
 };
 
 uint64_t sim_chance(struct world *world, uint64_t below);
