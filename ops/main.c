@@ -133,8 +133,9 @@ static const struct ctl_verb verbs[] = {
      "Does the same, and brings the unit home by plan, after drain as after a failover, which does not count against "
      "it any more.",
      verb_unit_failback},
-    {"unit fail", "UNIT [--note TEXT] [--timeout SECONDS]",
-     "Takes the unit's primary for lost: another broker that is in sync leads at once, without the gateways' votes.",
+    {"unit fail", "UNIT [--accept-loss] [--yes] [--note TEXT] [--timeout SECONDS]",
+     "Takes the unit's primary for lost: another broker that is in sync leads at once, without the gateways' votes. "
+     "Where none is in sync, --accept-loss shows what each copy holds, and with --yes takes the best that answers.",
      verb_unit_fail},
     {"config show", "[GATEWAY]", "Shows the configuration that a gateway runs with.", verb_config_show},
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",

@@ -93,19 +93,32 @@ static void add_suspicions(struct grid *grid, const struct fleet *fleet, const c
     buf_free(&text);
 }
 
+/* What operators do to it. */
+static void add_work(struct grid *grid, const json_t *unit)
+{
+    const json_t *record = json_object_get(unit, "broker_record"), *drained = json_object_get(record, "drained");
+    const char *target = ctl_text(record, "target"), *why = ctl_text(drained, "why");
+    if (json_is_true(json_object_get(record, "hold")))
+        grid_add(grid, "%s, to %s", ctl_text(json_object_get(unit, "failover"), "plan"), *target ? target : "-");
+    else if (json_is_object(drained))
+        grid_add(grid, "drained by %s%s%s", ctl_text(drained, "by"), *why ? ": " : "", why);
+    else
+        grid_add(grid, "-");
+}
+
 static void print_watch(const struct fleet *fleet)
 {
     const json_t *units = json_object_get(fleet->view, "units");
     struct grid grid;
-    grid_begin(&grid, "UNIT|>EPOCH|PRIMARY|CONSUMER|SUSPECTED BY|NOT MOVED, FOR|LAST CHANGE");
+    grid_begin(&grid, "UNIT|>EPOCH|PRIMARY|CONSUMER|WORK|SUSPECTED BY|NOT MOVED, FOR|LAST CHANGE");
     for (size_t i = 0; i < json_array_size(units); i++) {
         const json_t *unit = json_array_get(units, i), *record = json_object_get(unit, "broker_record");
         const char *consumer = ctl_text(record, "consumer"), *why = ctl_text(record, "why");
         grid_add(&grid, "%s", ctl_text(unit, "name"));
         fleet_add_count(&grid, record, "version");
         grid_add(&grid, "%s", *ctl_text(record, "primary") ? ctl_text(record, "primary") : "-");
-        grid_add(&grid, "%s%s", *consumer ? consumer : ctl_text(unit, "name"),
-                 json_is_true(json_object_get(record, "hold")) ? ", held" : "");
+        grid_add(&grid, "%s", *consumer ? consumer : ctl_text(unit, "name"));
+        add_work(&grid, unit);
         add_suspicions(&grid, fleet, ctl_text(unit, "name"));
         grid_add(&grid, "%s", ctl_text(json_object_get(unit, "failover"), "refusal"));
         grid_add(&grid, "%s%s%s", *ctl_text(record, "by") ? ctl_text(record, "by") : "-", *why ? ": " : "", why);

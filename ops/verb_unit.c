@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ops/unit_copies.h"
 #include "ops/unit_switch.h"
 
 #define TIMEOUT_S 10
@@ -15,6 +16,7 @@ struct work {
     const struct ctl *ctl;
     const char *unit, *verb, *path;
     int64_t timeout_ms;
+    const char *broker, *run_id; /* whose copy is to lead, whatever it lacks; NULL: none is named */
     struct deployment deployment;
     struct unit_switch switched;
 };
@@ -75,6 +77,8 @@ static void make_target(const struct work *work, struct buf *target)
     deployment_add_query(target, "unit", work->unit);
     deployment_add_query(target, "by", by);
     deployment_add_query(target, "note", args_value(&work->ctl->args, "--note"));
+    deployment_add_query(target, "broker", work->broker);
+    deployment_add_query(target, "run_id", work->run_id);
 }
 
 static enum ctl_exit ask(struct work *work)
@@ -84,18 +88,16 @@ static enum ctl_exit ask(struct work *work)
     json_t *answer = NULL;
     enum ctl_exit result;
     make_target(work, &target);
-    if (deployment_find(&work->ctl->args, &work->deployment, &err) != 0 ||
-        deployment_ask(&work->deployment, "POST", target.base, STR_LIT(""), &answer, &err) != 0)
+    if (deployment_ask(&work->deployment, "POST", target.base, STR_LIT(""), &answer, &err) != 0)
         result = ctl_fail(&err);
     else
         result = follow(work, answer);
     json_decref(answer);
     buf_free(&target);
-    deployment_free(&work->deployment);
     return result;
 }
 
-static enum ctl_exit run(const struct ctl *ctl, const char *verb, const char *path)
+static enum ctl_exit run(const struct ctl *ctl, const char *verb, const char *path, enum ctl_exit (*act)(struct work *))
 {
     int64_t timeout_s = TIMEOUT_S;
     struct error err = {0};
@@ -103,25 +105,77 @@ static enum ctl_exit run(const struct ctl *ctl, const char *verb, const char *pa
         return ctl_misused(&err);
     struct work work = {
         .ctl = ctl, .unit = args_word(&ctl->args, 0), .verb = verb, .path = path, .timeout_ms = timeout_s * 1000};
-    return ask(&work);
+    enum ctl_exit result = deployment_find(&ctl->args, &work.deployment, &err) == 0 ? act(&work) : ctl_fail(&err);
+    deployment_free(&work.deployment);
+    return result;
 }
 
 enum ctl_exit verb_unit_drain(const struct ctl *ctl)
 {
-    return run(ctl, "drain", "/v1/units/drain");
+    return run(ctl, "drain", "/v1/units/drain", ask);
 }
 
 enum ctl_exit verb_unit_ready(const struct ctl *ctl)
 {
-    return run(ctl, "ready", "/v1/units/ready");
+    return run(ctl, "ready", "/v1/units/ready", ask);
 }
 
 enum ctl_exit verb_unit_failback(const struct ctl *ctl)
 {
-    return run(ctl, "failback", "/v1/units/failback");
+    return run(ctl, "failback", "/v1/units/failback", ask);
+}
+
+/* --- with a loss -------------------------------------------------------------------------------------------------- */
+
+static int check_copy(const struct work *work, const json_t *best, struct error *err)
+{
+    if (best == NULL)
+        return error_set(err, ERROR_REFUSED, "no broker of %s answers: start one, even an empty one", work->unit);
+    if (json_is_true(json_object_get(best, "in_sync")) && strcmp(ctl_text(best, "role"), "primary") == 0)
+        return error_set(err, ERROR_REFUSED, "%s serves, and is in sync", ctl_text(best, "broker"));
+    if (json_is_true(json_object_get(best, "in_sync")) && strcmp(ctl_text(best, "role"), "replica") == 0)
+        return error_set(err, ERROR_REFUSED, "%s is in sync: `ldcctl unit fail %s` loses nothing",
+                         ctl_text(best, "broker"), work->unit);
+    return 0;
+}
+
+static enum ctl_exit take_best(struct work *work, const json_t *copies)
+{
+    struct error err = {0};
+    const json_t *best = unit_copies_best(copies);
+    if (!work->ctl->json)
+        unit_copies_print(copies);
+    if (check_copy(work, best, &err) != 0)
+        return ctl_fail(&err);
+    unsigned long long loss = unit_copies_loss(copies, best);
+    fprintf(stderr,
+            "ldcctl: %s is the best copy that answers; it lacks %llu writes at least, and whatever came behind "
+            "the last look at the others\n",
+            ctl_text(best, "broker"), loss);
+    if (args_value(&work->ctl->args, "--yes") == NULL) {
+        error_set(&err, ERROR_REFUSED, "nothing was changed; --yes accepts the loss");
+        return ctl_fail(&err);
+    }
+    work->broker = ctl_text(best, "broker");
+    work->run_id = ctl_text(best, "run_id");
+    return ask(work);
+}
+
+static enum ctl_exit accept_loss(struct work *work)
+{
+    struct fleet fleet = {0};
+    struct error err = {0};
+    if (fleet_ask(&fleet, &work->deployment, &err) != 0)
+        return ctl_fail(&err);
+    json_t *copies = unit_copies(&fleet, work->unit);
+    enum ctl_exit result = take_best(work, copies);
+    json_decref(copies);
+    fleet_free(&fleet);
+    return result;
 }
 
 enum ctl_exit verb_unit_fail(const struct ctl *ctl)
 {
-    return run(ctl, "fail", "/v1/units/fail");
+    bool loses = args_value(&ctl->args, "--accept-loss") != NULL;
+    return run(ctl, "fail", "/v1/units/fail", loses ? accept_loss : ask);
 }

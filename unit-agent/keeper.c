@@ -55,6 +55,8 @@ static void adopt_record(struct keeper *keeper, const struct broker_record *reco
     log_info("record.followed", "version %" PRIu64 ": in sync are %s", record->version,
              record->member_count > 0 ? members.base : "none, for there is no record");
     buf_free(&members);
+    if (strcmp(record->run_id, keeper->state.record.run_id) != 0) /* what it holds was judged when that was written */
+        keeper->state.most_writes = 0;
     keeper->state.record = *record;
     told(keeper);
 }

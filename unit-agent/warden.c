@@ -97,6 +97,8 @@ static void on_look(void *arg, const struct warden_look *look)
     facts->link_up = look->link_up;
     facts->stamp = look->stamp;
     facts->offset = look->offset;
+    facts->writes = look->writes;
+    memcpy(facts->dataset, look->dataset, sizeof(facts->dataset));
     facts->heard_us = clock_monotonic_us();
     if (ward->record_known)
         act(ward, look);
@@ -311,18 +313,26 @@ bool warden_sees_fenced(const struct warden *warden, const char *url)
     return false;
 }
 
+static const char *data_of(const struct ward *ward)
+{
+    if (ward->facts.dataset[0] == '\0')
+        return "none";
+    return strcmp(ward->facts.dataset, ward->record.dataset) == 0 ? "same" : "other";
+}
+
 static json_t *report_ward(const struct ward *ward)
 {
     const struct warden_broker *facts = &ward->facts;
     const char *fault = warden_probe_fault(ward->probe);
     uint64_t age_us = facts->heard_us > 0 ? clock_monotonic_us() - facts->heard_us : 0;
-    return json_pack("{s:s,s:s,s:s,s:I,s:s,s:I,s:I,s:s}", "unit", facts->unit, "broker", facts->url, "role",
+    return json_pack("{s:s,s:s,s:s,s:I,s:s,s:I,s:I,s:s,s:I,s:s}", "unit", facts->unit, "broker", facts->url, "role",
                      fault != NULL       ? "away"
                      : facts->is_primary ? "primary"
                      : facts->link_up    ? "replica"
                                          : "detached",
                      "epoch", (json_int_t)facts->stamp, "run_id", facts->run_id, "offset", (json_int_t)facts->offset,
-                     "heard_ms", (json_int_t)(age_us / 1000), "why", fault != NULL ? fault : ward->why);
+                     "writes", (json_int_t)facts->writes, "data", data_of(ward), "heard_ms",
+                     (json_int_t)(age_us / 1000), "why", fault != NULL ? fault : ward->why);
 }
 
 json_t *warden_report(struct warden *warden)

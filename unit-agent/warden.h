@@ -43,6 +43,8 @@ struct warden_broker {
     bool sees_primary; /* of a replica: the unit's primary answered this warden of late, as one, in its recorded run */
     uint64_t stamp;    /* 0: none */
     uint64_t offset;   /* of replication */
+    uint64_t writes;   /* that its data hold */
+    char dataset[BROKER_DATASET_SIZE];
     uint64_t heard_us; /* monotonic: when that look began; 0: there was none */
 };
 
@@ -67,7 +69,8 @@ const struct warden_broker *warden_brokers(struct warden *warden, uint64_t late_
  * is not guarded here. */
 bool warden_sees_fenced(const struct warden *warden, const char *url);
 
-/* [{"unit","broker","role","epoch","run_id","offset","heard_ms","why"}...]; the caller owns it. */
+/* [{"unit","broker","role","epoch","run_id","offset","writes","data","heard_ms","why"}...]; data: "same" as the
+ * record's, "other", or "none". What is away is told as it was last. The caller owns it. */
 json_t *warden_report(struct warden *warden);
 
 #endif

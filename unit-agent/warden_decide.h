@@ -26,6 +26,7 @@ struct warden_look {
     uint64_t stamp;                    /* 0: none */
     char dataset[BROKER_DATASET_SIZE]; /* "": the data have no name */
     uint64_t offset;
+    uint64_t writes; /* that the data hold */
 };
 
 enum warden_verdict {

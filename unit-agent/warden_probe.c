@@ -16,7 +16,7 @@ static const char stamp_script[] = "if tonumber(ARGV[1]) > tonumber(redis.call('
 
 struct warden_probe {
     struct broker *broker;
-    char epoch_key[PROTOCOL_KEY_MAX], dataset_key[PROTOCOL_KEY_MAX];
+    char epoch_key[PROTOCOL_KEY_MAX], dataset_key[PROTOCOL_KEY_MAX], writes_key[PROTOCOL_KEY_MAX];
     warden_look_fn looked;
     void *arg;
     struct warden_look look; /* under way */
@@ -49,12 +49,14 @@ static void on_marks(void *arg, const redisReply *reply)
     struct warden_probe *probe = arg;
     struct warden_look *look = &probe->look;
     probe->owed--;
-    probe->failed |= !is_array(reply, 2);
+    probe->failed |= !is_array(reply, 3);
     if (probe->failed)
         return;
     struct str dataset = text_of(reply->element[1]);
     if (!str_to_u64(text_of(reply->element[0]), &look->stamp))
         look->stamp = 0;
+    if (!str_to_u64(text_of(reply->element[2]), &look->writes))
+        look->writes = 0;
     snprintf(look->dataset, sizeof(look->dataset), "%.*s", STR_ARG(dataset));
 }
 
@@ -107,7 +109,7 @@ void warden_probe_look(struct warden_probe *probe)
     probe->failed = false;
     ask(probe, on_watched, 1, (const char *[]){"UNWATCH"});
     ask(probe, on_watched, 3, (const char *[]){"WATCH", probe->epoch_key, probe->dataset_key});
-    ask(probe, on_marks, 3, (const char *[]){"MGET", probe->epoch_key, probe->dataset_key});
+    ask(probe, on_marks, 4, (const char *[]){"MGET", probe->epoch_key, probe->dataset_key, probe->writes_key});
     ask(probe, on_role, 1, (const char *[]){"ROLE"});
 }
 
@@ -193,6 +195,7 @@ struct warden_probe *warden_probe_create(const struct broker_loop *loop, const s
     probe->arg = arg;
     protocol_unit_key(probe->epoch_key, unit, "epoch");
     protocol_unit_key(probe->dataset_key, unit, "dataset");
+    protocol_unit_key(probe->writes_key, unit, "writes");
     probe->broker = broker_create(loop, broker, NULL, NULL);
     return probe;
 }

@@ -5,6 +5,7 @@ order stays. How long requests waited is printed, and judged loosely."""
 import signal
 import unittest
 
+import harness
 import switch_fixture
 import unit_fixture
 from harness import wait_until
@@ -69,6 +70,26 @@ class UnitVerbs(unit_fixture.UnitTest):
             payers.more(300)
         self.assertEqual(payers.refused(), [])
         self.settle(payers)
+
+    def post(self):
+        return harness.request(self.gateways[0].port, "POST", "/pay/1", {"X-User-Id": "1"},
+                               b'{"payee": "1", "n": 0}', timeout=10).status
+
+    def test_what_no_other_broker_holds_is_lost_by_an_operators_word_alone(self):
+        replica = next(one["name"] for one in self.playground.topology()["processes"]
+                       if one["role"] == "broker" and one["unit"] == "RZ01" and not one["primary"])
+        self.playground.signal(replica, signal.SIGSTOP)
+        wait_until(lambda: len(self.record()["in_sync"]) == 1, 30, "the standby to be struck off")
+        self.assertEqual(self.post(), 202)
+        self.playground.kill("RZ01-broker")
+        self.playground.signal(replica, signal.SIGCONT)
+        self.assertIn("no other broker of RZ01 is in sync and well", self.refused("fail"))
+        wait_until(lambda: "is the best copy" in self.refused("fail", "--accept-loss"), 10, "the copy to be heard")
+        before = self.record()["primary"]
+        done = self.playground.ctl("unit", "fail", "RZ01", "--accept-loss", "--yes")
+        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        self.assertNotEqual(self.record()["primary"], before)
+        wait_until(lambda: self.post() == 202, 20, "the unit to take messages again")
 
 
 if __name__ == "__main__":
