@@ -4,7 +4,8 @@
  */
 #include "common/clock.h"
 #include "gateway/failover_state.h"
-#include "router/core_evidence.h"
+
+#define PATIENT_US 1000000 /* an operator can wait: nobody is gone for a pulse or two that did not come */
 
 static void add_hands(struct unit_hands *hands, const struct pulse *pulse)
 {
@@ -25,8 +26,7 @@ struct unit_hands failover_hands(struct failover *failover, struct str unit)
     pthread_mutex_lock(&failover->lock);
     for (size_t i = 0; i < failover->heard_count; i++) {
         const struct failover_heard *heard = &failover->heard[i];
-        if (heard->pulse.by_agent && now_us - heard->at_us <= FAILOVER_HEARD_US &&
-            str_equal(str_of(heard->pulse.place), unit))
+        if (heard->pulse.by_agent && now_us - heard->at_us <= PATIENT_US && str_equal(str_of(heard->pulse.place), unit))
             add_hands(&hands, &heard->pulse);
     }
     pthread_mutex_unlock(&failover->lock);
@@ -38,7 +38,9 @@ bool failover_is_well(struct failover *failover, struct str unit, struct str url
     pthread_mutex_lock(&failover->lock);
     const struct core_unit *found = core_find_unit(&failover->core, pulse_hash(unit));
     const struct core_broker *broker = found != NULL ? core_find_broker(found, pulse_hash(url)) : NULL;
-    bool well = broker != NULL && core_is_well(&failover->core, broker) && broker->run_id == pulse_hash(run_id);
+    uint64_t now_us = clock_monotonic_us();
+    bool well = broker != NULL && broker->healthy && broker->run_id == pulse_hash(run_id) &&
+                now_us < broker->pulse_us + PATIENT_US && now_us < broker->heard_us + PATIENT_US;
     pthread_mutex_unlock(&failover->lock);
     return well;
 }
