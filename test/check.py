@@ -205,6 +205,21 @@ def links(_):
                 yield f"{name_of(path)}: no such file: {target}"
 
 
+def names(_):
+    """Documents name metrics and verbs that exist."""
+    def listed(document, pattern):
+        return set(re.findall(pattern, (ROOT / "docs" / document).read_text(), re.M))
+    metrics = listed("METRICS.md", r"^\| `(ldcgate_\w+)`")
+    verbs = listed("LDCCTL.md", r"^\| `([a-z]+(?: [a-z]+)*)(?=`| [A-Z\[-])")
+    for path in git_files("docs/*.md", "README.md"):
+        text = path.read_text()
+        for metric in set(re.findall(r"\bldcgate_[a-z_0-9]+\b", text)) - metrics:
+            yield f"{name_of(path)}: no such metric: {metric}"
+        for words in set(re.findall(r"(?:^ {4,}|`)ldcctl ([a-z]+(?: [a-z]+)*)", text, re.M)):
+            if not any((words + " ").startswith(verb + " ") or verb.startswith(words + " ") for verb in verbs):
+                yield f"{name_of(path)}: no such verb: ldcctl {words}"
+
+
 def protocol(_):
     """docs/PROTOCOL.md names every error of the functions and every field of the envelope."""
     text = (ROOT / "docs/PROTOCOL.md").read_text()
@@ -255,7 +270,7 @@ def model(build):
         kept.write_text(digest.hexdigest())
 
 
-CHECKS = [layers, libraries, purity, licences, headers, sizes, words, formatted, analysis, documents, links, protocol,
+CHECKS = [layers, libraries, purity, licences, headers, sizes, words, formatted, analysis, documents, links, names, protocol,
           examples, places, model]
 
 
