@@ -58,7 +58,11 @@ static const struct schema parameter_schema = {"parameters", "parameters", "What
 #define AT(field) (offsetof(struct drill, load.field) - offsetof(struct drill, load))
 static const struct schema_key load_keys[] = {
     {"rate", SCHEMA_NUMBER, AT(rate), OPTIONAL, 10, 20000, "300", NULL,
-     "Messages a second, spread evenly over the A units' users and over all gateways, whatever is answered: `--rate`."},
+     "Messages a second, spread evenly over all gateways, whatever is answered: `--rate`."},
+    {"share", SCHEMA_NUMBER, AT(share), OPTIONAL, 1, 99, "60", NULL,
+     "Per cent of them that the unit's users send, so that it is seen soon enough when it serves again; the other A "
+     "units' "
+     "users share the rest evenly."},
     {"users", SCHEMA_NUMBER, AT(users), OPTIONAL, 1, 10000, "40", NULL, "So many of each unit."},
     {"path", SCHEMA_TEXT, AT(path), OPTIONAL, 0, 0, NULL, NULL,
      "Where they are posted to: a route with `action: queue`. `/pay/drill` where it is not given."},
@@ -128,7 +132,7 @@ static const struct schema_key step_keys[] = {
     {"pause", SCHEMA_DURATION, AT(pause), OPTIONAL, 1, HOUR_MS, NULL, NULL, "Looks on for so long."},
     {"operator", SCHEMA_CHOICE, AT(operator), OPTIONAL, 0, 0, NULL, operator_words,
      "What an operator does: the verbs of `ldcctl unit`, a `ramp` of `unit` to green at `percent`, or `reset_colors`. "
-     "`failback` alone passes over a unit that is at home."},
+     "`failback` passes over units that are at home; without `unit` it means all of them."},
     {"unit", SCHEMA_TEXT, AT(unit), OPTIONAL, 0, 0, NULL, NULL, "Whose; `parameters.unit` where it is not given."},
     {"part", SCHEMA_CHOICE, AT(part), OPTIONAL, 0, 0, "all", part_words,
      "`primary` and `standby` by the record, as it is then; `all` but for replicas that stand elsewhere; `datacenter`, "
@@ -321,7 +325,8 @@ void drill_describe(const struct drill_step *step, struct buf *out)
     else if (step->pause.at.line > 0)
         buf_printf(out, "look on for %lld ms", (long long)step->pause.value);
     else
-        buf_printf(out, "operator: %s %.*s", operator_words[step->operator.value], STR_ARG(step->unit.value));
+        buf_printf(out, "operator: %s%s%.*s", operator_words[step->operator.value],
+                   step->unit.value.base != NULL ? " " : "", STR_ARG(step->unit.value));
 }
 
 /* --- documents ------------------------------------------------------------------------------------------------------

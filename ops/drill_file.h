@@ -74,7 +74,7 @@ struct drill {
         struct schema_number rounds;
     } parameters;
     struct {
-        struct schema_number rate, users;
+        struct schema_number rate, share, users;
         struct schema_text path;
     } load;
     struct {

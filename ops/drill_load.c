@@ -161,6 +161,18 @@ static uint32_t spread(uint32_t number)
     return (number * 2654435761U) >> 16;
 }
 
+/* Whose turn it is: evenly spread, whatever the share. */
+static uint32_t user_of(const struct drill_load_plan *plan, size_t number)
+{
+    size_t others = plan->user_count - plan->own_count;
+    if (plan->own_percent == 0 || plan->own_count == 0 || others == 0)
+        return (uint32_t)(number % plan->user_count);
+    size_t own = number * plan->own_percent / 100, own_next = (number + 1) * plan->own_percent / 100;
+    if (own_next > own)
+        return (uint32_t)(own % plan->own_count);
+    return (uint32_t)(plan->own_count + (number - own) % others);
+}
+
 static void ask_next(struct drill_load *load)
 {
     const struct drill_load_plan *plan = &load->plan;
@@ -168,7 +180,7 @@ static void ask_next(struct drill_load *load)
     pthread_mutex_lock(&load->lock);
     size_t number = load->count;
     struct drill_request *request = add_request(load);
-    request->user = (uint32_t)(number % plan->user_count);
+    request->user = user_of(plan, number);
     request->gateway = (uint8_t)(spread((uint32_t)number) % plan->gateway_count);
     request->asked_us = clock_monotonic_us();
     pthread_mutex_unlock(&load->lock);

@@ -40,13 +40,15 @@ struct drill_user {
     uint32_t unit; /* index, as the caller counts them */
 };
 
-/* Borrowed until destroy. Users follow each other in the order of `users`: mix the units. */
+/* Borrowed until destroy. Users follow each other in the order of `users`: mix the units. The first OWN_COUNT of them
+ * have OWN_PERCENT of the requests. */
 struct drill_load_plan {
     const char *run;             /* stands in each body, as {"drill":RUN,"n":NUMBER,"payee":USER} */
     const char *const *gateways; /* base URLs of the ingresses */
     size_t gateway_count;
     const struct drill_user *users;
-    size_t user_count;
+    size_t user_count, own_count;
+    unsigned own_percent; /* 0: all users have as many */
     struct str path;
     unsigned rate; /* requests a second, of all */
 };

@@ -7,6 +7,7 @@
 #define LOOK_US  10000  /* at what the load has seen */
 #define ASK_US   200000 /* everybody for their status */
 #define PIECE_US 50000
+#define TELL_US  2000000 /* what is waited for */
 
 static void pause_for(uint64_t us)
 {
@@ -47,7 +48,8 @@ static int wait_for(struct drill_run *run, const struct drill_step *step, struct
     enum drill_wait wait = (enum drill_wait)step->wait.value;
     bool by_load = wait == DRILL_FIRST_SUCCESS || wait == DRILL_SERVES;
     uint32_t unit = by_load || wait == DRILL_ROLLED_BACK ? drill_unit_index(run, step) : NO_UNIT;
-    uint64_t until_us = clock_monotonic_us() + (uint64_t)step->within.value * 1000;
+    uint64_t tell_us = clock_monotonic_us() + TELL_US,
+             until_us = tell_us - TELL_US + (uint64_t)step->within.value * 1000;
     struct buf why = {0};
     int result = -1;
     for (;;) {
@@ -55,6 +57,10 @@ static int wait_for(struct drill_run *run, const struct drill_step *step, struct
         if (drill_holds(run, wait, unit, &why)) {
             result = 0;
             break;
+        }
+        if (clock_monotonic_us() > tell_us) {
+            drill_say(run, "%27s%s: %s", "waiting for ", drill_wait_name(wait), why.len > 0 ? why.base : "");
+            tell_us += TELL_US;
         }
         if (must_end(run)) {
             error_set(err, ERROR_CONFLICT, "%s", run->round->why);

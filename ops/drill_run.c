@@ -143,41 +143,55 @@ static int check_path(const struct drill_run *run, struct error *err)
                               STR_ARG(path));
 }
 
-static size_t a_units(const struct table *table)
+/* The lists of users that the units' are put into: the drill's unit has the first. */
+struct crowd {
+    struct drill_user *users; /* EACH for each A unit: those of one behind another */
+    size_t *filled;           /* of each unit of the table */
+    size_t each;
+};
+
+static bool has_users(const struct table *table, uint32_t unit)
 {
-    size_t count = 0;
-    for (uint32_t i = 0; i < table->unit_count; i++)
-        count += table->units[i].kind == ZONE_A;
-    return count;
+    return table->units[unit].kind == ZONE_A;
 }
 
-/* As many of each A unit, in turn: the k-th user of the n-th A unit stands at k * units + n. */
-static void choose_users(struct drill_run *run)
+static void gather(const struct table *table, struct crowd *crowd)
 {
-    const struct table *table = run->rules.table;
-    size_t units = a_units(table), each = (size_t)run->drill->load.users.value, chosen = 0;
-    size_t *filled = mem_calloc(table->unit_count, sizeof(*filled));
-    size_t *places = mem_calloc(table->unit_count, sizeof(*places));
-    for (uint32_t i = 0, next = 0; i < table->unit_count; i++)
-        places[i] = table->units[i].kind == ZONE_A ? next++ : 0;
-    struct drill_user *all = mem_calloc(units * each + 1, sizeof(*all));
-    for (unsigned n = 0; n < CANDIDATES_MOST && chosen < units * each; n++) {
+    size_t wanted = 0, chosen = 0;
+    for (uint32_t i = 0; i < table->unit_count; i++)
+        wanted += has_users(table, i) ? crowd->each : 0;
+    for (unsigned n = 0; n < CANDIDATES_MOST && chosen < wanted; n++) {
         struct drill_user user;
         struct decision decision;
         snprintf(user.name, sizeof(user.name), "%u", FIRST_USER + n);
-        if (table_owner(table, str_of(user.name), &decision) != VERDICT_OK || filled[decision.unit] == each)
+        if (table_owner(table, str_of(user.name), &decision) != VERDICT_OK || !has_users(table, decision.unit) ||
+            crowd->filled[decision.unit] == crowd->each)
             continue;
         user.unit = decision.unit;
-        all[filled[decision.unit]++ * units + places[decision.unit]] = user;
+        crowd->users[decision.unit * crowd->each + crowd->filled[decision.unit]++] = user;
         chosen++;
     }
-    /* A unit without slots has no users: close the gaps. */
-    for (size_t i = 0; i < units * each; i++)
-        if (*all[i].name)
-            all[run->user_count++] = all[i];
-    run->users = all;
-    free(places);
-    free(filled);
+}
+
+/* Those of the drill's unit, then all others, mixed. */
+static void choose_users(struct drill_run *run)
+{
+    const struct table *table = run->rules.table;
+    uint32_t own = table_unit_index(table, run->drill->parameters.unit.value);
+    struct crowd crowd = {.each = (size_t)run->drill->load.users.value};
+    crowd.users = mem_calloc(table->unit_count * crowd.each, sizeof(*crowd.users));
+    crowd.filled = mem_calloc(table->unit_count, sizeof(*crowd.filled));
+    run->users = mem_calloc(table->unit_count * crowd.each, sizeof(*run->users));
+    gather(table, &crowd);
+    for (size_t i = 0; i < crowd.filled[own]; i++)
+        run->users[run->user_count++] = crowd.users[own * crowd.each + i];
+    run->own_count = run->user_count;
+    for (size_t i = 0; i < crowd.each; i++)
+        for (uint32_t unit = 0; unit < table->unit_count; unit++)
+            if (unit != own && i < crowd.filled[unit])
+                run->users[run->user_count++] = crowd.users[unit * crowd.each + i];
+    free(crowd.filled);
+    free(crowd.users);
 }
 
 static int start_load(struct drill_run *run, struct error *err)
@@ -191,6 +205,8 @@ static int start_load(struct drill_run *run, struct error *err)
                                    .gateway_count = run->gateway_count,
                                    .users = run->users,
                                    .user_count = run->user_count,
+                                   .own_count = run->own_count,
+                                   .own_percent = (unsigned)run->drill->load.share.value,
                                    .path = run->drill->load.path.value,
                                    .rate = (unsigned)run->drill->load.rate.value};
     run->load = drill_load_start(&plan);

@@ -53,8 +53,8 @@ struct drill_run {
 
     const char *gateway_urls[DRILL_GATEWAYS_MOST], *gateway_names[DRILL_GATEWAYS_MOST]; /* ingresses, in one order */
     size_t gateway_count;
-    struct drill_user *users;
-    size_t user_count;
+    struct drill_user *users; /* first those of the drill's unit */
+    size_t user_count, own_count;
     struct drill_load *load;
     json_t *records;              /* how far those of the applications reached before it */
     uint64_t began_us, steady_us; /* when the load had been steady for long enough */

@@ -189,10 +189,11 @@ static bool poll_until(struct drill_run *run, enum drill_wait wait, uint32_t uni
 }
 
 /* An operator asks again when it is not yet possible: a broker that copies, an agent that has just begun. */
-static int call(struct drill_run *run, const struct drill_step *step, uint64_t until_us, struct error *err)
+static int call(struct drill_run *run, const struct drill_step *step, struct str name, uint64_t until_us,
+                struct error *err)
 {
     struct buf target = {0};
-    char *unit = str_dup(drill_unit_of(run, step)), percent[16];
+    char *unit = str_dup(name), percent[16];
     int result;
     snprintf(percent, sizeof(percent), "%lld", (long long)step->percent.value);
     buf_printf(&target, "%s%s%s", calls[step->operator.value].path, *calls[step->operator.value].query ? "?" : "",
@@ -216,15 +217,16 @@ static int call(struct drill_run *run, const struct drill_step *step, uint64_t u
 }
 
 /* A switch that is given up, since the standby was not level in time, is asked for again. */
-static int fail_back(struct drill_run *run, const struct drill_step *step, uint64_t until_us, struct error *err)
+static int fail_back(struct drill_run *run, const struct drill_step *step, uint32_t unit, uint64_t until_us,
+                     struct error *err)
 {
-    uint32_t unit = drill_unit_index(run, step);
+    struct str name = run->rules.table->units[unit].name;
     struct buf why = {0};
     int result = 0;
     bool home = drill_holds(run, DRILL_HOME, unit, &why);
     while (!home && result == 0 && clock_monotonic_us() < until_us) {
         uint64_t again_us = clock_monotonic_us() + AGAIN_US;
-        result = call(run, step, until_us, err);
+        result = call(run, step, name, until_us, err);
         home = result == 0 && poll_until(run, DRILL_HOME, unit, again_us < until_us ? again_us : until_us, &why);
     }
     if (!home && result == 0)
@@ -233,10 +235,22 @@ static int fail_back(struct drill_run *run, const struct drill_step *step, uint6
     return result;
 }
 
+/* Goes on past what fails; *err is the last of these. */
+static int fail_back_all(struct drill_run *run, const struct drill_step *step, uint64_t until_us, struct error *err)
+{
+    int result = 0;
+    for (uint32_t i = 0; i < run->rules.table->unit_count; i++)
+        if (fail_back(run, step, i, until_us, err) != 0)
+            result = -1;
+    return result;
+}
+
 int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err)
 {
     uint64_t until_us = clock_monotonic_us() + (uint64_t)step->within.value * 1000;
-    if (step->operator.value == DRILL_FAILBACK)
-        return fail_back(run, step, until_us, err);
-    return call(run, step, until_us, err);
+    if (step->operator.value != DRILL_FAILBACK)
+        return call(run, step, drill_unit_of(run, step), until_us, err);
+    if (step->unit.value.base == NULL)
+        return fail_back_all(run, step, until_us, err);
+    return fail_back(run, step, drill_unit_index(run, step), until_us, err);
 }

@@ -61,6 +61,7 @@ static void what_is_not_written_has_a_preset(void **state)
     assert_true(read_text(&drill, HEAD METHOD ROLLBACK, &(struct drill_given){0}, &faults));
     assert_int_equal(drill.parameters.rounds.value, 1);
     assert_int_equal(drill.load.rate.value, 300);
+    assert_int_equal(drill.load.share.value, 60);
     assert_true(str_equal(drill.load.path.value, STR_LIT("/pay/drill")));
     assert_int_equal(drill.abort.after.value, 60000);
     assert_int_equal(drill.expect.other_failed.value, 0);
