@@ -125,7 +125,8 @@ static const struct schema_key step_keys[] = {
     {"wait", SCHEMA_CHOICE, AT(wait), OPTIONAL, 0, 0, NULL, wait_words,
      "Until it is so: `first_success`, every gateway has had a message of `unit` accepted in an epoch newer than "
      "before "
-     "the fault; `serves`, every gateway has had one accepted that was asked for after it; `in_sync`, every broker of "
+     "the fault; `serves`, every gateway has had one accepted that was asked for since the wait began; `in_sync`, "
+     "every broker of "
      "every unit; `drained`, no more undelivered messages than `steady_state.backlog`; `calm`, everybody is there, "
      "serves one epoch, suspects nobody, and no alarm stands; `home`, every unit is led by its own first broker and "
      "served by its own agents; `rolled_back`, the ramp of `unit` was, by its own conditions."},

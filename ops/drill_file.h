@@ -35,7 +35,7 @@ enum drill_part {
 
 enum drill_wait {
     DRILL_FIRST_SUCCESS = 0, /* every gateway has had a message accepted in an epoch newer than before the fault */
-    DRILL_SERVES,            /* every gateway has had one accepted that was asked for after the fault */
+    DRILL_SERVES,            /* every gateway has had one accepted that was asked for since the wait began */
     DRILL_IN_SYNC,           /* every broker of every unit is in sync */
     DRILL_DRAINED,           /* no more undelivered messages than steady_state.backlog */
     DRILL_CALM,              /* everybody is there, serves one epoch, suspects nobody; no alarm stands */

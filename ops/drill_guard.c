@@ -29,7 +29,7 @@ static int check_state(struct drill_run *run, const char *name, enum drill_wait 
     uint64_t until_us = clock_monotonic_us() + CALM_US;
     struct buf why = {0};
     bool holds;
-    while (!(holds = drill_holds(run, wait, NO_UNIT, &why)) && clock_monotonic_us() < until_us &&
+    while (!(holds = drill_holds(run, wait, NO_UNIT, 0, &why)) && clock_monotonic_us() < until_us &&
            !drill_told_to_stop()) {
         pause_a_while();
         why.len = 0;
@@ -123,7 +123,7 @@ static void check_deployment(struct checks *checks)
                {DRILL_DRAINED, "backlog", "as the drill says"}};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         struct buf why = {0};
-        bool holds = drill_holds(checks->run, all[i].wait, NO_UNIT, &why);
+        bool holds = drill_holds(checks->run, all[i].wait, NO_UNIT, 0, &why);
         add_check(checks, all[i].check, holds, all[i].limit, "%s", holds ? "it is so" : why.base);
         buf_free(&why);
     }

@@ -61,8 +61,8 @@ int drill_do_operator(struct drill_run *run, const struct drill_step *step, stru
  */
 
 /* Whether WAIT holds now; else *WHY is appended to. UNIT: whom it is about; NO_UNIT: all, where it
- * is about more than the load's answers. */
-bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, struct buf *why);
+ * is about more than the load's answers. SINCE_US: what DRILL_SERVES counts from. */
+bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, uint64_t since_us, struct buf *why);
 
 /* Appends why the gateways leave UNIT where it is. */
 void drill_add_refusal(struct drill_run *run, uint32_t unit, struct buf *why);
@@ -89,9 +89,9 @@ struct drill_tally {
 /* Of requests of UNIT that were asked for between FROM_US and TO_US. */
 void drill_tally(struct drill_run *run, uint32_t unit, uint64_t from_us, uint64_t to_us, struct drill_tally *tally);
 
-/* When GATEWAY first had a message of UNIT accepted after the round's fault; 0: not yet. NEWER: in an epoch newer than
- * before it; else one that was asked for after it. */
-uint64_t drill_first_success(struct drill_run *run, uint32_t unit, size_t gateway, bool newer);
+/* When GATEWAY first had a message of UNIT accepted after the round's fault; 0: not yet. SINCE_US 0: in an epoch newer
+ * than before the fault; else one that was asked for since then. */
+uint64_t drill_first_success(struct drill_run *run, uint32_t unit, size_t gateway, uint64_t since_us);
 
 /* Whether GATEWAY is not among the round's targets. */
 bool drill_gateway_spared(const struct drill_run *run, size_t gateway);

@@ -103,8 +103,7 @@ struct looking {
     const struct drill_run *run;
     uint32_t unit;
     size_t gateway;
-    bool newer;
-    uint64_t first_us;
+    uint64_t since_us, first_us;
 };
 
 static void look_at(void *arg, const struct drill_request *request)
@@ -113,14 +112,14 @@ static void look_at(void *arg, const struct drill_request *request)
     const struct drill_round *round = looking->run->round;
     bool counts = request->outcome == DRILL_ACCEPTED && request->gateway == looking->gateway &&
                   looking->run->users[request->user].unit == looking->unit && request->answered_us > round->fault_us &&
-                  (looking->newer ? request->epoch > round->epoch : request->asked_us > round->struck_us);
+                  (looking->since_us == 0 ? request->epoch > round->epoch : request->asked_us > looking->since_us);
     if (counts && (looking->first_us == 0 || request->answered_us < looking->first_us))
         looking->first_us = request->answered_us;
 }
 
-uint64_t drill_first_success(struct drill_run *run, uint32_t unit, size_t gateway, bool newer)
+uint64_t drill_first_success(struct drill_run *run, uint32_t unit, size_t gateway, uint64_t since_us)
 {
-    struct looking looking = {run, unit, gateway, newer, 0};
+    struct looking looking = {run, unit, gateway, since_us, 0};
     uint64_t fault_us = run->round->fault_us;
     if (fault_us == 0)
         return 0;

@@ -54,8 +54,8 @@ static json_t *link_of(struct drill_run *run, const struct drill_round *round, s
     const char *name = run->gateway_names[gateway];
     struct str unit = run->drill->parameters.unit.value;
     uint64_t next = round->epoch + 1;
-    uint64_t success_us =
-        drill_first_success(run, table_unit_index(run->rules.table, unit), gateway, awaits_epoch(run->drill));
+    uint64_t success_us = drill_first_success(run, table_unit_index(run->rules.table, unit), gateway,
+                                              awaits_epoch(run->drill) ? 0 : round->struck_us);
     return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "gateway", name, "unit", text_of(unit), "detect_ms",
                      ms_since(round, first_of(round, "suspect", name, unit, 0)), "decide_ms",
                      ms_since(round, first_of(round, "decide", name, unit, 0)), "converge_ms",

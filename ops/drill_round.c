@@ -48,13 +48,13 @@ static int wait_for(struct drill_run *run, const struct drill_step *step, struct
     enum drill_wait wait = (enum drill_wait)step->wait.value;
     bool by_load = wait == DRILL_FIRST_SUCCESS || wait == DRILL_SERVES;
     uint32_t unit = by_load || wait == DRILL_ROLLED_BACK ? drill_unit_index(run, step) : NO_UNIT;
-    uint64_t tell_us = clock_monotonic_us() + TELL_US,
-             until_us = tell_us - TELL_US + (uint64_t)step->within.value * 1000;
+    uint64_t began_us = clock_monotonic_us(), tell_us = began_us + TELL_US;
+    uint64_t until_us = began_us + (uint64_t)step->within.value * 1000;
     struct buf why = {0};
     int result = -1;
     for (;;) {
         why.len = 0;
-        if (drill_holds(run, wait, unit, &why)) {
+        if (drill_holds(run, wait, unit, began_us, &why)) {
             result = 0;
             break;
         }

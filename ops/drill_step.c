@@ -179,7 +179,7 @@ static bool poll_until(struct drill_run *run, enum drill_wait wait, uint32_t uni
 {
     for (;;) {
         why->len = 0;
-        if (drill_holds(run, wait, unit, why))
+        if (drill_holds(run, wait, unit, 0, why))
             return true;
         if (clock_monotonic_us() >= until_us)
             return false;
@@ -223,7 +223,7 @@ static int fail_back(struct drill_run *run, const struct drill_step *step, uint3
     struct str name = run->rules.table->units[unit].name;
     struct buf why = {0};
     int result = 0;
-    bool home = drill_holds(run, DRILL_HOME, unit, &why);
+    bool home = drill_holds(run, DRILL_HOME, unit, 0, &why);
     while (!home && result == 0 && clock_monotonic_us() < until_us) {
         uint64_t again_us = clock_monotonic_us() + AGAIN_US;
         result = call(run, step, name, until_us, err);

@@ -59,11 +59,11 @@ void drill_aborts(struct drill_run *run, struct buf *why)
 
 /* --- what the load tells ------------------------------------------------------------------------------------------ */
 
-static bool serves(struct drill_run *run, uint32_t unit, bool newer, struct buf *why)
+static bool serves(struct drill_run *run, uint32_t unit, uint64_t since_us, struct buf *why)
 {
     bool all = true;
     for (size_t i = 0; i < run->gateway_count; i++) {
-        if (!drill_gateway_spared(run, i) || drill_first_success(run, unit, i, newer) != 0)
+        if (!drill_gateway_spared(run, i) || drill_first_success(run, unit, i, since_us) != 0)
             continue;
         buf_printf(why, "%s has had no message of the unit accepted; ", run->gateway_names[i]);
         all = false;
@@ -212,10 +212,10 @@ static bool rolled_back(struct drill_run *run, uint32_t unit, struct buf *why)
     return ended;
 }
 
-bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, struct buf *why)
+bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, uint64_t since_us, struct buf *why)
 {
     if (wait == DRILL_FIRST_SUCCESS || wait == DRILL_SERVES)
-        return serves(run, unit, wait == DRILL_FIRST_SUCCESS, why);
+        return serves(run, unit, wait == DRILL_FIRST_SUCCESS ? 0 : since_us, why);
     if (wait == DRILL_ROLLED_BACK)
         return rolled_back(run, unit, why);
     struct fleet fleet;
