@@ -164,5 +164,5 @@ void drill_svg_latency(const json_t *round, const json_t *samples, double max_ms
     draw_line(points, P99_MS, "p99", &axis, max_ms, out);
     draw_line(points, P50_MS, "p50", &axis, max_ms, out);
     draw_deeds(round, &axis, out);
-    buf_printf(out, "</svg>\n");
+    drill_svg_end(out);
 }

@@ -57,9 +57,14 @@ void drill_svg_begin(struct buf *out, int height, const char *format, ...)
     va_start(args, format);
     vsnprintf(title, sizeof(title), format, args);
     va_end(args);
-    buf_printf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\">", DRILL_SVG_WIDTH, height);
+    buf_printf(out, "<div class=\"wide\"><svg viewBox=\"0 0 %d %d\" role=\"img\">", DRILL_SVG_WIDTH, height);
     html_element(out, "title", "%s", title);
     buf_printf(out, "\n");
+}
+
+void drill_svg_end(struct buf *out)
+{
+    buf_printf(out, "</svg></div>\n");
 }
 
 /* --- the timeline ---------------------------------------------------------------------------------------------------
@@ -205,7 +210,7 @@ void drill_svg_timeline(const json_t *report, const json_t *round, struct buf *o
         draw_gateway(report, round, ctl_text(gateway, "name"), &axis, top + (double)i * ROW_HEIGHT + 4, out);
     draw_fault(&axis, top, bottom, out);
     draw_bound(report, &axis, top, bottom, out);
-    buf_printf(out, "</svg>\n");
+    drill_svg_end(out);
 }
 
 /* --- the rounds -----------------------------------------------------------------------------------------------------
@@ -253,5 +258,5 @@ void drill_svg_rounds(const json_t *report, struct buf *out)
     drill_axis_draw(&axis, top, bottom, out);
     json_array_foreach(rounds, i, round) draw_round(round, &axis, top + 12 + (int)i * 18, out);
     draw_bound(report, &axis, top, bottom, out);
-    buf_printf(out, "</svg>\n");
+    drill_svg_end(out);
 }

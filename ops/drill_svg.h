@@ -24,8 +24,10 @@ double drill_axis_x(const struct drill_axis *axis, double ms);
 /* Appends the marks and their figures: lines from TOP to BOTTOM, figures below. */
 void drill_axis_draw(const struct drill_axis *axis, int top, int bottom, struct buf *out);
 
-/* Appends "<svg ...><title>TITLE</title>". */
+/* Begins a picture that is called as FORMAT says. */
 void drill_svg_begin(struct buf *out, int height, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+void drill_svg_end(struct buf *out);
 
 /* What each gateway did in ROUND from the fault to its first success. */
 void drill_svg_timeline(const json_t *report, const json_t *round, struct buf *out);

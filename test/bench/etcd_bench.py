@@ -27,21 +27,20 @@ class Changer(threading.Thread):
     def __init__(self, gateway):
         super().__init__(daemon=True)
         self.client = harness.Client(gateway.admin_port)
-        self.done, self.stopped = [], False
+        self.done, self.stopped = [], threading.Event()
 
     def run(self):
         share = 0
-        while not self.stopped:
+        while not self.stopped.wait(0.002):
             share = 1 + share % 98
             began = time.monotonic()
             answer = self.client.request("POST", f"/v1/colors?unit=RZ01&blue={share}&green={100 - share}&by=bench",
                                          {"Authorization": f"Bearer {harness.TOKEN}"})
             if answer.status == 200:
                 self.done.append((began, time.monotonic()))
-            time.sleep(0.002)
 
     def stop(self):
-        self.stopped = True
+        self.stopped.set()
         self.join()
 
 
