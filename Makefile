@@ -149,6 +149,10 @@ soak: programs $(B)/test/simulation ## kill everything at random for SECONDS (60
 	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_timers.py Delivery
 	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_transactions.py Checks
 
+.PHONY: matrix
+matrix: programs ## each fault to a whole deployment, each promise checked, as a table (root; K=WORD for some; WITHOUT=RULE|all)
+	@python3 test/matrix/matrix.py $(if $(K),-k "$(K)") $(if $(WITHOUT),--without $(WITHOUT)) --seed $(SEED)
+
 .PHONY: model
 model: deps ## the failover protocol in SPIN: wide bounds, and each rule taken out (K=WORD for some)
 	@python3 test/model/run.py $(if $(K),-k "$(K)",--all)

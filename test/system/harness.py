@@ -205,9 +205,11 @@ def wire(words):
 class BrokerConnection:
     """For many commands; what comes back is bytes, int, None or lists of these, errors are RuntimeError."""
 
-    def __init__(self, port):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW)
+    def __init__(self, port, host="127.0.0.1", password=None):
+        self.sock = socket.create_connection((host, port), timeout=10 * SLOW)
         self.stream = self.sock.makefile("rb")
+        if password:
+            self.call("AUTH", password)
 
     def call(self, *words):
         return self.pipeline([words])[0]
@@ -225,9 +227,9 @@ class BrokerConnection:
         self.sock.close()
 
 
-def call_broker(port, *words):
+def call_broker(port, *words, **where):
     """One command on a connection of its own."""
-    with contextlib.closing(BrokerConnection(port)) as connection:
+    with contextlib.closing(BrokerConnection(port, **where)) as connection:
         return connection.call(*words)
 
 

@@ -19,14 +19,14 @@ class Up(harness.Process):
 
 
 class Playground:
-    """In STACK's folder; `.ctl(words...)`, `.topology()`, `.pid(name)`."""
+    """In STACK's folder; `.ctl(words...)`, `.topology()`, `.pid(name)`. ENV: what its processes find beside the usual."""
 
-    def __init__(self, stack, *flags, name="playground"):
+    def __init__(self, stack, *flags, name="playground", env=None):
         self.stack, self.dir = stack, stack.folder / name
         log = stack.log(name)
         self.process = stack.keep(Up(
             name, [harness.BUILD / "ldcctl", "playground", "up", "--dir", self.dir, *flags], log,
-            env=harness._sanitizer_env(log)))
+            env=dict(harness._sanitizer_env(log), **(env or {}))))
         harness.wait_until(lambda: (self.dir / "topology.json").exists() or not self.process.alive(), 60,
                            "the playground")
         if not self.process.alive():

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is left of a scene when it is over: where each message is, what each broker was, who moved what and why."""
+import collections
+import datetime
+import json
+import pathlib
+import re
+
+from harness import wait_until
+
+from scene import UNIT
+
+Move = collections.namedtuple("Move", "at unit epoch gateway matter why voters votes needed")
+
+
+class Audit:
+    def __init__(self, scene):
+        self.scene = scene
+        self.answers = {who: scene.answers(who) for who in ("hit", "others")}
+        everything = self.answers["hit"] + self.answers["others"]
+        self.accepted = {answer.id for answer in everything if answer.status == 202}
+        self.ids = collections.defaultdict(set)  # of a payment: of its 202s, and of outcomes that were called unknown
+        for answer in everything:
+            if answer.status == 202:
+                self.ids[answer.user, answer.seq].add(answer.id)
+        self.delivered, self.kept, self.stored, self.records, self.counted = set(), set(), [], [], 0
+        self._settle()
+        self.moves = sorted(self._find_moves(), key=lambda move: move.at)
+
+    # --- messages ---
+
+    def _settle(self):
+        def settled():
+            try:
+                self._read()
+            except (OSError, RuntimeError):
+                return False  # a broker is not there
+            return not self.missing()
+        try:
+            wait_until(settled, 30, "everything to be delivered", every=0.3)
+        except AssertionError:
+            pass  # missing() says what
+
+    def _read(self):
+        self.records = []
+        for path in sorted((self.scene.play.dir / "apps").glob("*.jsonl")):
+            with open(path, "rb") as lines:
+                self.records += [json.loads(line) for line in lines if line.endswith(b"\n")]
+        self.records = sorted((one for one in self.records if one["via"] == "queue"), key=lambda one: one["us"])
+        self.delivered = {one["id"] for one in self.records}
+        self.stored, self.kept, self.counted = [], set(), 0
+        for unit in ("RZ01", "RZ02", "RZ03"):
+            self._read_broker(self.scene.broker_at(self.scene.record(unit)["primary"]), unit)
+
+    def _read_broker(self, name, unit):
+        def keys(pattern):
+            return self.scene.call(name, "KEYS", pattern)
+        for key in keys("ldc:{%s/*:stream" % unit):
+            self.stored += self._stream_ids(name, key)
+        for pattern in ("ldc:*:park:*", "ldc:*:dead:*"):
+            for key in keys(pattern):
+                self.kept |= set(self._stream_ids(name, key))
+        for key in keys("ldc:{%s/*:state" % unit):
+            self.counted += int(self.scene.call(name, "HGET", key, "n") or 0)
+
+    def _stream_ids(self, name, key):
+        return [dict(zip(fields[0::2], fields[1::2]))[b"id"].decode()
+                for _, fields in self.scene.call(name, "XRANGE", key, "-", "+")]
+
+    def missing(self):
+        return self.accepted - self.delivered - self.kept
+
+    # --- who moved what ---
+
+    def logged(self, gateway):
+        """(monotonic time, event, text) of its log."""
+        offset = self.scene.fault_wall_us / 1e6 - self.scene.fault_at
+        for line in pathlib.Path(self.scene.processes[gateway]["log"]).read_text().splitlines():
+            if line.startswith("{"):
+                entry = json.loads(line)
+                at = datetime.datetime.fromisoformat(entry["time"].replace("Z", "+00:00")).timestamp()
+                yield at - offset, entry["event"], entry.get("text", "")
+
+    def _find_moves(self):
+        for gateway in self.scene.of(role="gateway"):
+            proposed = {}
+            for at, event, text in self.logged(gateway):
+                unit, epoch = re.match(r"(\w*)(?:, epoch (\d+))?", text).groups()
+                if event == "unit.proposed":
+                    proposed[unit] = text.split(": ", 1)[1]
+                elif event == "unit.won":
+                    yield self._move(at, unit, int(epoch), gateway, proposed.get(unit, ""))
+
+    def _move(self, at, unit, epoch, gateway, why):
+        matter, _, rest = why.partition(" suspected: ")
+        tally = re.search(r"; (\d+) votes, (\d+) needed", rest)
+        voters = dict(re.findall(r"([\w.-]+) (\w+)(?=,|$)", rest.split(";")[0]))
+        votes, needed = map(int, tally.groups()) if tally else (0, 0)
+        return Move(at, unit, epoch, gateway, matter, why, voters, votes, needed)
+
+    def moved_early(self):
+        """The unit was moved before its fault, by what a busy machine did to it."""
+        return any(move.unit == UNIT and move.at < self.scene.fault_at for move in self.moves)
+
+    def voiced(self, gateway, unit, before, within=3.0):
+        """Whether GATEWAY itself noted that it suspected UNIT or voted so."""
+        return any(event in ("unit.suspected", "unit.voted") and text.startswith(unit + ",") and before - within < at <= before + 0.1
+                   for at, event, text in self.logged(gateway))
+
+    def silence_before(self, unit, at, within=1.0):
+        """The longest time that a broker of UNIT kept a question, shortly before AT; in seconds."""
+        names = set(self.scene.of(role="broker", unit=unit))
+        return max((one["to"] - one["from"] for one in self.scene.seen if one["kind"] == "silent" and one["broker"] in names and
+                    one["from"] < at and one["to"] > at - within), default=0.0)

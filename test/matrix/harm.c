@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Preloaded into the processes of a scene: a clock that is wrong, a disk that is slow, a stop at the worst moment. What
+ * each process suffers stands in a file of its own, $LDC_HARM/PID, which it makes when it starts and
+ * test/matrix/harm.py writes into. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct harm {
+    volatile int64_t clock_us; /* added to the time of day */
+    volatile int64_t sync_us;  /* what fsync and fdatasync take longer */
+    volatile int64_t
+        members; /* stop when a record with so many members has been put into the store's folder; 0: never */
+};
+
+static struct harm none, *harm = &none;
+static int (*real_gettime)(clockid_t, struct timespec *);
+static int (*real_fsync)(int), (*real_fdatasync)(int);
+static int (*real_rename)(const char *, const char *);
+
+__attribute__((constructor)) static void begin(void)
+{
+    char path[512];
+    const char *folder = getenv("LDC_HARM");
+    *(void **)&real_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+    *(void **)&real_fsync = dlsym(RTLD_NEXT, "fsync");
+    *(void **)&real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+    *(void **)&real_rename = dlsym(RTLD_NEXT, "rename");
+    snprintf(path, sizeof(path), "%s/%d", folder ? folder : "", (int)getpid());
+    int fd = folder ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (fd < 0)
+        return;
+    void *map = ftruncate(fd, sizeof(*harm)) == 0 ? mmap(NULL, sizeof(*harm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+                                                  : MAP_FAILED;
+    if (map != MAP_FAILED)
+        harm = map;
+    close(fd);
+}
+
+/* An allocator asks for the time before our constructor has run. */
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+    int failed = real_gettime != NULL ? real_gettime(id, now) : (int)syscall(SYS_clock_gettime, id, now);
+    if (failed == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
+        int64_t ns = now->tv_sec * INT64_C(1000000000) + now->tv_nsec + harm->clock_us * 1000;
+        now->tv_sec = ns / 1000000000;
+        now->tv_nsec = ns % 1000000000;
+    }
+    return failed;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    struct timespec precise;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    *now = (struct timeval){precise.tv_sec, precise.tv_nsec / 1000};
+    return 0;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    if (out != NULL)
+        *out = precise.tv_sec;
+    return precise.tv_sec;
+}
+
+static void wait_for_disk(void)
+{
+    if (harm->sync_us > 0)
+        usleep((useconds_t)harm->sync_us);
+}
+
+int fsync(int fd)
+{
+    wait_for_disk();
+    return real_fsync(fd);
+}
+
+int fdatasync(int fd)
+{
+    wait_for_disk();
+    return real_fdatasync(fd);
+}
+
+static int members_in(const char *path)
+{
+    char text[8192];
+    int count = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    for (const char *at = text; (at = strstr(at, "\"broker\":")) != NULL; at++)
+        count++;
+    return count;
+}
+
+int rename(const char *from, const char *to)
+{
+    int failed = real_rename(from, to);
+    if (failed == 0 && harm->members > 0 && strstr(to, "/document-brokers") != NULL &&
+        members_in(to) == harm->members) {
+        harm->members = 0;
+        raise(SIGSTOP);
+    }
+    return failed;
+}
