@@ -8,8 +8,6 @@ import re
 
 from harness import wait_until
 
-from scene import UNIT
-
 Move = collections.namedtuple("Move", "at unit epoch gateway matter why voters votes needed")
 
 
@@ -97,10 +95,6 @@ class Audit:
         voters = dict(re.findall(r"([\w.-]+) (\w+)(?=,|$)", rest.split(";")[0]))
         votes, needed = map(int, tally.groups()) if tally else (0, 0)
         return Move(at, unit, epoch, gateway, matter, why, voters, votes, needed)
-
-    def moved_early(self):
-        """The unit was moved before its fault, by what a busy machine did to it."""
-        return any(move.unit == UNIT and move.at < self.scene.fault_at for move in self.moves)
 
     def voiced(self, gateway, unit, before, within=3.0):
         """Whether GATEWAY itself noted that it suspected UNIT or voted so."""

@@ -38,8 +38,7 @@ class Cell:
 
 
 def attempt(row):
-    """The cells of one row, what is to be said where one is red, and whether it was moved before its fault: then the
-    rails forbid what is to be seen."""
+    """The cells of one row, what is to be said where one is red, and whether nothing could be seen."""
     stack, scene = harness.Stack(), None
     try:
         scene = scenes.Scene(stack, row.store, row.hosts, env=harm.prepare(stack.folder), gap_ms=GAP_MS)
@@ -50,18 +49,18 @@ def attempt(row):
         scene.end()
         audit = Audit(scene)
         cells = [Cell(*check(audit, row)) for _, check in COLUMNS]
-        return cells, "" if all(cell.ok for cell in cells) else tell(audit) + state, audit.moved_early()
-    except Exception:  # whatever it is, the other rows are still to come
-        early = scene is None or scene.fault_at is None
-        return [Cell(False, "it does not come to an end")], traceback.format_exc() + (standing(scene) if scene else ""), early
+        return cells, "" if all(cell.ok for cell in cells) else tell(audit) + state, False
+    except Exception as fault:  # whatever it is, the other rows are still to come
+        log = traceback.format_exc() + (standing(scene) if scene else "")
+        return [Cell(False, str(fault).splitlines()[0][:80])], log, isinstance(fault, scenes.Void)
     finally:
         stack.end()
 
 
 def play(row):
     for _ in range(TRIES):
-        cells, log, early = attempt(row)
-        if not early:
+        cells, log, void = attempt(row)
+        if not void:
             break
     return cells, log
 

@@ -23,6 +23,10 @@ from playground_fixture import Playground, lives  # noqa: E402
 import clients  # noqa: E402
 import harm  # noqa: E402
 
+class Void(Exception):
+    """A busy machine has done something to the scene before its fault."""
+
+
 UNIT = "RZ01"  # whom it happens to: slots 00-33 of 100
 PACE_S, PACE_OTHERS_S = 0.004, 0.016
 
@@ -44,6 +48,7 @@ class Scene:
         self.argv = {name: pathlib.Path(f"/proc/{self.pid(name)}/cmdline").read_bytes().decode().split("\0")[:-1]
                      for name in self.processes}
         self._lift_the_rail(gap_ms)
+        self.home = f"{UNIT}-broker"
         wait_until(self.is_covered, 90, "standbys that every gateway trusts", every=0.2)
 
     def _lift_the_rail(self, gap_ms):
@@ -191,7 +196,9 @@ class Scene:
     # --- what is done to it ---
 
     def mark(self):
-        """From now on the clock runs."""
+        """From now on the clock runs. A unit that was moved before will not be moved again: nothing could be seen."""
+        if self.primary != self.home:
+            raise Void(f"{UNIT} was moved before its fault")
         self.fault_at, self.fault_wall_us = time.monotonic(), int(time.time() * 1e6)
 
     def signal(self, name, number):

@@ -22,6 +22,10 @@ SAFETY = ("lost", "twice", "two writers", "epochs fell", "inverted", "explained"
 @unittest.skipIf(harness.BUILD.name != "build", "what it preloads does not go with sanitizers")
 @unittest.skipIf(not isolate.may(), "it loses packets on purpose, and must be root for that")
 class Matrix(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        matrix.GAP_MS = 120  # a busy machine is to move nobody before his fault
+
     def check(self, word):
         row = next(row for row in ROWS if row.name.startswith(word))
         cells, log = matrix.play(row)
