@@ -127,6 +127,17 @@ static int read_record(const struct asked *asked, const char *name, struct broke
     return failed;
 }
 
+/* A call without an answer may have been carried out. */
+static bool was_taken(const struct asked *asked, const char *name, struct broker_record *record)
+{
+    struct broker_record now;
+    struct error ignored;
+    bool taken = read_record(asked, name, &now, &ignored) == 0 && now.version > record->version &&
+                 now.at_us == record->at_us && strcmp(now.by, record->by) == 0;
+    record->version = taken ? now.version : record->version;
+    return taken;
+}
+
 static int put_record(const struct asked *asked, const char *name, struct broker_record *record, struct error *err)
 {
     struct buf text = {NULL, 0, 0};
@@ -134,6 +145,8 @@ static int put_record(const struct asked *asked, const char *name, struct broker
     int failed =
         store_document_put(asked->control->rollout.store, name, record->version, buf_str(&text), &record->version, err);
     buf_free(&text);
+    if (failed != 0 && was_taken(asked, name, record))
+        failed = 0;
     if (failed == 0)
         failover_announce(asked->control->gateway->failover, unit_of(asked)->name, record);
     return failed;

@@ -37,6 +37,11 @@ class UnitVerbs(unit_fixture.UnitTest):
         accepted = {answer.id for answer in payers.accepted()}
         wait_until(lambda: not accepted - set(self.delivered()), 60, "what was accepted to be delivered")
         self.check_order()
+        found = self.delivered()
+        again = sum(len(found[id]) > 1 for id in accepted)
+        times = sorted(found[id][0]["us"] for id in accepted)
+        print(f"\n{again} of {len(accepted)} delivered again; longest pause of deliveries "
+              f"{max(b - a for a, b in zip(times, times[1:])) / 1000:.0f} ms", end=" ")
 
     def test_a_unit_is_drained_and_brought_home_without_a_failed_request(self):
         home = self.record()["primary"]
