@@ -133,7 +133,7 @@ static const struct schema_key step_keys[] = {
     {"pause", SCHEMA_DURATION, AT(pause), OPTIONAL, 1, HOUR_MS, NULL, NULL, "Looks on for so long."},
     {"operator", SCHEMA_CHOICE, AT(operator), OPTIONAL, 0, 0, NULL, operator_words,
      "What an operator does: the verbs of `ldcctl unit`, a `ramp` of `unit` to green at `percent`, or `reset_colors`. "
-     "`failback` passes over units that are at home; without `unit` it means all of them."},
+     "`failback` without `unit` means all of them; of a unit that is at home it says that it may be moved again."},
     {"unit", SCHEMA_TEXT, AT(unit), OPTIONAL, 0, 0, NULL, NULL, "Whose; `parameters.unit` where it is not given."},
     {"part", SCHEMA_CHOICE, AT(part), OPTIONAL, 0, 0, "all", part_words,
      "`primary` and `standby` by the record, as it is then; `all` but for replicas that stand elsewhere; `datacenter`, "

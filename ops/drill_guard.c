@@ -95,7 +95,7 @@ static void add_check(struct checks *checks, const char *check, bool held, const
     json_array_append_new(checks->run->steady, json_pack("{s:s,s:s,s:s,s:s,s:b}", "check", check, "unit", "", "limit",
                                                          limit, "value", value, "held", held));
     if (!held)
-        buf_printf(&checks->faults, "%s: %s, where %s is the limit; ", check, value, limit);
+        buf_printf(&checks->faults, "%s: %s (limit: %s); ", check, value, limit);
 }
 
 static void check_load(struct checks *checks, uint64_t from_us)
@@ -120,6 +120,7 @@ static void check_deployment(struct checks *checks)
         const char *check, *limit;
     } all[] = {{DRILL_CALM, "calm", "nobody lacks, lags, is suspected or alarmed"},
                {DRILL_IN_SYNC, "in_sync", "every broker"},
+               {DRILL_HOME, "home", "every unit"},
                {DRILL_DRAINED, "backlog", "as the drill says"}};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         struct buf why = {0};
