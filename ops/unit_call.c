@@ -3,15 +3,34 @@
 
 #include <string.h>
 
-/* The agents of UNIT, as something that can be asked one after the other. Borrows the fleet and the deployment. */
+/* Every agent of a unit's standby has a guest's duty for it, and reaches its broker: it is asked where the unit's own
+ * agents are gone. */
+static bool is_guest_of(const struct fleet_member *agent, const char *unit)
+{
+    const json_t *guests = json_object_get(agent->status, "guests");
+    for (size_t i = 0; i < json_array_size(guests); i++)
+        if (strcmp(ctl_text(json_array_get(guests, i), "unit"), unit) == 0)
+            return true;
+    return false;
+}
+
+static void add_agents(struct deployment *agents, const struct fleet *fleet, const char *unit, bool own)
+{
+    for (size_t i = 0; i < fleet->count && agents->url_count < DEPLOYMENT_GATEWAYS; i++) {
+        const struct fleet_member *agent = &fleet->members[i];
+        if (fleet_is_gateway(agent))
+            continue;
+        if (own ? strcmp(agent->member.unit, unit) == 0 : is_guest_of(agent, unit))
+            agents->urls[agents->url_count++] = (char *)agent->member.admin;
+    }
+}
+
+/* Who answers for UNIT, as something that can be asked one after the other. Borrows the fleet and the deployment. */
 static struct deployment agents_of(const struct fleet *fleet, const struct deployment *deployment, const char *unit)
 {
     struct deployment agents = {.token = deployment->token};
-    for (size_t i = 0; i < fleet->count && agents.url_count < DEPLOYMENT_GATEWAYS; i++) {
-        const struct store_member *member = &fleet->members[i].member;
-        if (!fleet_is_gateway(&fleet->members[i]) && strcmp(member->unit, unit) == 0)
-            agents.urls[agents.url_count++] = (char *)member->admin;
-    }
+    add_agents(&agents, fleet, unit, true);
+    add_agents(&agents, fleet, unit, false);
     return agents;
 }
 
@@ -30,38 +49,57 @@ static int call_unit(const struct fleet *fleet, const struct deployment *deploym
 {
     struct deployment agents = agents_of(fleet, deployment, unit);
     json_t *answer = NULL;
-    int failed = deployment_ask(&agents, method, target, STR_LIT(""), &answer, err);
+    struct buf whole = {0};
+    buf_printf(&whole, "%s", target);
+    deployment_add_query(&whole, "unit", unit);
+    int failed = deployment_ask(&agents, method, whole.base, STR_LIT(""), &answer, err);
     if (failed == 0)
         append_items(answer, unit, items);
     json_decref(answer);
+    buf_free(&whole);
     return failed;
 }
 
-static bool seen_before(const struct fleet *fleet, size_t at)
+static void add_name(json_t *names, const char *name, const char *wanted)
 {
-    for (size_t i = 0; i < at; i++)
-        if (!fleet_is_gateway(&fleet->members[i]) &&
-            strcmp(fleet->members[i].member.unit, fleet->members[at].member.unit) == 0)
-            return true;
-    return false;
+    bool known = wanted != NULL && strcmp(wanted, name) != 0;
+    for (size_t i = 0; i < json_array_size(names) && !known; i++)
+        known = strcmp(json_string_value(json_array_get(names, i)), name) == 0;
+    if (!known)
+        json_array_append_new(names, json_string(name));
+}
+
+/* The units that somebody answers for, or WANTED alone. The caller owns the list. */
+static json_t *units_of(const struct fleet *fleet, const char *wanted)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < fleet->count; i++) {
+        const struct fleet_member *agent = &fleet->members[i];
+        if (!fleet_is_gateway(agent))
+            add_name(names, agent->member.unit, wanted);
+    }
+    for (size_t i = 0; i < fleet->count; i++) {
+        const json_t *guests = json_object_get(fleet->members[i].status, "guests");
+        for (size_t j = 0; j < json_array_size(guests); j++)
+            add_name(names, ctl_text(json_array_get(guests, j), "unit"), wanted);
+    }
+    return names;
 }
 
 static enum ctl_exit call_all(const struct fleet *fleet, const struct deployment *deployment, const char *unit,
                               const char *method, const char *target, json_t *items)
 {
     enum ctl_exit result = CTL_DONE;
-    size_t asked = 0;
     struct error err;
-    for (size_t i = 0; i < fleet->count; i++) {
-        const char *name = fleet->members[i].member.unit;
-        if (fleet_is_gateway(&fleet->members[i]) || seen_before(fleet, i) || (unit != NULL && strcmp(unit, name) != 0))
-            continue;
-        asked++;
-        if (call_unit(fleet, deployment, name, method, target, items, &err) != 0) {
+    json_t *names = units_of(fleet, unit);
+    size_t asked = json_array_size(names);
+    for (size_t i = 0; i < asked; i++)
+        if (call_unit(fleet, deployment, json_string_value(json_array_get(names, i)), method, target, items, &err) !=
+            0) {
             enum ctl_exit failed = ctl_fail(&err);
             result = result == CTL_DONE ? failed : result;
         }
-    }
+    json_decref(names);
     if (asked > 0)
         return result;
     error_set(&err, ERROR_UNREACHABLE, unit ? "the store lists no agent of %s" : "the store lists no agents", unit);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Asks units, each through any one of its agents, for what concerns the unit's broker.
+ * Asks units, each through any one of its agents, for what concerns the unit's broker; where they are gone, through one
+ * of its standby.
  */
 #ifndef OPS_UNIT_CALL_H
 #define OPS_UNIT_CALL_H

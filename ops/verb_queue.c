@@ -7,19 +7,28 @@
 #include "ops/fleet.h"
 #include "ops/grid.h"
 
+static void add_queues(json_t *list, const char *unit, const json_t *partitions)
+{
+    for (size_t i = 0; i < json_array_size(partitions); i++) {
+        if (json_is_false(json_object_get(json_array_get(partitions, i), "owned"))) /* another agent tells */
+            continue;
+        json_t *queue = json_pack("{s:s}", "unit", unit);
+        json_object_update(queue, json_array_get(partitions, i));
+        json_array_append_new(list, queue);
+    }
+}
+
+/* Of each unit, by whoever delivers for it. */
 static json_t *queues_of(const struct fleet *fleet)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < fleet->count; i++) {
         const struct fleet_member *member = &fleet->members[i];
-        const json_t *partitions = json_object_get(member->status, "partitions");
-        for (size_t j = 0; j < json_array_size(partitions); j++) {
-            if (json_is_false(json_object_get(json_array_get(partitions, j), "owned"))) /* another agent tells */
-                continue;
-            json_t *queue = json_pack("{s:s}", "unit", member->member.unit);
-            json_object_update(queue, json_array_get(partitions, j));
-            json_array_append_new(list, queue);
-        }
+        const json_t *guests = json_object_get(member->status, "guests");
+        add_queues(list, member->member.unit, json_object_get(member->status, "partitions"));
+        for (size_t j = 0; j < json_array_size(guests); j++)
+            add_queues(list, ctl_text(json_array_get(guests, j), "unit"),
+                       json_object_get(json_array_get(guests, j), "partitions"));
     }
     return list;
 }

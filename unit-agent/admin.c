@@ -43,10 +43,25 @@ static void get_config(struct httpd_request *request, void *context)
     httpd_admin_respond_config(request, agent->config_path, agent_options, agent_option_count, &agent->config);
 }
 
+/* The unit that the query names, or the agent's own. NULL: it was answered that this agent does nothing for it. */
+static struct duty *duty_asked(const struct agent *agent, struct httpd_request *request)
+{
+    struct buf unit = {0};
+    struct duty *duty = agent->duties;
+    if (httpd_request_query(request, "unit", &unit))
+        duty = agent_duty(agent, unit.base != NULL ? unit.base : "");
+    buf_free(&unit);
+    if (duty == NULL)
+        httpd_respond_problem(request, 404, "not-found", "This agent does nothing for that unit");
+    return duty;
+}
+
 #define FORWARD(function)                                                                                              \
     static void function(struct httpd_request *request, void *context)                                                 \
     {                                                                                                                  \
-        operations_##function(((struct agent *)context)->duties->operations, request);                                 \
+        struct duty *duty = duty_asked(context, request);                                                              \
+        if (duty != NULL)                                                                                              \
+            operations_##function(duty->operations, request);                                                          \
     }
 FORWARD(dead)
 FORWARD(redrive)
@@ -57,15 +72,16 @@ FORWARD(trace)
 
 static void list_transactions(struct httpd_request *request, void *context)
 {
-    const struct agent *agent = context;
-    prepared_list(clockwork_broker(agent->duties->clockwork), agent->config.unit, request);
+    const struct duty *duty = duty_asked(context, request);
+    if (duty != NULL)
+        prepared_list(operations_broker(duty->operations), duty->unit, request);
 }
 
 static void end_transaction(struct httpd_request *request, void *context)
 {
-    const struct agent *agent = context;
-    prepared_end(clockwork_broker(agent->duties->clockwork), agent->config.unit,
-                 keeper_record(agent->duties->keeper)->version, request);
+    const struct duty *duty = duty_asked(context, request);
+    if (duty != NULL)
+        prepared_end(operations_broker(duty->operations), duty->unit, keeper_record(duty->keeper)->version, request);
 }
 
 static const struct httpd_route routes[] = {
@@ -87,7 +103,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/queue/dead", dead, false,
      "Dead letters, `{unit, count, items: [{topic, subscription, partition, id, user, method, path, color, reason, "
      "status, "
-     "attempts, received, died, bytes}...]}`; the query's `topic`, `subscription`, `partition` and `limit` (100) "
+     "attempts, received, died, bytes}...]}`; the query's `unit` (the agent's own; a guest's), `topic`, "
+     "`subscription`, `partition` and `limit` (100) "
      "select; "
      "`id` gives one message with `headers` and `body` (or `body_base64`)."},
     {"POST", "/v1/queue/redrive", redrive, false,

@@ -21,7 +21,7 @@
 
 /* --- duties ------------------------------------------------------------------------------------------------------- */
 
-static struct duty *duty_of(struct agent *agent, const char *unit)
+struct duty *agent_duty(const struct agent *agent, const char *unit)
 {
     struct duty *duty = agent->duties;
     while (duty != NULL && strcmp(duty->unit, unit) != 0)
@@ -34,7 +34,7 @@ static void guard(struct agent *agent, const struct table *table, uint32_t unit)
 {
     char name[64];
     snprintf(name, sizeof(name), "%.*s", STR_ARG(table->units[unit].name));
-    if (duty_of(agent, name) != NULL)
+    if (agent_duty(agent, name) != NULL)
         return;
     struct duty *duty = duty_create(agent, name);
     duty->next = agent->duties->next;
@@ -157,7 +157,7 @@ static void on_look(void *arg, struct pulse *pulse, uint64_t late_us)
 static void on_pushed(void *arg, const char *unit, const struct broker_record *record)
 {
     struct agent *agent = arg;
-    struct duty *duty = duty_of(agent, unit);
+    struct duty *duty = agent_duty(agent, unit);
     if (duty != NULL)
         duty_heard(duty, record);
     warden_heard(agent->warden, unit, record);

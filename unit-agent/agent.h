@@ -49,6 +49,9 @@ int agent_reload(struct agent *agent, struct error *err) MUST_CHECK;
 /* There is something new in the store: it is looked at on the next turn of the loop. */
 void agent_hurry(struct agent *agent);
 
+/* What AGENT does, or would do, for UNIT; NULL: nothing. */
+struct duty *agent_duty(const struct agent *agent, const char *unit);
+
 /* NULL while /readyz says so; else why not. */
 const char *agent_unready(const struct agent *agent);
 

@@ -118,11 +118,6 @@ void clockwork_adopt(struct clockwork *clockwork, struct str primary)
     primary_adopt(&clockwork->primary, primary);
 }
 
-struct broker *clockwork_broker(const struct clockwork *clockwork)
-{
-    return clockwork->primary.broker;
-}
-
 void clockwork_stop(struct clockwork *clockwork)
 {
     clockwork->stopped = true;

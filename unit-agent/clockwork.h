@@ -36,9 +36,6 @@ void clockwork_adopt(struct clockwork *clockwork, struct str primary);
 /* To be called at an interval: counts what waits. */
 void clockwork_tick(struct clockwork *clockwork);
 
-/* Its connection; NULL: no broker is known. */
-struct broker *clockwork_broker(const struct clockwork *clockwork);
-
 /* Begins nothing more. */
 void clockwork_stop(struct clockwork *clockwork);
 

@@ -257,8 +257,9 @@ static void apply(struct duty *duty)
     uint32_t host = table_unit_index(table, str_of(duty->agent->config.unit));
     nodes_adopt(duty->nodes, &table->units[host != NO_UNIT ? host : index]);
     struct str primary = unit.broker_count > 0 ? unit.brokers[0] : STR_LIT("");
+    const char *known = keeper_primary_url(duty->keeper); /* operators may ask one that does not serve, too */
     inbox_adopt(duty->inbox, table, &unit);
-    operations_adopt(duty->operations, table, primary);
+    operations_adopt(duty->operations, table, str_of(known != NULL ? known : ""));
     outbox_adopt(duty->outbox, primary);
     clockwork_adopt(duty->clockwork, primary);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What operators do to the unit's queue through this agent: dead letters, cursors, pause and throttle. It has a
- * connection of its own to the unit's primary broker, where all of it happens: any agent of the unit can be asked, and
- * all of them see it. Owned by the agent.
+ * connection of its own to the unit's primary broker, where all of it happens: any agent of the unit can be asked, or
+ * of its standby, whoever serves, and all of them see it. Owned by the agent.
  */
 #ifndef AGENT_OPERATIONS_H
 #define AGENT_OPERATIONS_H

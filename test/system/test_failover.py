@@ -56,6 +56,16 @@ class Failover(unit_fixture.UnitTest):
                  if process["unit"] == "RZ01" and process["role"] in ("agent", "app") or process["name"] == "RZ01-broker"]
         self.strike(signal.SIGKILL, *names)
         self.assertEqual(self.record()["consumer"], "RZ02")
+        self.check_verbs()
+
+    def check_verbs(self):
+        """What operators ask of the unit is answered by who delivers for it."""
+        done = self.playground.ctl("queue", "throttle", "payments", "1000", "--unit", "RZ01")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.playground.ctl("queue", "dead", "list", "--unit", "RZ01")
+        self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (0, "0 dead letters"), done.stderr)
+        queues = self.playground.ctl_json("queue", "lag")[1]["queues"]
+        self.assertIn("RZ01", {queue["unit"] for queue in queues})
 
 
 if __name__ == "__main__":

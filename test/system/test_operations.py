@@ -171,6 +171,25 @@ class Operations(harness.StackTest):
             status = daemon.status()
             self.assertEqual(lines["epoch"], str(status["epoch"]))
 
+    def test_where_the_agents_are_gone_those_of_the_standby_answer(self):
+        other = self.stack.broker("other")
+        units = {"RZ01": harness.unit("00-99", brokers=[self.broker], blue=[self.app], standby="RZ02"),
+                 "RZ02": harness.unit(brokers=[other])}
+        self.wait_delivered(self.pay())
+        self.stack.put_rules(self.gateway, harness.rules(units, topics={"payments": {"partitions": 2}}))
+        guest = self.stack.agent("RZ02")
+        wait_until(lambda: guest.status()["guests"], what="the guest's duty")
+        self.agent.kill()
+        buried = self.bury("1000")
+        found = wait_until(lambda: self.ctl("queue", "dead", "list", "--unit", "RZ01"), what="the guest's broker")
+        self.assertEqual([(item["unit"], item["id"]) for item in found], [("RZ01", buried)])
+        self.assertEqual({item["unit"] for item in self.ctl("queue", "pause", "payments")}, {"RZ01", "RZ02"})
+        self.assertEqual(self.ctl("queue", "transactions", "list", "--unit", "RZ01"), [])
+        self.assertEqual(self.ctl("queue", "dead", "list", "--unit", "RZ02"), [])
+        answer = harness.request(guest.admin_port, "GET", "/v1/queue/dead?unit=RZ03",
+                                 {"Authorization": f"Bearer {harness.TOKEN}"})
+        self.assertEqual(answer.status, 404)
+
     def test_a_broker_that_is_away_is_said(self):
         self.broker.kill()
         wait_until(lambda: self.agent.status()["broker"]["up"] is False, what="the news")
