@@ -19,6 +19,7 @@
 #include "unit-agent/observer.h"
 #include "unit-agent/park.h"
 #include "unit-agent/partition_hooks.h"
+#include "unit-agent/partition_record.h"
 #include "unit-agent/retry.h"
 #include "unit-agent/subscription.h"
 
@@ -82,16 +83,6 @@ struct partition {
     struct trace_page *trace;        /* the traces'; NULL: none yet */
     bool queued;                     /* to be recorded: */
     struct partition *next_recorded; /* the next one of those */
-};
-
-#define PARTITION_MOST_MOVES 64 /* in one write, since the broker does nothing else meanwhile */
-
-/* A cursor as it is to be written. */
-struct partition_record {
-    struct stream_id watermark;
-    uint64_t passed, beyond;
-    size_t moves;    /* messages in `recording` that do not just become done, at most PARTITION_MOST_MOVES */
-    struct buf done; /* zero-terminated text; reused from write to write */
 };
 
 struct partition_list {
