@@ -49,6 +49,20 @@ local function register_fenced(name, callback, flags)
     end, flags)
 end
 
+local SHARE = 0.5 -- of the broker's memory: beyond it a tenth is kept of what can be missed
+local memory = {looked = 0, short = false}
+
+-- Looks once a second.
+local function is_memory_short()
+    local now = tonumber(redis.call('TIME')[1])
+    if now ~= memory.looked then
+        local info = redis.call('INFO', 'memory')
+        local used, most = string.match(info, 'used_memory:(%d+)'), tonumber(string.match(info, 'maxmemory:(%d+)'))
+        memory = {looked = now, short = most > 0 and tonumber(used) > most * SHARE}
+    end
+    return memory.short
+end
+
 -- Returns the library's number and its digest.
 register('version', function()
     return VERSION .. ' ' .. DIGEST

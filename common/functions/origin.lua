@@ -153,12 +153,13 @@ local function slowest(at, seq, now, keep_us)
 end
 
 -- keys: the collection; args: the broker's epoch, how many changes stay, for how many ms changes wait for units that are away
--- Removes from the log what all units have and is beyond that number, and what is older than that time. Of a copy's log, too.
--- Returns how many entries.
+-- Removes from the log what all units have and is beyond that number (a tenth of it where more than half of the broker's
+-- memory is used), and what is older than that time. Of a copy's log, too. Returns how many entries.
 register_origin('c_trim', function(at, args)
     local seq, now, keep_us = sequence_of(at), tonumber(now_us()), tonumber(args[3]) * 1000
     local first = first_of_log(at, seq)
-    local passed = math.min(slowest(at, seq, now, keep_us), seq - tonumber(args[2]))
+    local feed = math.ceil(tonumber(args[2]) / (is_memory_short() and 10 or 1))
+    local passed = math.min(slowest(at, seq, now, keep_us), seq - feed)
     local bound = math.max(passed, sequence_at(at, now - keep_us, first, seq))
     if bound < first then
         return 0

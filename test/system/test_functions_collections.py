@@ -5,6 +5,7 @@ import time
 import unittest
 
 import collections_fixture
+import harness
 from collections_fixture import bucket_of, pack, share, unpack
 
 
@@ -191,6 +192,13 @@ class Origin(collections_fixture.Sites):
         self.age(1000, 100 * 1000000)
         self.report("RZ01", 5)
         self.assertAlmostEqual(self.trim(feed=100000), 1001, delta=100)
+
+    def test_a_tenth_of_the_feed_is_kept_where_memory_is_short(self):
+        self.age(3000, 100 * 1000000)
+        self.assertEqual(self.trim(feed=3000), 1)
+        self.addCleanup(self.call, "CONFIG", "SET", "maxmemory", 0)
+        self.call("CONFIG", "SET", "maxmemory", int(self.call("INFO", "memory").split(b"used_memory:")[1].split()[0]) * 3 // 2)
+        harness.wait_until(lambda: self.trim(feed=3000) > 2500, what="the trimming; memory is looked at once a second")
 
     def test_an_empty_log_is_trimmed_to_nothing(self):
         self.assertEqual(self.origin.function("trim", 0, 10, 1000), 0)

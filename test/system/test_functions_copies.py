@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Copies of a collection, on a broker: filled while the origin is written, kept up by its log, compared and repaired."""
+import contextlib
 import random
+import threading
 import unittest
 
 import collections_fixture
-from collections_fixture import BUCKETS, OWNER, bucket_of, pack, unpack
+import harness
+from collections_fixture import BUCKETS, OWNER, Site, bucket_of, pack, unpack
 
 
 class Copies(collections_fixture.Sites):
@@ -105,6 +108,37 @@ class Copies(collections_fixture.Sites):
         for entry in origin.log(f"{start}-1"):
             seq, state, _ = copy.apply([entry])
             self.assertEqual(state, "live" if seq >= until else "copying")
+        self.assert_same()
+        self.assertEqual(self.digest(), [])
+
+    def test_a_copy_that_is_made_beside_a_writer_equals_the_origin(self):
+        copy, origin, stop, errors = self.copy, self.origin, threading.Event(), []
+
+        def write():
+            with contextlib.closing(harness.BrokerConnection(self.broker.port)) as connection:
+                site, n = Site(connection, "CORE"), 0
+                while not stop.is_set():
+                    key, value = b"key-%d" % (n * 7919 % 500), None if n % 4 == 0 else b"%d" % n
+                    try:
+                        site.put(key, value)
+                    except RuntimeError as error:
+                        errors.append(error)
+                    n += 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            harness.wait_until(lambda: origin.seq > 100, what="writes")
+            start = origin.seq
+            copy.bootstrap(origin)
+            for _ in range(20):
+                copy.follow(origin)
+        finally:
+            stop.set()
+            writer.join()
+        self.assertEqual(errors, [])
+        self.assertGreater(int(copy.meta("copy_until")), start)
+        copy.follow(origin)
         self.assert_same()
         self.assertEqual(self.digest(), [])
 
