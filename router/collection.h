@@ -33,4 +33,7 @@ struct table_collection {
     uint32_t line;
 };
 
+const char *replication_name(enum collection_replication replication);
+const char *stale_name(enum collection_stale when_stale);
+
 #endif

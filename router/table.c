@@ -301,16 +301,3 @@ const char *durability_name(enum durability durability)
                                         [DURABILITY_AVAILABLE] = "available"};
     return names[durability];
 }
-
-const char *replication_name(enum collection_replication replication)
-{
-    static const char *const names[] = {[COLLECTION_BUS] = "bus", [COLLECTION_SNAPSHOT] = "snapshot"};
-    return names[replication];
-}
-
-const char *stale_name(enum collection_stale when_stale)
-{
-    static const char *const names[] = {
-        [COLLECTION_STALE_CORE] = "core", [COLLECTION_STALE_SERVE] = "serve", [COLLECTION_STALE_REFUSE] = "refuse"};
-    return names[when_stale];
-}

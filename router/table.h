@@ -146,7 +146,5 @@ const struct table_collection *table_collection(const struct table *table, struc
 
 const char *action_name(enum action action);
 const char *durability_name(enum durability durability);
-const char *replication_name(enum collection_replication replication);
-const char *stale_name(enum collection_stale when_stale);
 
 #endif
