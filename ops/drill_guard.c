@@ -178,3 +178,19 @@ int drill_steady(struct drill_run *run, struct error *err)
     }
     return result;
 }
+
+void drill_steady_after(struct drill_run *run)
+{
+    json_t *before = run->steady;
+    struct checks checks = {.run = run};
+    uint64_t began_us = clock_monotonic_us();
+    run->steady = json_array();
+    look_for(run);
+    check_load(&checks, began_us);
+    check_deployment(&checks);
+    for (size_t i = 0; i < json_array_size(before); i++)
+        json_object_set(json_array_get(before, i), "after", json_object_get(json_array_get(run->steady, i), "value"));
+    json_decref(run->steady);
+    run->steady = before;
+    buf_free(&checks.faults);
+}

@@ -113,6 +113,8 @@ bool drill_go_round(struct drill_run *run, unsigned number);
 int drill_guard(struct drill_run *run, struct error *err) MUST_CHECK;
 /* Runs the load for as long as the drill says, and fills in the run's `steady`: -1 with *err where it is not steady. */
 int drill_steady(struct drill_run *run, struct error *err) MUST_CHECK;
+/* Looks once more, when all is over, and fills in what the same checks give then. */
+void drill_steady_after(struct drill_run *run);
 
 /* --- drill_proof.c, drill_result.c: what came of it ------------------------------------------------------------------
  */

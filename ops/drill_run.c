@@ -333,6 +333,7 @@ static int run_all(struct drill_run *run, const struct args *args, struct error 
     if (begin(run, args, err) != 0)
         return -1;
     enum drill_end outcome = go_rounds(run);
+    drill_steady_after(run);
     drill_load_stop(run->load);
     drill_say(run, "looking where every message is");
     conclude(run, outcome, drill_proof(run));

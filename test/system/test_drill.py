@@ -100,6 +100,8 @@ class WholeRuns(DrillTest):
         processed = {record["id"] for name in ("RZ01-blue", "RZ02-blue") for record in self.playground.records(name)}
         accepted = [line.split(",") for line in (self.runs()[-1] / "requests.csv").read_text().splitlines()[1:]]
         self.assertEqual(len(accepted), report["load"]["requests"])
+        self.assertAlmostEqual(sum(line[2] == "RZ01" for line in accepted) / len(accepted), 0.6, delta=0.02)
+        self.assertEqual({line[4] for line in accepted}, {"gateway-1", "gateway-2", "gateway-3"})
         self.assertLessEqual({line[8] for line in accepted if line[5] == "accepted"}, processed)
 
     def test_a_unit_is_killed_twice_and_nothing_is_lost(self):
