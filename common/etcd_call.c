@@ -182,9 +182,11 @@ static enum verdict try_one(struct etcd_session *session, const char *path, stru
 
 /* A simple token names a place in etcd's log, and a member that has not come there yet waits for it before it says that
  * it does not know the token. In an etcd that was restored from a snapshot that is for ever. */
-static void distrust_token(struct etcd_session *session)
+static void distrust_token(struct etcd_session *session, uint64_t began_us)
 {
-    if (clock_monotonic_us() - session->answered_us > TRUSTED_US)
+    if (session->silent_us == 0)
+        session->silent_us = began_us;
+    if (clock_monotonic_us() - session->silent_us > TRUSTED_US)
         etcd_session_forget(session);
 }
 
@@ -192,6 +194,7 @@ int etcd_call(struct etcd_session *session, const char *path, struct str body, u
               struct etcd_answer *answer, struct error *err)
 {
     const struct etcd_access *access = session->access;
+    uint64_t began_us = clock_monotonic_us();
     *answer = (struct etcd_answer){0};
     for (unsigned i = 0; i < ROUNDS * access->endpoint_count; i++) {
         int64_t timeout_ms = access->try_ms * patience * (i < access->endpoint_count ? 1 : ROUNDS);
@@ -199,13 +202,13 @@ int etcd_call(struct etcd_session *session, const char *path, struct str body, u
             return error_set(err, ERROR_UNREACHABLE, "the store is being closed");
         enum verdict verdict = try_one(session, path, body, timeout_ms, answer, err);
         if (verdict == ANSWERED || verdict == REFUSED)
-            session->answered_us = clock_monotonic_us();
+            session->silent_us = 0;
         if (verdict == ANSWERED)
             return 0;
         if (verdict == REFUSED)
             return -1;
         session->at = (session->at + 1) % access->endpoint_count;
     }
-    distrust_token(session);
+    distrust_token(session, began_us);
     return -1;
 }

@@ -26,9 +26,9 @@ struct etcd_session {
     const struct etcd_access *access;
     const atomic_bool *give_up; /* no further member is tried once it is true; may be NULL */
     struct http_caller *http;
-    unsigned at;          /* the member that answered last */
-    char *token;          /* NULL: not logged in */
-    uint64_t answered_us; /* when the last call was */
+    unsigned at;        /* the member that answered last */
+    char *token;        /* NULL: not logged in */
+    uint64_t silent_us; /* when the first of the calls began that were not answered; 0: the last one was */
 };
 
 /* The paths, and how patient to be. */
