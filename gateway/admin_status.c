@@ -189,6 +189,13 @@ static json_t *drained_of(const struct broker_record *record)
                : json_pack("{s:s,s:s,s:o}", "by", drained->by, "why", drained->why, "at", time_of(drained->at_us));
 }
 
+static json_t *moving_of(const struct broker_record *record)
+{
+    return record->moving.rules == 0
+               ? json_null()
+               : json_pack("{s:I,s:s}", "rules", (json_int_t)record->moving.rules, "slots", record->moving.slots);
+}
+
 json_t *admin_record_json(const struct broker_record *record)
 {
     json_t *members = json_array();
@@ -203,6 +210,7 @@ json_t *admin_record_json(const struct broker_record *record)
     json_object_set_new(json, "target", json_string(record->target));
     json_object_set_new(json, "why", json_string(record->why));
     json_object_set_new(json, "drained", drained_of(record));
+    json_object_set_new(json, "moving", moving_of(record));
     return json;
 }
 

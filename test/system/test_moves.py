@@ -82,12 +82,13 @@ class MovesTest(harness.StackTest):
         print(f"\n{what}: gateway held for {held_ms:.0f} ms, longest request {slowest:.0f} ms, p99 {usual:.0f} ms, "
               f"{len(payers.sent)} requests", end=" ", flush=True)
 
-    def wait_arrived(self):
-        wait_until(lambda: all(not agent["arrivals"] for agent in self.agents()), 30, "nobody to wait any more")
+    def document(self, name):
+        path = self.playground.dir / "store" / f"document-{name.replace('/', '%2f')}"
+        return json.loads(path.read_text().split("\n", 1)[1]) if path.exists() else {}
 
-    def agents(self):
-        _, status = self.playground.ctl_json("status")
-        return status["agents"]
+    def wait_arrived(self):
+        wait_until(lambda: not any(self.document(f"arrivals/{name}").get("from") for name in self.units), 30,
+                   "nobody to wait any more")
 
 
 class UnderLoad(MovesTest):
@@ -102,6 +103,119 @@ class UnderLoad(MovesTest):
         self.assertEqual(moved["units"], 1)
         last = {one.user: one.unit for one in payers.sent}
         self.assertEqual((last["3"], last["4"], last["33"]), ("RZ01", "RZ02", "RZ02"))
+
+
+class Backlog(MovesTest):
+    """Users 4 to 33 move from RZ01 to RZ02, which both have others as well."""
+
+    STAY, MOVE, THERE = ["1", "2"], ["10", "20"], ["40", "50"]
+
+    def go(self):
+        return self.apply(RZ01="00-03", RZ02="04-66")
+
+    def back(self):
+        return self.apply()
+
+    def pay(self, seconds=0.5):
+        """What was sent is kept for the audit."""
+        with Payers(self.playground, self.STAY + self.MOVE + self.THERE, threads=3) as payers:
+            payers.wait_for(30)
+        self.rounds.append(payers)
+        return payers
+
+    def setUp(self):
+        super().setUp()
+        self.start()
+        self.rounds = []
+
+    def taken(self, user):
+        return sum(record["user"] == user for record in self.records())
+
+    def audit(self):
+        """Each round's numbers begin with 1."""
+        sent = []
+        for payers in self.rounds:
+            last = max([one.seq for one in sent], default=0)
+            for one in payers.sent:
+                one.seq += last
+            sent += payers.sent
+        self.assertEqual([one for one in sent if one.status != 202], [])
+        accepted = {one.id for one in sent}
+        wait_until(lambda: not accepted - {record["id"] for record in self.records()}, 60, "everything to be delivered", 0.1)
+        load.check_delivery(self, sent, self.records())
+        self.wait_arrived()
+
+    def pause(self, unit="RZ01"):
+        self.assertEqual(self.playground.ctl("queue", "pause", "payments", "--unit", unit).returncode, 0)
+
+    def resume(self, unit="RZ01"):
+        self.assertEqual(self.playground.ctl("queue", "resume", "payments", "--unit", unit).returncode, 0)
+
+    def test_who_moves_waits_for_what_is_left_behind_and_nobody_else_does(self):
+        self.pause()
+        self.pay()
+        moved = self.go()
+        before = {user: self.taken(user) for user in self.MOVE + self.THERE}
+        self.pay()
+        wait_until(lambda: all(self.taken(user) > before[user] + 3 for user in self.THERE), what="those who were there before")
+        self.assertEqual([self.taken(user) for user in self.MOVE], [0, 0])
+        self.assertLess(moved["held_ms"], 2000)
+        self.resume()
+        self.audit()
+
+    def test_who_moves_back_at_once_is_in_order_too(self):
+        self.pause()
+        self.pay()
+        self.go()
+        self.pay()
+        self.back()
+        self.pay()
+        self.resume()
+        self.audit()
+
+    def fail(self, unit, user, times):
+        """The unit's app does not take what is of USER."""
+        port = int(re.search(rf"^  {unit}:\n(?:    .*\n)*?    nodes: {{blue: \[\"http://127.0.0.1:(\d+)", self.text, re.M).group(1))
+        token = (self.playground.dir / "token").read_text().strip()
+        answer = harness.request(port, "POST", f"/-/sample/fail?user={user}&status=503&times={times}", {"Authorization": f"Bearer {token}"})
+        self.assertEqual(answer.status, 204, answer.body)
+
+    def test_a_parked_user_waits_alone(self):
+        parked, other = self.MOVE
+        self.fail("RZ01", parked, 4)
+        self.pay()
+        self.go()
+        before = self.taken(other)
+        self.pay()
+        wait_until(lambda: self.taken(other) > before + 3, what="who came with the one that is parked")
+        self.audit()
+
+
+class Deaths(MovesTest):
+    def test_who_begins_a_move_and_dies_holds_nobody_up(self):
+        self.start()
+        with Payers(self.playground) as payers:
+            payers.wait_for(100)
+            self.begin_and_kill("gateway-1")
+            payers.ports.pop(0)
+            payers.wait_for(600)
+        failed = [one for one in payers.failed() if one[2] != 0]  # gateway-1's own connections
+        self.assertEqual(failed, [])
+        slowest = max(one.seconds for one in payers.sent)
+        print(f"longest request {1000 * slowest:.0f} ms", end=" ")
+        self.assertEqual(self.playground.ctl("rules", "show").stdout, self.text)
+        self.assertIn("who began it did not go on", self.playground.ctl("rules", "history").stdout)
+
+    def begin_and_kill(self, name):
+        """As soon as RZ01 is told that users leave it."""
+        ctl = self.stack.keep(harness.Process("apply", [
+            harness.BUILD / "ldcctl", "rules", "apply", self.rules(RZ01="00-03", RZ02="04-66"), "--max-move", "100",
+            "--gateway", self.playground.topology()["admin"][0], "--token-file", self.playground.dir / "token"],
+            self.stack.log("apply")))
+        wait_until(lambda: "moving" in self.document("brokers/RZ01"), what="the move to begin", every=0.0005)
+        self.playground.kill(name)
+        ctl.popen.wait(30)
+        print("\nrules put" if "version 2 is in force" in ctl.log_text() else "\nno rules put", end=" ")
 
 
 if __name__ == "__main__":
