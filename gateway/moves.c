@@ -71,6 +71,9 @@ static void end(struct moves *moves, struct moves_result *result)
     moves->move = NULL;
     sd_event_source_set_enabled(moves->look, SD_EVENT_OFF);
     result->fenced = move->fence_count;
+    if (move->held_us != 0)
+        log_info("move.ended", "requests of users who move waited %llu us",
+                 (unsigned long long)(clock_monotonic_us() - move->held_us));
     result->held_us = move->held_us != 0 ? clock_monotonic_us() - move->held_us : 0;
     move->done(move->arg, result);
     free_move(move);
@@ -305,6 +308,14 @@ static void give_up(struct moves *moves, const struct fence *open)
            open->unit->name, begun ? "did not close for them in time" : "does not serve or is not heard of");
 }
 
+static void put_fenced(struct moves *moves)
+{
+    uint64_t fenced_us = clock_monotonic_us() - moves->move->held_us;
+    log_info("move.fenced", "users leave %u units, which closed for them in %llu us", moves->move->fence_count,
+             (unsigned long long)fenced_us);
+    put(moves);
+}
+
 static void begin_fencing(struct moves *moves);
 
 static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
@@ -319,7 +330,7 @@ static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
     else if (moves->move->held_us == 0)
         begin_fencing(moves);
     else
-        put(moves);
+        put_fenced(moves);
     return 0;
 }
 
@@ -354,6 +365,7 @@ static void begin_fencing(struct moves *moves)
         return;
     }
     move->held_us = clock_monotonic_us();
+    log_info("move.begun", "users leave %u units", move->fence_count);
     for (unsigned i = 0; i < move->fence_count; i++) {
         if (close_slots(moves, &move->fences[i], &err) != 0) {
             renew_rules(moves, "users were to move, and a unit that they leave could not be told");

@@ -173,21 +173,25 @@ class Backlog(MovesTest):
         self.resume()
         self.audit()
 
-    def fail(self, unit, user, times):
+    def break_app(self, unit, user, times):
         """The unit's app does not take what is of USER."""
         port = int(re.search(rf"^  {unit}:\n(?:    .*\n)*?    nodes: {{blue: \[\"http://127.0.0.1:(\d+)", self.text, re.M).group(1))
         token = (self.playground.dir / "token").read_text().strip()
-        answer = harness.request(port, "POST", f"/-/sample/fail?user={user}&status=503&times={times}", {"Authorization": f"Bearer {token}"})
+        answer = harness.request(port, "POST", f"/-/sample/fail?user={user}&status=500&times={times}", {"Authorization": f"Bearer {token}"})
         self.assertEqual(answer.status, 204, answer.body)
 
     def test_a_parked_user_waits_alone(self):
         parked, other = self.MOVE
-        self.fail("RZ01", parked, 4)
+        self.text = self.text.replace("payments: {partitions: 4}", "payments: {partitions: 4, retry: {ladder: [300ms]}}")
+        self.back()
+        self.break_app("RZ01", parked, 1000)
         self.pay()
         self.go()
         before = self.taken(other)
         self.pay()
         wait_until(lambda: self.taken(other) > before + 3, what="who came with the one that is parked")
+        self.assertEqual(self.taken(parked), 0)
+        self.break_app("RZ01", parked, 0)
         self.audit()
 
 
