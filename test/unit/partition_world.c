@@ -4,9 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool admits(void *arg, const struct partition *partition, const struct message *message)
+{
+    const struct world *world = arg;
+    (void)partition;
+    return (world->barred >> strtoul(message->envelope.fields[ENVELOPE_USER].base + 1, NULL, 10) & 1) == 0;
+}
+
 static void on_ready(void *arg, struct message *message)
 {
     struct world *world = arg;
+    assert_true(admits(world, message->partition, message));
     world->out[world->out_count++] = message;
 }
 
@@ -213,6 +221,8 @@ const struct partition_name world_name = {
 void world_agent_start(struct world *world)
 {
     world->partition = partition_create(&world_name, (struct partition_hooks){on_ready, on_withdraw, world});
+    world->guard = (struct partition_guard){admits, world};
+    world->partition->guard = &world->guard;
     world_restore(world);
 }
 

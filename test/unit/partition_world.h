@@ -55,6 +55,9 @@ struct world {
     bool buried[MOST]; /* by entry */
     size_t parked_ever;
     bool failing; /* the app fails now and then */
+    struct partition_guard guard;
+    bool guarding;   /* users are barred and admitted now and then */
+    uint32_t barred; /* bit of each user who is not admitted */
 };
 
 extern const struct partition_name world_name;

@@ -262,10 +262,49 @@ static void a_reset_takes_back_what_was_handed_out(void **state)
     world_end(&world);
 }
 
+static void turn_guard(struct world *world)
+{
+    world->barred ^= 1u << world_roll(world, 16);
+    if (world_roll(world, 3) == 0)
+        partition_park_barred(world->partition, 0);
+    else
+        partition_look_again(world->partition);
+}
+
+static void who_is_barred_holds_nobody_up_and_comes_in_order(void **state)
+{
+    (void)state;
+    struct world world;
+    world_start(&world, 9);
+    world.barred = 1u << 3;
+    for (unsigned i = 0; i < 8; i++)
+        world_produce(&world, i % 4);
+    while (world_read_next(&world))
+        ;
+    assert_int_equal(world.out_count, 3);
+    partition_park_barred(world.partition, 250);
+    assert_int_equal(world.partition->leaving.count, 2); /* its second message goes along */
+    while (world.out_count > 0)
+        world_acknowledge(&world, 0);
+    world_begin_write(&world);
+    world_write_lands(&world);
+    partition_end_write(world.partition, true);
+    assert_int_equal(world.parks[3].count, 2);
+    world_fetch(&world, 3); /* still barred: back at once */
+    assert_int_equal(world.partition->park.ended.count, 1);
+    world_tell_head(&world, true, true);
+    world.barred = 0;
+    world_fetch(&world, 3);
+    assert_int_equal(world.out[world.out_count - 1]->attempt, 1);
+    world_end(&world);
+}
+
 /* One turn of whatever may happen next. */
 static void step(struct world *world)
 {
     size_t window = 1 + (size_t)(world->seed % 40);
+    if (world->guarding && world_roll(world, 20) == 0)
+        turn_guard(world);
     switch (world_roll(world, 12)) {
     case 10:
         world_fetch(world, (unsigned)world_roll(world, 16));
@@ -335,6 +374,8 @@ static bool is_parked(const struct world *world)
 
 static void drain(struct world *world)
 {
+    world->barred = 0;
+    partition_look_again(world->partition);
     while (world->partition->undone > 0 || is_parked(world) || world->partition->dirty || world_read_next(world)) {
         while (world->partition->park.ended.head != NULL)
             world_tell_head(world, true, true);
@@ -363,6 +404,7 @@ static void any_order_of_events_keeps_every_message_and_every_users_order(void *
         struct world *world = mem_alloc(sizeof(*world));
         world_start(world, seed);
         world->failing = seed % 2 == 0;
+        world->guarding = seed % 3 == 0;
         print_message(seed % 100 == 1 ? "seeds from %lu\n" : "", (unsigned long)seed);
         for (int i = 0; i < 6000; i++)
             step(world);
@@ -398,6 +440,7 @@ int main(void)
         cmocka_unit_test(pending_is_counted_and_put_right_when_everything_was_read),
         cmocka_unit_test(what_is_deleted_at_the_end_is_passed_without_a_message),
         cmocka_unit_test(what_is_not_covered_waits),
+        cmocka_unit_test(who_is_barred_holds_nobody_up_and_comes_in_order),
         cmocka_unit_test(a_quiet_partition_rests_when_what_is_in_flight_is_recorded),
         cmocka_unit_test(a_reset_takes_back_what_was_handed_out),
         cmocka_unit_test(any_order_of_events_keeps_every_message_and_every_users_order),
