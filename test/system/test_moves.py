@@ -5,6 +5,7 @@ earlier, whatever the unit that they left still had to do, and whoever dies on t
 printed, not judged."""
 import json
 import re
+import time
 import unittest
 
 import harness
@@ -38,6 +39,29 @@ class Payers(load.Load):
         return [(one.user, one.seq, one.status) for one in self.sent if one.status not in (200, 202)]
 
 
+class Senders(Payers):
+    """Batches: two messages of each of some users."""
+
+    def _run(self, users, sent, number):
+        clients, seq = [harness.Client(port, timeout=30) for port in self.ports], 0
+        while not self.stopping.is_set():
+            self.post(clients[seq // 2 % len(clients)], [(user, seq + n) for user in users for n in (1, 2)], sent)
+            seq += 2
+        for client in clients:
+            client.close()
+
+    def post(self, client, items, sent):
+        lines = [json.dumps({"subject": user, "specversion": "1.0", "id": f"{user}-{seq}", "source": "/test", "type": "paid",
+                             "data": {"user": user, "seq": seq, "payee": user}}) for user, seq in items]
+        began = time.perf_counter()
+        answer = client.request("POST", "/pay/batch", {"Content-Type": "application/cloudevents-batch+json"},
+                                f"[{','.join(lines)}]".encode())
+        for (user, seq), item in zip(items, answer.json()["items"]):
+            one = load.Sent(user, seq, "/pay/batch")
+            one.status, one.id, one.seconds = item["status"], item.get("id"), time.perf_counter() - began
+            sent.append(one)
+
+
 class MovesTest(harness.StackTest):
     def start(self, *flags):
         self.playground = Playground(self.stack, "--units", "3", "--gateways", "3", *flags)
@@ -56,12 +80,19 @@ class MovesTest(harness.StackTest):
         text = self.text
         for name, ranges in slots.items():
             text = re.sub(rf'(^  {name}:\n(?:    .*\n)*?    slots: )\[.*\]', rf'\1["{ranges}"]', text, flags=re.M)
+        return text
+
+    def apply(self, **slots):
+        return self.put(self.rules(**slots))
+
+    def write(self, text):
         path = self.stack.folder / "moved.yaml"
         path.write_text(text)
         return path
 
-    def apply(self, *words, **slots):
-        done = self.playground.ctl("rules", "apply", self.rules(**slots), "--max-move", "100", "-o", "json", *words)
+    def put(self, text):
+        path = self.write(text)
+        done = self.playground.ctl("rules", "apply", path, "--max-move", "100", "-o", "json")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return json.loads(done.stdout)["moved"]
 
@@ -70,7 +101,7 @@ class MovesTest(harness.StackTest):
         return sorted((record for process in self.playground.topology()["processes"] if process["role"] == "app"
                        for record in self.playground.records(process["name"])), key=lambda record: record["us"])
 
-    def check(self, payers, lost_ok=False):
+    def check(self, payers):
         self.assertEqual(payers.failed(), [])
         accepted = {one.id for one in payers.sent if one.status == 202}
         wait_until(lambda: not accepted - {record["id"] for record in self.records()}, 60, "what was accepted to be delivered", 0.1)
@@ -103,6 +134,25 @@ class UnderLoad(MovesTest):
         self.assertEqual(moved["units"], 1)
         last = {one.user: one.unit for one in payers.sent}
         self.assertEqual((last["3"], last["4"], last["33"]), ("RZ01", "RZ02", "RZ02"))
+
+    def test_batches_requests_and_pinned_users_move_too(self):
+        self.start()
+        batched, proxied = [str(user) for user in range(100, 120)], [str(user) for user in range(200, 230)]
+        with Senders(self.playground, batched, threads=2) as senders, \
+                Payers(self.playground, proxied, threads=2, path="/echo/x") as visitors:
+            for text in (self.rules(RZ01="00-03", RZ02="04-66"), self.pinned("102", "210"), self.rules()):
+                senders.wait_for(200)
+                visitors.wait_for(100, 200)
+                self.put(text)
+            senders.wait_for(200)
+        self.check(senders)
+        self.assertEqual(visitors.failed(), [])
+        units = [one.unit for one in visitors.sent if one.user == "210"]
+        self.assertEqual([unit for unit, before in zip(units, [None] + units) if unit != before],
+                         ["RZ01", "RZ02", "RZ03", "RZ01"])
+
+    def pinned(self, *users):
+        return self.rules(RZ01="00-03", RZ02="04-66") + f"overrides: [{{users: {json.dumps(users)}, unit: RZ03}}]\n"
 
 
 class Backlog(MovesTest):
@@ -213,7 +263,7 @@ class Deaths(MovesTest):
     def begin_and_kill(self, name):
         """As soon as RZ01 is told that users leave it."""
         ctl = self.stack.keep(harness.Process("apply", [
-            harness.BUILD / "ldcctl", "rules", "apply", self.rules(RZ01="00-03", RZ02="04-66"), "--max-move", "100",
+            harness.BUILD / "ldcctl", "rules", "apply", self.write(self.rules(RZ01="00-03", RZ02="04-66")), "--max-move", "100",
             "--gateway", self.playground.topology()["admin"][0], "--token-file", self.playground.dir / "token"],
             self.stack.log("apply")))
         wait_until(lambda: "moving" in self.document("brokers/RZ01"), what="the move to begin", every=0.0005)
