@@ -181,11 +181,18 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/rules/history", admin_get_history, false,
      "`{history: [record...]}`, the newest first; `?most=N`, 100 by default."},
     {"POST", "/v1/rules", admin_put_rules, false,
-     "Puts the body (YAML) as a new version: `?expected_epoch=N&by=WHO&note=WHY`. The new record with `diagnostics` "
-     "(warnings), 409 with the current `epoch` where other rules came into force since epoch N, 422 with "
-     "`diagnostics` where the rules are faulty."},
+     "Puts the body (YAML) as a new version: `?expected_epoch=N&by=WHO&note=WHY`. Users who move do so in order. The "
+     "new record with `diagnostics` (warnings) and `moved: {units, held_ms}`: how many units users left, and for how "
+     "long their requests waited. 409 with the current `epoch` where other rules came into force since epoch N; 409 "
+     "`move-refused` where a unit that users leave cannot be closed for them (`&unfenced=1` moves them at once, in "
+     "whatever order); 422 with `diagnostics` where the rules are faulty."},
     {"POST", "/v1/rules/rollback", admin_roll_back, false,
      "Puts the text of the version before the current one, or of `?version=N`, as a new version; else as above."},
+    {"GET", "/v1/arrivals", admin_get_arrivals, false,
+     "`{arrivals: [{unit, from, epoch}...]}`: units that took users in from another one, by rules that replaced those "
+     "of the epoch, and wait for what that one still has of them."},
+    {"POST", "/v1/arrivals/open", admin_open_arrivals, false,
+     "`?unit=U`: U waits no longer, in whatever order that lets messages be delivered. `{ended: [...]}`, as above."},
     {"GET", "/v1/colors", admin_get_colors, false,
      "`{colors: [{unit, version, weights, rules, override, before, salt, away, ramp, by, why, at, fault, seen}...]}`: "
      "how each unit's users share its colours now (`weights`), by the `rules`, and by operators and ramps "

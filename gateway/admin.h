@@ -44,5 +44,7 @@ void admin_ready_unit(struct httpd_request *request, void *context);
 void admin_fail_back_unit(struct httpd_request *request, void *context);
 void admin_fail_unit(struct httpd_request *request, void *context);
 void admin_roll_back(struct httpd_request *request, void *context);
+void admin_get_arrivals(struct httpd_request *request, void *context);
+void admin_open_arrivals(struct httpd_request *request, void *context);
 
 #endif

@@ -57,6 +57,7 @@ enum ctl_exit verb_rules_reference(const struct ctl *ctl);
 enum ctl_exit verb_rules_show(const struct ctl *ctl);
 enum ctl_exit verb_rules_history(const struct ctl *ctl);
 enum ctl_exit verb_rules_rollback(const struct ctl *ctl);
+enum ctl_exit verb_rules_arrivals(const struct ctl *ctl);
 enum ctl_exit verb_explain(const struct ctl *ctl);
 enum ctl_exit verb_status(const struct ctl *ctl);
 enum ctl_exit verb_top(const struct ctl *ctl);

@@ -38,6 +38,10 @@ static const struct ctl_verb verbs[] = {
     {"rules rollback", "[--to N] [--note TEXT] [--unfenced] [--timeout SECONDS]",
      "Puts an earlier version in force again (the one before the current, or version N) and waits as apply does.",
      verb_rules_rollback},
+    {"rules arrivals", "[--open UNIT]",
+     "Lists the units that took users in and still wait for what the unit that these left has of them. With --open "
+     "UNIT waits no longer, in whatever order that delivers: for a unit that was left and is lost.",
+     verb_rules_arrivals},
     {"rules reference", "", "Prints every key of a rule file, with its values and its default, as Markdown.",
      verb_rules_reference},
     {"explain", "--user ID [--path PATH] [--method METHOD] [--rules FILE]",

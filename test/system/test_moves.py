@@ -213,6 +213,17 @@ class Backlog(MovesTest):
         self.resume()
         self.audit()
 
+    def test_an_operator_can_end_the_wait(self):
+        self.pause()
+        self.pay()
+        self.go()
+        self.pay()
+        self.assertIn("RZ02 waits for what RZ01 has", self.playground.ctl("rules", "arrivals").stdout)
+        self.assertEqual([self.taken(user) for user in self.MOVE], [0, 0])
+        self.playground.ctl("rules", "arrivals", "--open", "RZ02")
+        wait_until(lambda: all(self.taken(user) > 3 for user in self.MOVE), what="those who came")
+        self.assertIn("no unit waits", self.playground.ctl("rules", "arrivals").stdout)
+
     def test_who_moves_back_at_once_is_in_order_too(self):
         self.pause()
         self.pay()
