@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "ops/ctl.h"
 #include "ops/deployment.h"
 
 static void print(const json_t *list, const char *waits)

@@ -128,10 +128,8 @@ enum verdict table_route(const struct table *table, const struct routing *routin
 /* The unit that owns USER in zone A: the part of table_route that hashes. An exact override comes before the longest
  * prefix, and that before the slot. An override to an A unit or the core counts for zone A, one to a B unit for B. */
 enum verdict table_owner(const struct table *table, struct str user, struct decision *decision);
-
 /* The same for zone A or B. */
 enum verdict table_owner_in(const struct table *table, enum zone zone, struct str user, struct decision *decision);
-
 /* The slot of USER, overridden or not; UINT32_MAX where the hash does not take it. */
 uint32_t table_slot(const struct table *table, struct str user);
 

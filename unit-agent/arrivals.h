@@ -40,7 +40,7 @@ void arrivals_destroy(struct arrivals **arrivals);
  * before. */
 void arrivals_sync(struct arrivals *arrivals, struct store *store, const struct table *table);
 
-/* A partition_guard_fn; ARG is the arrivals. */
+/* For a struct partition_guard, whose ARG is the arrivals. */
 bool arrivals_admit(void *arrivals, const struct partition *partition, const struct message *message);
 
 /* [{"unit","epoch","partitions","closed","parked"}]: of the partitions there, those that are not passed yet, and users

@@ -18,6 +18,7 @@
 #include "unit-agent/message.h"
 #include "unit-agent/observer.h"
 #include "unit-agent/park.h"
+#include "unit-agent/partition_guard.h"
 #include "unit-agent/partition_hooks.h"
 #include "unit-agent/partition_record.h"
 #include "unit-agent/retry.h"
@@ -35,9 +36,8 @@ struct partition {
     struct partition_hooks hooks;
     const struct observer *observer; /* NULL: none; may be set by whoever made the partition, as may be this: */
     const struct partition_guard *guard;
-    bool restored;
-    bool quiesced; /* nothing is handed out */
-    bool gated;    /* nothing beyond `covered` is handed out; set once, before anything is added */
+    bool restored, quiesced; /* quiesced: nothing is handed out */
+    bool gated;              /* nothing beyond `covered` is handed out; set once, before anything is added */
     struct stream_id covered;
 
     struct span *head, *tail;   /* everything read beyond `watermark`, in stream order */
@@ -110,11 +110,6 @@ void partition_cover(struct partition *partition, struct stream_id id);
 /* Hands out nothing more, and takes back what is not in flight. What is in flight goes on. */
 void partition_quiesce(struct partition *partition);
 void partition_resume(struct partition *partition);
-/* The guard may admit what it did not before. */
-void partition_look_again(struct partition *partition);
-/* Users whose head it does not admit wait in the park, for WAIT_MS at least, so that the others have room. */
-void partition_park_barred(struct partition *partition, int64_t wait_ms);
-bool partition_admits(const struct partition *partition, const struct message *message);
 /* Nothing is in flight, and everything that was acknowledged is recorded. */
 bool partition_rests(const struct partition *partition);
 

@@ -14,12 +14,6 @@ struct partition_hooks {
     void *arg;
 };
 
-/* Who may say that it is not a message's turn yet. Where it changes its mind: partition_look_again(). */
-struct partition_guard {
-    bool (*admits)(void *arg, const struct partition *partition, const struct message *message);
-    void *arg;
-};
-
 struct partition_name {
     struct str unit, topic, subscription;
     unsigned number;
