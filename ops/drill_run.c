@@ -340,12 +340,22 @@ static int run_all(struct drill_run *run, const struct args *args, struct error 
     return save(run, err);
 }
 
+/* What is done is done to processes of this machine: URLs would name another deployment than the folder does. */
+static int check_place(const struct args *args, const char *folder, struct error *err)
+{
+    const char *urls = getenv("LDC_GATEWAY");
+    bool by_urls =
+        args_value(args, "--gateway") != NULL || (args_value(args, "--dir") == NULL && urls != NULL && *urls != '\0');
+    if (by_urls)
+        return error_set(err, ERROR_INPUT, "a drill is done to a playground: name its folder by --dir");
+    return access(folder, F_OK) == 0 ? 0 : error_set(err, ERROR_UNREACHABLE, "there is no playground in %s", folder);
+}
+
 int drill_run(const struct drill *drill, const struct args *args, bool quiet, json_t **report, struct error *err)
 {
     char *folder = deployment_folder(args);
     struct drill_run run = {.drill = drill, .dir = folder, .quiet = quiet};
-    int lock = access(folder, F_OK) == 0 ? take_lock(folder, err)
-                                         : error_set(err, ERROR_UNREACHABLE, "there is no playground in %s", folder);
+    int lock = check_place(args, folder, err) == 0 ? take_lock(folder, err) : -1;
     drill_catch_signals();
     int result = lock >= 0 ? run_all(&run, args, err) : -1;
     *report = run.report;

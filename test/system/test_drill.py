@@ -185,6 +185,8 @@ class Words(harness.StackTest):
         done = self.stack.ctl("drill", "run", "unit-kil", "--yes")
         self.assertEqual(done.returncode, 2)
         self.assertIn("did you mean unit-kill", done.stderr)
+        done = self.stack.ctl("drill", "run", "unit-kill", "--yes", "--gateway", "http://127.0.0.1:1")
+        self.assertIn("name its folder by --dir", done.stderr)
         done = self.stack.ctl("drill", "run", "unit-kill", "--dir", self.stack.folder)
         self.assertEqual(done.returncode, 1)
         self.assertIn("--yes", done.stderr)
