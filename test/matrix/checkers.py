@@ -102,13 +102,22 @@ def explained(audit, row):
     return not bad, f"{len(audit.moves) - len(bad)}/{len(audit.moves)}"
 
 
+def failures(audit, who):
+    """What a client that comes through a gateway which is struck itself loses with his connection counts for nothing."""
+    return [answer for answer in audit.answers[who] if answer.status != 202 and
+            not (answer.status == 0 and answer.gateway in audit.scene.struck_gateways)]
+
+
+def refused(audit, row):
+    """Requests of the unit that was struck; clients repeat them."""
+    count = len(failures(audit, "hit"))
+    return count == 0 or not row.strict, str(count)
+
+
 def untouched(audit, row):
     """Users of other units: every request was accepted at once."""
-    others = audit.answers["others"]
-    failed = [answer for answer in others if answer.status != 202 and
-              not (answer.status == 0 and answer.gateway in audit.scene.struck_gateways)]
-    # The last request of each thread may be cut short by the end of the scene.
-    return not failed, f"{len(failed)} failed, p99 {quantile_ms(others, 0.99):.0f} ms"
+    failed = failures(audit, "others")
+    return not failed, f"{len(failed)} failed, p99 {quantile_ms(audit.answers['others'], 0.99):.0f} ms"
 
 
 def healed(audit, row):
@@ -117,5 +126,5 @@ def healed(audit, row):
 
 
 COLUMNS = [("lost", lost), ("twice", twice), ("two writers", one_writer), ("epochs fell", epochs), ("inverted", order),
-           ("first ack, silence ms", first_acknowledged), ("moved", justified), ("explained", explained),
+           ("first ack, silence ms", first_acknowledged), ("refused", refused), ("moved", justified), ("explained", explained),
            ("other units", untouched), ("healed", healed)]

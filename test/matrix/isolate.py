@@ -19,4 +19,4 @@ def alone():
     if os.environ.get("LDC_ALONE") or not may():
         return
     os.environ["LDC_ALONE"] = "1"
-    os.execvp("unshare", ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, *sys.argv])
+    os.execvp("unshare", ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, *sys.argv])

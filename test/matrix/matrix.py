@@ -41,7 +41,7 @@ def attempt(row):
     """The cells of one row, what is to be said where one is red, and whether nothing could be seen."""
     stack, scene = harness.Stack(), None
     try:
-        scene = scenes.Scene(stack, row.store, row.hosts, env=harm.prepare(stack.folder), gap_ms=GAP_MS)
+        scene = scenes.Scene(stack, row.store, row.hosts, harm.prepare(stack.folder), row.small, GAP_MS)
         scene.begin()
         scene.do(row.act)
         scene.heal()
@@ -97,7 +97,7 @@ def run(rows, verbose):
         cells, log = play(row)
         bad = not all(cell.ok for cell in cells)
         red += bad
-        print_row(row.name + (f" ({row.store})" if row.store != "dir" else ""),
+        print_row(row.name + (" (etcd)" if row.store == "etcd" else ""),
                   cells + [Cell(True, f"{time.monotonic() - began:.0f}")])
         if bad and verbose:
             print(log, file=sys.stderr, flush=True)

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of the matrix: what is done to a deployment. A row ends when all that it broke is mended again."""
 import collections
+import os
 import threading
 
 from harness import wait_until
 
-Row = collections.namedtuple("Row", "name act store hosts moves within")
+Row = collections.namedtuple("Row", "name act store hosts moves within small strict")
 ROWS = []
+AWAY_S = float(os.environ.get("LDC_AWAY_S", "60"))  # how long the store is away
 
 
-def row(name, store="dir", hosts=False, moves="must", within=5.0):
+def row(name, store="dir", hosts=False, moves="must", within=5.0, small=None, strict=False):
     """MOVES: whether the unit that is struck must, may or must never fail over. WITHIN: the first acknowledgement, in
-    seconds; loose, for the machine may be busy."""
+    seconds; loose, for the machine may be busy. SMALL: the broker that has a small disk of its own. STRICT: no request
+    of the unit fails either."""
     def add(act):
-        ROWS.append(Row(name, act, store, hosts, moves, within))
+        ROWS.append(Row(name, act, store, hosts, moves, within, small, strict))
         return act
     return add
 
@@ -183,5 +186,244 @@ def rogue(scene):
     scene.kill(primary)
     rogue.kill()
     scene.thaw(agent)
+    scene.more(100)
+    scene.restart(primary)
+
+
+# --- disks and clocks ------------------------------------------------------------------------------------------------
+
+def disk_full(who, moves):
+    @row(f"the disk of {who} is full", moves=moves, small={"the primary": "RZ01-broker", "the standby": "RZ01-replica"}[who])
+    def act(scene):
+        name = scene.small
+        scene.mark()
+        filler = scene.fill_disk(name)
+        scene.more(100)
+        filler.unlink()
+        if not scene.lives(name):
+            scene.restart(name)
+
+
+disk_full("the primary", "may")
+disk_full("the standby", "never")
+
+
+@row("fsync of the primary takes 60 ms longer", moves="may")
+def slow_disk(scene):
+    primary = scene.primary
+    scene.mark()
+    scene.harm(primary, sync_us=60000)
+    pause(3)
+    scene.harm(primary, sync_us=0)
+
+
+@row("fsync of the standby takes 60 ms longer", moves="may")
+def slow_standby(scene):
+    standby = scene.standby
+    scene.mark()
+    scene.harm(standby, sync_us=60000)
+    pause(3)
+    scene.harm(standby, sync_us=0)
+
+
+def clock_jump(who, hours):
+    @row(f"the clock of {who} jumps by {hours:+d} h", moves="never")
+    def act(scene):
+        names = {"the primary": [scene.primary], "its agent": scene.of(role="agent", unit="RZ01"), "a gateway": ["gateway-2"],
+                 "all but the apps": scene.of(role="broker") + scene.of(role="agent") + scene.of(role="gateway")}[who]
+        scene.mark()
+        for name in names:
+            scene.harm(name, clock_us=hours * 3600 * 1000000)
+        pause(2)
+        scene.more(50)
+        for name in names:
+            scene.harm(name, clock_us=0)
+
+
+for each in (("the primary", 1), ("the primary", -1), ("its agent", 1), ("its agent", -1), ("a gateway", 1), ("a gateway", -1),
+             ("all but the apps", -1)):
+    clock_jump(*each)
+
+
+# --- the store: a folder ---------------------------------------------------------------------------------------------
+
+def while_away(scene, go, back):
+    """Payments go on, and a gateway that is started meanwhile takes part."""
+    gateway = "gateway-2"
+    scene.struck_gateways.add(gateway)
+    scene.mark()
+    go()
+    pause(AWAY_S / 2)
+    scene.kill(gateway)
+    scene.restart(gateway)
+    wait_until(lambda: scene.pays_at(gateway), 30, "the restarted gateway to route", every=0.05)
+    pause(AWAY_S / 2)
+    back()
+
+
+@row("the store's folder is away for a minute", moves="never", strict=True)
+def folder_away(scene):
+    there, away = scene.play.dir / "store", scene.play.dir / "store.away"
+
+    def go():
+        os.rename(there, away)
+        there.write_text("in the way\n")  # so that no restarted process makes a new one
+
+    def back():
+        there.unlink()
+        os.rename(away, there)
+    while_away(scene, go, back)
+
+
+# --- the store: etcd -------------------------------------------------------------------------------------------------
+
+@row("all members of the store are away for a minute", store="etcd", moves="never", strict=True)
+def store_away(scene):
+    members = scene.of(role="store")
+    while_away(scene, lambda: scene.freeze(*members), lambda: scene.thaw(*members))
+
+
+@row("kill -9 of the store's leader", store="etcd", moves="never")
+def kill_leader(scene):
+    leader = scene.leader()
+    scene.mark()
+    scene.kill(leader)
+    scene.more(100)
+    scene.restart(leader)
+
+
+@row("kill -9 of a follower of the store", store="etcd", moves="never")
+def kill_follower(scene):
+    follower = next(name for name in scene.of(role="store") if name != scene.leader())
+    scene.mark()
+    scene.kill(follower)
+    scene.more(100)
+    scene.restart(follower)
+
+
+@row("most of the store stands still, 3 s", store="etcd", moves="never")
+def store_minority(scene):
+    members = [name for name in scene.of(role="store") if name != scene.leader()]
+    scene.mark()
+    scene.freeze(*members, seconds=3)
+
+
+def with_leader(name, strike, moves="must", **options):
+    """The primary, and the store's leader at the same time."""
+    @row(f"{name}, and the store's leader dies", store="etcd", moves=moves, **options)
+    def act(scene):
+        primary, leader = scene.primary, scene.leader()
+        scene.mark()
+        scene.kill(leader)
+        strike(scene, primary)
+        scene.more(100)
+        scene.restart(leader)
+        if not scene.lives(primary):
+            scene.restart(primary)
+
+
+def back_empty(scene, primary):
+    scene.kill(primary)
+    scene.empty_data(primary)
+    scene.restart(primary)
+
+
+def kill_agent_too(scene, primary):
+    scene.kill(primary)
+    agent, = scene.of(role="agent", unit="RZ01")
+    scene.kill(agent)
+    scene.restart(agent)
+
+
+with_leader("kill -9 of the primary", lambda scene, primary: scene.kill(primary))
+with_leader("SIGSTOP of the primary, 80 ms", lambda scene, primary: scene.freeze(primary, seconds=0.08), moves="may")
+with_leader("SIGSTOP of the primary, 500 ms", lambda scene, primary: scene.freeze(primary, seconds=0.5), moves="may")
+with_leader("SIGSTOP of the primary, 5000 ms", lambda scene, primary: scene.freeze(primary, seconds=5))
+with_leader("the primary is back empty", back_empty, moves="may")
+with_leader("kill -9 of primary and agent", kill_agent_too)
+with_leader("kill -9 of the standby", lambda scene, primary: back_empty(scene, scene.standby), moves="never")
+
+
+@row("the store's answers get lost while the primary dies", store="etcd")
+def lost_replies(scene):
+    """What is asked of it is done."""
+    primary = scene.primary
+    rules = [["OUTPUT", "-p", "tcp", "--sport", str(scene.address(name, "client")[1]), "-j", "DROP"]
+             for name in scene.of(role="store")]
+    scene.mark()
+    for rule in rules:
+        scene.lose(rule)
+    scene.kill(primary)
+    pause(0.5)
+    for rule in rules:
+        scene.let(rule)
+    scene.more(100)
+    scene.restart(primary)
+
+
+@row("the store compacts while the primary dies", store="etcd")
+def compaction(scene):
+    primary = scene.primary
+    scene.mark()
+    scene.compact()
+    scene.kill(primary)
+    scene.more(100)
+    scene.restart(primary)
+
+
+@row("the store is full while the primary dies, 2 s", store="etcd", within=10.0)
+def quota(scene):
+    primary = scene.primary
+    scene.mark()
+    scene.alarm("ACTIVATE")
+    scene.kill(primary)
+    pause(2)
+    scene.alarm("DEACTIVATE")
+    scene.more(100)
+    scene.restart(primary)
+
+
+# --- the network: each unit, gateway and member of the store on a host of its own ------------------------------------
+
+def cut(name, seconds, moves, words, gateways=(), **options):
+    """WORDS: what `ldcctl fault` is told, then SECONDS, then all is whole again."""
+    @row(name, hosts=True, moves=moves, within=5.0 + seconds, **options)
+    def act(scene):
+        told = words.replace("LEADER", scene.leader()) if "LEADER" in words else words
+        scene.struck_gateways.update(gateways)
+        scene.mark()
+        for one in told.split(";"):
+            scene.fault(*one.split())
+        pause(seconds)
+        scene.fault("heal")
+
+
+ALL = ("gateway-1", "gateway-2", "gateway-3")
+cut("nothing gets through to or from the unit, 3 s", 3, "must", "drop RZ01")
+cut("nothing reaches the unit, 3 s", 3, "may", "drop RZ01 --way in")
+cut("nothing that the unit says gets out, 3 s", 3, "must", "drop RZ01 --way out")
+cut("primary and standby cannot hear each other, 3 s", 3, "never", "drop RZ01 --peer RZ02")
+cut("the primary does not hear its standby, 3 s", 3, "never", "drop RZ01 --peer RZ02 --way in")
+cut("the standby does not hear its primary, 3 s", 3, "never", "drop RZ01 --peer RZ02 --way out")
+cut("a gateway and the unit cannot hear each other, 3 s", 3, "never", "drop gateway-1 --peer RZ01", gateways=["gateway-1"])
+cut("all gateways and the unit cannot hear each other, 3 s", 3, "never",
+    ";".join(f"drop {gateway} --peer RZ01" for gateway in ALL))
+cut("nothing reaches a gateway, 3 s", 3, "never", "drop gateway-1 --way in", gateways=["gateway-1"])
+cut("nothing that a gateway says gets out, 3 s", 3, "never", "drop gateway-1 --way out", gateways=["gateway-1"])
+cut("two gateways cannot hear each other, 3 s", 3, "never", "drop gateway-1 --peer gateway-2")
+cut("1 % of what the unit sends and hears is lost, 5 s", 5, "may", "loss RZ01 --percent 1")
+cut("10 % of what the unit sends and hears is lost, 5 s", 5, "may", "loss RZ01 --percent 10")
+cut("the unit and the store's leader are cut off, 3 s", 3, "must", "drop RZ01;drop LEADER", store="etcd")
+
+
+@row("cut from its standby, then the primary dies", hosts=True)
+def cut_and_kill(scene):
+    """What it cannot tell its standby it does not acknowledge."""
+    primary = scene.primary
+    scene.fault("drop", "RZ01", "--peer", "RZ02")
+    pause(0.03)
+    scene.mark()
+    scene.kill(primary)
+    scene.fault("heal")
     scene.more(100)
     scene.restart(primary)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One deployment that something is done to: a playground, payers of the unit that is struck and of the others, and eyes
 on every broker."""
+import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -34,12 +36,13 @@ PACE_S, PACE_OTHERS_S = 0.004, 0.016
 class Scene:
     """STORE: dir or etcd. HOSTS: each unit, gateway and member of the store has a network namespace of its own."""
 
-    def __init__(self, stack, store="dir", hosts=False, env=None, prepare=None, gap_ms=40):
+    def __init__(self, stack, store="dir", hosts=False, env=None, small=None, gap_ms=40):
         self.stack, self.store, self.hosts, self.env = stack, store, hosts, env or {}
         self.started, self.struck_gateways, self.fault_at, self.healed, self.rules = {}, set(), None, "", []
         folder = stack.folder / "playground"
-        if prepare:
-            prepare(folder)
+        self.small = small
+        if small:
+            self._make_small_disk(folder / "brokers" / small)
         flags = ["--units", "3", "--gateways", "3"] + ["--store", "etcd"] * (store == "etcd") + \
             ["--hosts", "namespaces"] * hosts
         self.play = Playground(stack, *flags, env=env)
@@ -50,6 +53,19 @@ class Scene:
         self._lift_the_rail(gap_ms)
         self.home = f"{UNIT}-broker"
         wait_until(self.is_covered, 90, "standbys that every gateway trusts", every=0.2)
+
+    def _make_small_disk(self, path):
+        path.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", path], check=True)
+
+    def fill_disk(self, name):
+        """Returns the file that takes all the place."""
+        filler = self.data(name) / "filler"
+        with open(filler, "wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65536))
+                file.flush()
+        return filler
 
     def _lift_the_rail(self, gap_ms):
         """A busy machine makes other units fail over: they must not use up what the struck one needs."""
@@ -129,6 +145,44 @@ class Scene:
     def is_whole(self):
         return len(self.record()["in_sync"]) == 2
 
+    def lives(self, name):
+        return lives(self.pid(name))
+
+    def pays_at(self, gateway):
+        """Whether GATEWAY takes a payment of the unit."""
+        host, port = self.gateways()[gateway]
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return harness.request(f"{host}:{port}", "GET", "/echo/x", {"X-User-Id": "33"}, timeout=2).status == 200
+        return False
+
+    # --- the members of etcd ---
+
+    def etcd(self, name, path, **body):
+        host, port = self.address(name, "client")
+        connection = http.client.HTTPConnection(host, port, timeout=3)
+        try:
+            connection.request("POST", path, json.dumps(body))
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def leader(self):
+        for name in self.of(role="store"):
+            status = self.etcd(name, "/v3/maintenance/status")
+            if status["leader"] == status["header"]["member_id"]:
+                return name
+        raise AssertionError("the store has no leader")
+
+    def compact(self):
+        """All that is not in force any more is forgotten."""
+        name = self.leader()
+        revision = self.etcd(name, "/v3/maintenance/status")["header"]["revision"]
+        self.etcd(name, "/v3/kv/compaction", revision=revision, physical=True)
+
+    def alarm(self, action):
+        """As if its quota were used up; it takes no changes then."""
+        self.etcd(self.leader(), "/v3/maintenance/alarm", action=action, alarm="NOSPACE")
+
     # --- who looks and who pays ---
 
     def begin(self):
@@ -187,8 +241,8 @@ class Scene:
         """Everything stands still; what was seen is in `.seen`."""
         for payers in self.payers["hit"] + self.payers["others"]:
             payers.stop()
-        for rule in self.rules:
-            subprocess.run(["iptables", "-D", *rule], check=True)
+        for rule in list(self.rules):
+            self.let(rule)
         self.watch.terminate()
         lines = (self.stack.folder / "watch.jsonl").read_text().splitlines()
         self.seen = [json.loads(line) for line in lines]
@@ -258,8 +312,16 @@ class Scene:
         """What PRIMARY sends to its only replica is lost on the way, until the end; nothing else is. On loopback."""
         peer = re.search(r" addr=\S+:(\d+) ", self.call(primary, "CLIENT", "LIST", "TYPE", "replica").decode()).group(1)
         port = self.address(primary, "redis")[1]
-        self.rules.append(["OUTPUT", "-p", "tcp", "--sport", str(port), "--dport", peer, "-j", "DROP"])
-        subprocess.run(["iptables", "-I", *self.rules[-1]], check=True)
+        self.lose(["OUTPUT", "-p", "tcp", "--sport", str(port), "--dport", peer, "-j", "DROP"])
+
+    def lose(self, rule):
+        """RULE of iptables is in force until let(), or the end."""
+        subprocess.run(["iptables", "-I", *rule], check=True)
+        self.rules.append(rule)
+
+    def let(self, rule):
+        subprocess.run(["iptables", "-D", *rule], check=True)
+        self.rules.remove(rule)
 
     def harm(self, name, **what):
         harm.tell(self.env, self.pid(name), **what)
