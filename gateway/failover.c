@@ -8,6 +8,8 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "gateway/failover_state.h"
+#include "router/core_evidence.h"
+#include "router/core_state.h"
 #include "router/core_text.h"
 
 #define PUSH_EVERY_US 50000 /* to who goes by an older record */
@@ -428,6 +430,17 @@ static void admit(struct failover *failover)
     failover->reach_changed = false;
 }
 
+/* Those whose lines are to ask themselves. */
+static void note_unheard(struct failover *failover)
+{
+    for (unsigned i = 0; i < failover->unit_count; i++) {
+        const struct failover_unit *unit = &failover->units[i];
+        const struct core_unit *known = core_find_unit(&failover->core, unit->id);
+        atomic_store_explicit(&unit->unit->unheard, known != NULL && core_is_unheard(&failover->core, known),
+                              memory_order_relaxed);
+    }
+}
+
 static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
 {
     (void)now_us;
@@ -439,6 +452,7 @@ static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
     for (unsigned i = 0; i < failover->unit_count; i++)
         failover_feed(failover, &failover->units[i], false);
     failover_step(failover, &event);
+    note_unheard(failover);
     send_records(failover);
     send_votes(failover, lag_us);
     pthread_mutex_unlock(&failover->lock);
@@ -489,7 +503,7 @@ static void on_rung(void *arg, uint64_t now_us)
 void failover_line(struct failover *failover, const struct unit *unit, struct str url, enum core_line_kind kind)
 {
     struct core_event event = {.kind = CORE_LINE, .line = {pulse_hash(str_of(unit->name)), pulse_hash(url), kind}};
-    if (kind != CORE_LINE_OK)
+    if (kind != CORE_LINE_OK && kind != CORE_LINE_ALIVE)
         pthread_mutex_lock(&failover->lock);
     else if (pthread_mutex_trylock(&failover->lock) != 0)
         return; /* good news comes again */

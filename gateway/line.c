@@ -76,6 +76,7 @@ void line_step_up(struct line *line)
 {
     line->primary = true;
     memory_guard_start(&line->guard, &line->lines->loop, line->broker, line->home->unit);
+    line_watch_start(&line->watch, line);
     if (broker_state(line->broker) == BROKER_READY)
         log_info("broker.ready", "unit %s: broker %s takes messages", name_of(line), line->url);
 }
@@ -84,6 +85,7 @@ void line_step_down(struct line *line)
 {
     line->primary = false;
     memory_guard_stop(&line->guard);
+    line_watch_stop(&line->watch);
 }
 
 void line_destroy(struct line **slot)

@@ -8,6 +8,7 @@
 #define GATEWAY_LINE_H
 
 #include "gateway/broker_h2o.h"
+#include "gateway/line_watch.h"
 #include "gateway/memory_guard.h"
 #include "gateway/message.h"
 #include "gateway/view.h"
@@ -30,6 +31,7 @@ struct line {
     struct broker *broker;       /* for what needs no replica, and for questions */
     struct group_commit *commit; /* NULL where the unit has one broker */
     struct memory_guard guard;   /* runs while the line leads to the primary */
+    struct line_watch watch;     /* as long */
     bool primary;
     struct buf wire; /* of the call that is being sent */
     size_t messages; /* on the way */

@@ -64,6 +64,7 @@ struct unit {
     char record_fault[160];          /* the control thread's: why the record may be old; "" */
     _Atomic(struct unit *) consumer; /* by the record: whose nodes take this unit's requests; NULL: its own */
     _Atomic bool hold;               /* by the record: new requests wait */
+    _Atomic bool unheard;            /* nobody has told lately that its primary leads */
     _Atomic uint64_t moving_rules;   /* by the record: what rules of up to this epoch routed may have to wait */
     /* Since the last planned switch began: requests that have waited and go on, and the longest wait. */
     _Atomic uint64_t held, held_longest_us;

@@ -294,7 +294,7 @@ static void hear_line(struct core *core, const struct core_event *event, struct 
     if (broker == NULL)
         return;
     core_hear_line(core, broker, event->line.kind);
-    if (event->line.kind != CORE_LINE_OK)
+    if (event->line.kind != CORE_LINE_OK && event->line.kind != CORE_LINE_ALIVE)
         consider(core, unit, actions);
 }
 

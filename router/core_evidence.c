@@ -70,6 +70,10 @@ void core_hear_line(struct core *core, struct core_broker *broker, enum core_lin
         broker->ok_us = now_us;
         broker->failing_us = 0;
         break;
+    case CORE_LINE_ALIVE:
+        broker->led_us = now_us;
+        broker->failing_us = 0;
+        break;
     case CORE_LINE_ERROR:
         broker->error_us = now_us;
         if (broker->failing_us == 0)
@@ -152,6 +156,12 @@ static enum core_reason suspect_primary(const struct core *core, const struct co
         within(core, broker->error_us, FAILING_FRESH_US))
         return CORE_FAILING;
     return CORE_FINE;
+}
+
+bool core_is_unheard(const struct core *core, const struct core_unit *unit)
+{
+    const struct core_broker *primary = core_primary(unit);
+    return primary != NULL && !within(core, later(primary->led_us, primary->ok_us), core_gap_us(core) / 2);
 }
 
 bool core_consumes(const struct core *core, const struct core_unit *unit)

@@ -24,6 +24,9 @@ bool core_doubts(const struct core *core, const struct core_unit *unit);
 /* Whether the agents of UNIT are there to deliver. */
 bool core_consumes(const struct core *core, const struct core_unit *unit);
 
+/* Whether nobody has said for half the gap that the primary of UNIT leads: time to ask it oneself. */
+bool core_is_unheard(const struct core *core, const struct core_unit *unit);
+
 /* Heard of within the gap, and healthy; `core_is_clean`: with no complaint for long enough. */
 bool core_is_well(const struct core *core, const struct core_broker *broker);
 bool core_is_clean(const struct core *core, const struct core_broker *broker);

@@ -264,6 +264,8 @@ static void act(struct keeper *keeper)
         stamp_ahead(keeper, action.stamp);
     else if (action.verdict == KEEPER_WRITE)
         write_record(keeper, &action);
+    else if (keeper_lacks_stamp(&keeper->state) && !keeper->stamping)
+        stamp(keeper, keeper->state.record.version);
     for (unsigned i = 0; i < action.detach_count; i++)
         detach(keeper, action.detach[i], action.foreign[i]);
 }

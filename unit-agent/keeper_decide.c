@@ -444,6 +444,14 @@ static void choose_detached(const struct keeper_state *state, uint64_t now_us, s
     }
 }
 
+bool keeper_lacks_stamp(const struct keeper_state *state)
+{
+    const struct broker_record *record = &state->record;
+    const struct keeper_look *primary = &state->primary;
+    return state->record_known && primary->is_primary && same(state->url, record->primary) &&
+           same(primary->run_id, record->run_id) && primary->epoch < record->version;
+}
+
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action)

@@ -78,6 +78,10 @@ struct keeper_action {
 void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *look);
 void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct keeper_look *look);
 
+/* The primary serves by an older record than the one in force: its warden is not there to tell it. A stamp is only ever
+ * raised, so anybody may who sees the recorded run lead. */
+bool keeper_lacks_stamp(const struct keeper_state *state);
+
 void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action);
 
 /* Replica INDEX was dropped for lagging: each time it stays out for longer. */

@@ -549,9 +549,24 @@ static void the_primary_can_speak_for_a_replica_that_does_not_answer_us(void **s
     assert_int_equal(action.record.member_count, 1);
 }
 
+static void a_primary_whose_warden_is_gone_lacks_the_stamp_of_the_record(void **state)
+{
+    (void)state;
+    struct keeper_state seen = calm(1);
+    assert_false(keeper_lacks_stamp(&seen));
+    seen.record.version = seen.primary.epoch + 1;
+    assert_true(keeper_lacks_stamp(&seen));
+    seen.primary.is_primary = false;
+    assert_false(keeper_lacks_stamp(&seen));
+    seen.primary.is_primary = true;
+    seen.primary.run_id[0] = 'b';
+    assert_false(keeper_lacks_stamp(&seen));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_primary_whose_warden_is_gone_lacks_the_stamp_of_the_record),
         cmocka_unit_test(every_scene_ends_as_it_should),
         cmocka_unit_test(a_record_that_was_written_is_not_written_again),
         cmocka_unit_test(one_of_two_replicas_leaves_and_the_other_stays),

@@ -111,6 +111,34 @@ TEST(requests_that_fail_are_a_slow_proof_where_all_else_is_well)
     assert_int_equal(suspicion(), CORE_FINE);
 }
 
+TEST(a_primary_that_answers_itself_is_not_silent_though_its_agent_is)
+{
+    scene_silence(UNIT);
+    for (unsigned ms = 0; ms < 500; ms += 10) {
+        scene_line(P, CORE_LINE_ALIVE);
+        scene_pass_ms(10);
+        assert_int_equal(suspicion(), CORE_FINE);
+    }
+    scene_pass_ms(50);
+    assert_int_equal(suspicion(), CORE_SILENT);
+}
+
+TEST(an_answer_ends_what_failed_and_takes_back_no_verdict)
+{
+    for (unsigned ms = 0; ms <= 1000; ms += 50) {
+        scene_line(P, CORE_LINE_ERROR);
+        scene_pass_ms(50);
+    }
+    assert_int_equal(suspicion(), CORE_FAILING);
+    scene_line(P, CORE_LINE_ALIVE);
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_FINE);
+    scene.seen[P].healthy = false;
+    scene_line(P, CORE_LINE_ALIVE);
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_CONDEMNED);
+}
+
 TEST(consumers_have_time_to_come_back_while_the_queue_is_at_home)
 {
     scene.agents[UNIT] = false;
@@ -351,6 +379,8 @@ int main(void)
         RUN_TEST(an_agents_verdict_does_not_stand_against_requests_that_succeed),
         RUN_TEST(a_primary_that_is_another_run_than_recorded_is_suspected),
         RUN_TEST(requests_that_fail_are_a_slow_proof_where_all_else_is_well),
+        RUN_TEST(a_primary_that_answers_itself_is_not_silent_though_its_agent_is),
+        RUN_TEST(an_answer_ends_what_failed_and_takes_back_no_verdict),
         RUN_TEST(consumers_have_time_to_come_back_while_the_queue_is_at_home),
         RUN_TEST(consumers_of_a_queue_that_has_moved_are_missed_at_once),
         RUN_TEST(a_silent_primary_is_replaced_by_its_standby_when_a_majority_agrees),
