@@ -94,7 +94,7 @@ static bool take_plan(const json_t *json, struct broker_record *record)
            take_moving(json_object_get(json, "moving"), &record->moving) &&
            (drained == NULL || (take_text(drained, "by", drain->by, sizeof(drain->by)) &&
                                 take_text(drained, "why", drain->why, sizeof(drain->why)) &&
-                                take_number(drained, "at_us", &drain->at_us))) &&
+                                take_number(drained, "at_us", &drain->at_us) && drain->at_us > 0)) &&
            (counted == NULL || (take_number(counted, "writes", &record->counted.writes) &&
                                 take_number(counted, "at_us", &record->counted.at_us)));
 }

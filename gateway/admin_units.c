@@ -90,6 +90,7 @@ static void look_at_standby(struct asked *asked)
         return;
     unit_record(view->units[standby].unit, &record);
     asked->work.standby_drained = record.drained.at_us != 0;
+    asked->work.standby_full = !failover_has_room(asked->control->gateway->failover, buf_str(&asked->unit));
     asked->work.standby = failover_hands(asked->control->gateway->failover, view->table->units[standby].name);
 }
 

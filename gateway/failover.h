@@ -60,6 +60,8 @@ void failover_announce(struct failover *failover, const char *unit, const struct
 struct unit_hands failover_hands(struct failover *failover, struct str unit);
 /* Whether UNIT's broker at URL is heard, in the run RUN_ID, and able to work. */
 bool failover_is_well(struct failover *failover, struct str unit, struct str url, struct str run_id);
+/* Whether the unit that stands by for UNIT can carry the load of both. */
+bool failover_has_room(struct failover *failover, struct str unit);
 
 const struct failover_stats *failover_stats(struct failover *failover); /* brought up to date */
 const struct pulse_stats *failover_pulse_stats(const struct failover *failover);

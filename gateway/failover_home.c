@@ -4,6 +4,7 @@
  */
 #include "common/clock.h"
 #include "gateway/failover_state.h"
+#include "router/core_rules.h"
 
 #define PATIENT_US 1000000 /* an operator can wait: nobody is gone for a pulse or two that did not come */
 
@@ -43,4 +44,13 @@ bool failover_is_well(struct failover *failover, struct str unit, struct str url
                 now_us < broker->pulse_us + PATIENT_US && now_us < broker->heard_us + PATIENT_US;
     pthread_mutex_unlock(&failover->lock);
     return well;
+}
+
+bool failover_has_room(struct failover *failover, struct str unit)
+{
+    pthread_mutex_lock(&failover->lock);
+    const struct core_unit *found = core_find_unit(&failover->core, pulse_hash(unit));
+    bool room = found != NULL && core_has_room(&failover->core, found);
+    pthread_mutex_unlock(&failover->lock);
+    return room;
 }

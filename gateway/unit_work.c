@@ -90,6 +90,10 @@ static int check_drain(const struct unit_work *work, const struct broker_record 
     if (!can_deliver(&work->standby))
         return error_set(err, ERROR_CONFLICT, "no agent of %.*s is heard that could deliver for %.*s", STR_ARG(standby),
                          STR_ARG(name));
+    if (work->standby_full && consumes_itself(work, record))
+        return error_set(err, ERROR_CONFLICT,
+                         "%.*s has no room for the load of %.*s, by the capacity that the rules give it",
+                         STR_ARG(standby), STR_ARG(name));
     if (is_home(work, record->primary) && next_of(work, record) == NULL)
         return error_set(err, ERROR_CONFLICT, "no standby of %.*s is in sync and well", STR_ARG(name));
     return 0;

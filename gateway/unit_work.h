@@ -23,9 +23,9 @@ struct unit_work {
     struct unit_hands home, standby;
     bool well[BROKER_MEMBERS_MOST]; /* of the brokers that the rules name: heard, able to work, in the recorded run */
     const char *guest;              /* a unit that this one serves beside its own; NULL: none */
-    bool standby_drained;
-    const char *by, *note; /* note: "" where none was given */
-    uint64_t now_us;       /* wall */
+    bool standby_drained, standby_full; /* full: it cannot carry the load of both */
+    const char *by, *note;              /* note: "" where none was given */
+    uint64_t now_us;                    /* wall */
 };
 
 /* Each changes *RECORD, and signs it, so that its at_us tells whether anything was to be done. -1 with *err: refused.

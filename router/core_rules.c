@@ -173,12 +173,17 @@ static bool standby_objects(const struct core *core, const struct core_unit *uni
     return matter == CORE_PRIMARY && standby != NULL && standby->sees_primary;
 }
 
-static bool no_headroom(const struct core *core, const struct core_unit *unit, enum core_matter matter)
+bool core_has_room(const struct core *core, const struct core_unit *unit)
 {
     const struct core_unit *standby = standby_unit(core, unit);
+    return standby == NULL || standby->facts.capacity_rps <= 0 ||
+           standby->load_rps + unit->load_rps <= standby->facts.capacity_rps;
+}
+
+static bool no_headroom(const struct core *core, const struct core_unit *unit, enum core_matter matter)
+{
     (void)matter;
-    return standby != NULL && standby->facts.capacity_rps > 0 &&
-           standby->load_rps + unit->load_rps > standby->facts.capacity_rps;
+    return !core_has_room(core, unit);
 }
 
 static bool undecided(const struct core *core, const struct core_unit *unit, enum core_matter matter)

@@ -18,6 +18,9 @@ enum core_refusal core_objection(const struct core *core, const struct core_unit
 /* The broker that would take over: in sync, and well if there is such a one. NULL where none is in sync. */
 const struct core_broker *core_standby(const struct core *core, const struct core_unit *unit);
 
+/* Whether the unit that stands by for UNIT can carry the load of both, as far as the rules declare what it can. */
+bool core_has_room(const struct core *core, const struct core_unit *unit);
+
 /* As many units as may be were moved, and UNIT would be one more. */
 bool core_is_spent(const struct core *core, const struct core_unit *unit);
 

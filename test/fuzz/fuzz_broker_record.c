@@ -27,6 +27,9 @@ static void check_record(const struct broker_record *record, struct str info)
     INVARIANT(broker_record_parse(buf_str(&text), &again, NULL) == 0);
     INVARIANT(again.member_count == record->member_count && again.wait == record->wait);
     INVARIANT(strcmp(again.run_id, record->run_id) == 0 && strcmp(again.by, record->by) == 0);
+    INVARIANT(strcmp(again.target, record->target) == 0 && again.hold == record->hold);
+    INVARIANT(strcmp(again.target_consumer, record->target_consumer) == 0);
+    INVARIANT(again.drained.at_us == record->drained.at_us && strcmp(again.drained.why, record->drained.why) == 0);
     INVARIANT(strcmp(record->run_id, "another") == 0 ||
               !broker_record_covers(record, info, "another", why, sizeof(why)));
     if (broker_record_covers(record, info, record->run_id, NULL, 0))

@@ -88,6 +88,9 @@ static void draining_is_refused_where_nobody_could_take_over(void **state)
     work.well[1] = false;
     expect_refusal(unit_work_drain, "no standby of RZ01 is in sync and well");
     work.well[1] = true;
+    work.standby_full = true;
+    expect_refusal(unit_work_drain, "RZ02 has no room for the load of RZ01");
+    work.standby_full = false;
     work.standby = (struct unit_hands){1, 0, 2};
     expect_refusal(unit_work_drain, "no agent of RZ02 is heard that could deliver");
     work.standby = (struct unit_hands){1, 2, 2};
