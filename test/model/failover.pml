@@ -56,6 +56,8 @@ typedef record {
 
 record known[VERSIONS + 1]; /* by version: what the store has held */
 byte newest;                /* the one that it holds */
+bool heard_fenced;          /* pulses told gateways that the primary is stamped with the newest record, */
+bool heard_level;           /* and that the other broker holds all that it held then */
 byte epoch;                 /* of the deployment: every change of any document and of the rules raises it */
 byte elsewhere;             /* how many of them were not of this document */
 
@@ -469,7 +471,8 @@ inline keeper_readopts(v, b)
     wish.run_id[b] = broker[b].run_id
 }
 
-/* The planned switch: hold -> fence, which is the stamp of that record -> level -> switch. */
+/* The planned switch: hold -> fence, which is the stamp of that record -> level -> switch. Gateways act by what pulses
+ * told them at some time: it may be over by then. */
 inline mover_holds(v)
 {
     can_win(v) && known[v].both && !known[v].hold ->
@@ -489,12 +492,23 @@ inline mover_holds(v)
 #define is_over(b) is_level(b)
 #endif
 
-inline mover_switches(v, b)
+inline mover_hears_fence(v, b)
 {
-    can_win(v) && leads(v, b) && known[v].hold && known[v].both && is_same_run(v, other(b)) && is_fenced(v, b) &&
-        is_over(b) ->
+    v == newest && !heard_fenced && known[v].hold && known[v].both && leads(v, b) && is_fenced(v, b) ->
+    heard_fenced = true
+}
+
+inline mover_hears_level(v, b)
+{
+    v == newest && heard_fenced && !heard_level && known[v].primary == b && is_same_run(v, other(b)) && is_over(b) ->
+    heard_level = true
+}
+
+inline mover_switches(v)
+{
+    can_win(v) && v == newest && heard_level ->
     begin_wish(v);
-    wish.primary = other(b);
+    wish.primary = other(known[v].primary);
     wish.both = false;
     wish.hold = false
 }
@@ -517,6 +531,8 @@ inline store_writes()
     known[epoch].run_id[other(wish.primary)] = (wish.both -> wish.run_id[other(wish.primary)] : 0);
     known[epoch].written = true;
     newest = epoch;
+    heard_fenced = false;
+    heard_level = false;
     forget_wish()
 }
 
@@ -610,8 +626,11 @@ proctype agents(byte v)
     STEP(keeper_readopts(v, 0))
     STEP(keeper_readopts(v, 1))
     STEP(mover_holds(v))
-    STEP(mover_switches(v, 0))
-    STEP(mover_switches(v, 1))
+    STEP(mover_hears_fence(v, 0))
+    STEP(mover_hears_fence(v, 1))
+    STEP(mover_hears_level(v, 0))
+    STEP(mover_hears_level(v, 1))
+    STEP(mover_switches(v))
     STEP(mover_gives_up(v))
     od
 }
