@@ -48,7 +48,7 @@ uint64_t collection_share(const struct collection_value *value);
 uint64_t collection_sum_add(uint64_t sum, uint64_t share);
 uint64_t collection_sum_remove(uint64_t sum, uint64_t share);
 
-/* The sum of BUCKET in a digest entry's COLLECTION_SUMS_SIZE bytes. */
+/* The sum of BUCKET in the COLLECTION_SUMS_SIZE bytes of a digest entry. */
 uint64_t collection_digest_sum(const char *sums, uint32_t bucket);
 
 /* Zero-terminated "ldc:{UNIT}:c/COLLECTION/SUFFIX" into KEY of PROTOCOL_KEY_MAX bytes; returns its length. An empty

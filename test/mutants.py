@@ -93,7 +93,7 @@ MUTANTS = [
      "seq == meta.seq and op == 'digest'", "op == 'digest'",
      "test_functions_copies.Copies.test_a_digest_is_compared_at_its_own_sequence_alone"),
     ("a repair leaves alone what has changed since", "common/functions/copies.lua",
-     "        fields['k' .. entry[2][4]] = true\n", "",
+     "        keys[entry[2][4]] = true\n", "",
      "test_functions_copies.Copies.test_a_repair_leaves_alone_what_was_changed_since_the_bucket_was_read"),
     ("what a writer only sees counts as a write", "common/functions/origin.lua",
      "    count_write(at) -- also where nothing is written: a WAIT behind it covers what was seen\n", "",

@@ -39,27 +39,46 @@ local function write_meta(at, meta, ...)
     redis.call('HSET', at .. 'meta', 'seq', meta.seq, 'state', meta.state, ...)
 end
 
--- The packed value under a key ('': none), and the sum of its bucket.
+local SUM_BYTES = 6
+
+-- The sums of all buckets stand in one string: a digest is that string, and takes microseconds.
+local function sum_of(at, bucket)
+    local bytes = redis.call('GETRANGE', at .. 'sums', bucket * SUM_BYTES, bucket * SUM_BYTES + SUM_BYTES - 1)
+    return #bytes == SUM_BYTES and struct.unpack('<I6', bytes) or 0
+end
+
+local function set_sum(at, bucket, sum)
+    redis.call('SETRANGE', at .. 'sums', bucket * SUM_BYTES, struct.pack('<I6', sum))
+end
+
+local function all_sums(at)
+    local sums = redis.call('GET', at .. 'sums') or ''
+    return sums .. string.rep('\0', BUCKETS * SUM_BYTES - #sums)
+end
+
+local function is_bucket(text)
+    local bucket = tonumber(text)
+    return bucket and bucket >= 0 and bucket < BUCKETS
+end
+
+-- The packed value under a key; '': none.
 local function look_up(at, bucket, key)
-    local found = redis.call('HMGET', at .. 'b/' .. bucket, 'k' .. key, 's')
-    return found[1] or '', tonumber(found[2] or '0')
+    return redis.call('HGET', at .. 'b/' .. bucket, key) or ''
 end
 
 -- Puts a packed value ('': none) in the place of `old`, and keeps sum and list.
-local function set_value(at, bucket, key, old, sum, value)
-    local name = at .. 'b/' .. bucket
-    sum = (sum - share_of(old) + share_of(value)) % SUM_LIMIT
+local function set_value(at, bucket, key, old, value)
     if value ~= '' then
-        redis.call('HSET', name, 'k' .. key, value, 's', sum)
+        redis.call('HSET', at .. 'b/' .. bucket, key, value)
     else
-        redis.call('HDEL', name, 'k' .. key)
-        redis.call('HSET', name, 's', sum)
+        redis.call('HDEL', at .. 'b/' .. bucket, key)
     end
     if old == '' and value ~= '' then
         redis.call('ZADD', at .. 'keys', 0, key)
     elseif old ~= '' and value == '' then
         redis.call('ZREM', at .. 'keys', key)
     end
+    set_sum(at, bucket, (sum_of(at, bucket) - share_of(old) + share_of(value)) % SUM_LIMIT)
 end
 
 -- Adds an entry to the log: SUFFIX 0 for the change that has this number, * for what comes behind it.
@@ -71,28 +90,18 @@ local function add_change(at, seq, suffix, op, key, bucket, was, us, value)
     return add_to_log(at, seq, suffix, 'op', op, 'key', key, 'bucket', bucket, 'was', was, 'us', us, 'value', value)
 end
 
--- The sums of all buckets, 6 bytes each.
-local function all_sums(at)
-    local sums = {}
-    for bucket = 0, BUCKETS - 1 do
-        sums[bucket + 1] = struct.pack('<I6', tonumber(redis.call('HGET', at .. 'b/' .. bucket, 's') or '0'))
-    end
-    return table.concat(sums)
-end
-
--- The values of a bucket by their fields, and the sum that they make.
+-- The values of a bucket by their keys, and the sum that they make.
 local function read_bucket(at, bucket)
     local flat, values, sum = redis.call('HGETALL', at .. 'b/' .. bucket), {}, 0
     for i = 1, #flat, 2 do
-        if flat[i] ~= 's' then
-            values[flat[i]] = flat[i + 1]
-            sum = (sum + share_of(flat[i + 1])) % SUM_LIMIT
-        end
+        values[flat[i]] = flat[i + 1]
+        sum = (sum + share_of(flat[i + 1])) % SUM_LIMIT
     end
     return values, sum
 end
 
--- keys: the collection; args: bucket. Returns the sequence, and of the bucket at this moment: field, value, field, value ...
+-- keys: the collection; args: bucket
+-- Returns the sequence, and of the bucket at this moment: its sum, and key, packed value, key, packed value ...
 register('c_bucket', function(keys, args)
-    return {sequence_of(keys[1]), redis.call('HGETALL', keys[1] .. 'b/' .. args[1])}
+    return {sequence_of(keys[1]), sum_of(keys[1], args[1]), redis.call('HGETALL', keys[1] .. 'b/' .. args[1])}
 end, {'no-writes'})

@@ -31,7 +31,7 @@ end
 -- keys: the collection; args: the broker's epoch, owner, the origin's sequence
 -- Drops all that the copy holds. What comes next is to fill it, and then the log behind that sequence.
 register_copy('c_wipe', function(at, _, args)
-    redis.call('UNLINK', at .. 'keys', at .. 'log')
+    redis.call('UNLINK', at .. 'keys', at .. 'log', at .. 'sums')
     for first = 0, BUCKETS - 1, AT_ONCE do
         local names = {}
         for bucket = first, first + AT_ONCE - 1 do
@@ -45,21 +45,21 @@ register_copy('c_wipe', function(at, _, args)
     return redis.status_reply('OK')
 end, {'allow-oom'})
 
--- A part of what fill was given: fields and values from args[first] to args[last], into a bucket.
+-- A part of what fill was given: keys and values from args[first] to args[last], into a bucket. Returns its sum.
 local function fill_part(at, bucket, sum, args, first, last)
-    local fields, new, list = {}, {}, {}
+    local keys, new, list = {}, {}, {}
     for i = first, last, 2 do
-        fields[#fields + 1] = args[i]
+        keys[#keys + 1] = args[i]
     end
-    local olds = redis.call('HMGET', at .. 'b/' .. bucket, unpack(fields))
-    for i, field in ipairs(fields) do
-        local old, value = olds[i] or '', args[first + 2 * i - 1]
-        local was_share, was = share_of(old)
+    local olds = redis.call('HMGET', at .. 'b/' .. bucket, unpack(keys))
+    for i, key in ipairs(keys) do
+        local value = args[first + 2 * i - 1]
+        local was_share, was = share_of(olds[i] or '')
         local share, version = share_of(value)
-        if field ~= 's' and version > was then
+        if version > was then
             sum = (sum - was_share + share) % SUM_LIMIT
-            new[#new + 1], new[#new + 2] = field, value
-            list[#list + 1], list[#list + 2] = 0, string.sub(field, 2)
+            new[#new + 1], new[#new + 2] = key, value
+            list[#list + 1], list[#list + 2] = 0, key
         end
     end
     if #new > 0 then
@@ -70,18 +70,19 @@ local function fill_part(at, bucket, sum, args, first, last)
 end
 
 -- keys: the collection
--- args: the broker's epoch, owner, bucket, the sequence at which it was read, 1 (0: there is more of it), field, value ...
--- Adds what c_bucket said of the origin's bucket, newer versions alone. Buckets come in their order. Returns as c_apply.
+-- args: the broker's epoch, owner, bucket, the sequence at which it was read, 1 (0: there is more of it), key, value ...
+-- Adds what c_bucket said of the origin's bucket, newer versions alone. Buckets come in their order, and best not more than
+-- 256 values at once. Returns as c_apply.
 register_copy('c_fill', function(at, meta, args)
     local bucket = tonumber(args[3])
     if meta.state ~= 'copying' or bucket ~= meta.copy_bucket then
         return fail('STATE', meta.state .. ' ' .. meta.copy_bucket)
     end
-    local sum = tonumber(redis.call('HGET', at .. 'b/' .. bucket, 's') or '0')
+    local sum = sum_of(at, bucket)
     for first = 6, #args, AT_ONCE do
         sum = fill_part(at, bucket, sum, args, first, math.min(first + AT_ONCE - 1, #args))
     end
-    redis.call('HSET', at .. 'b/' .. bucket, 's', sum)
+    set_sum(at, bucket, sum)
     meta.copy_until = math.max(meta.copy_until, tonumber(args[4]))
     meta.copy_bucket = bucket + tonumber(args[5])
     settle(meta)
@@ -97,7 +98,7 @@ local function check_entries(applied, args)
         local change = op == 'put' or op == 'del'
         if not seq or not value or seq > have + (change and 1 or 0) then
             return fail('GAP', string.format('%.0f', applied))
-        elseif change and (op == 'put') ~= (#value >= VALUE_HEADER) then
+        elseif change and ((op == 'put') ~= (#value >= VALUE_HEADER) or not is_bucket(args[i + 3])) then
             return fail('VALUE', args[i])
         elseif change and seq > have then
             have = seq
@@ -108,10 +109,10 @@ end
 
 -- A change that the origin made. While the copy is being made, its buckets are newer than the log here and there.
 local function apply_change(at, meta, seq, op, key, bucket, was, us, value)
-    local old, sum = look_up(at, bucket, key)
+    local old = look_up(at, bucket, key)
     local _, version = share_of(old)
     if meta.state == 'live' or seq > version then
-        set_value(at, bucket, key, old, sum, value)
+        set_value(at, bucket, key, old, value)
     end
     add_change(at, seq, '0', op, key, bucket, was, us, value)
     meta.seq = seq
@@ -122,7 +123,7 @@ local function compare_sums(at, meta, sums)
     local own, bad = all_sums(at), {}
     if own ~= sums then
         for bucket = 0, BUCKETS - 1 do
-            local from, to = 6 * bucket + 1, 6 * bucket + 6
+            local from, to = SUM_BYTES * bucket + 1, SUM_BYTES * (bucket + 1)
             if string.sub(own, from, to) ~= string.sub(sums, from, to) then
                 bad[#bad + 1] = bucket
             end
@@ -169,30 +170,30 @@ end, {'allow-oom'})
 
 local MOST_SINCE = 1000 -- changes between the reading of a bucket and its repair
 
--- The fields of the keys that were changed behind a sequence; nil where the log does not say it, or there are too many.
+-- The keys that were changed behind a sequence; nil where the log does not say it, or there are too many.
 local function changed_since(at, meta, seq)
-    local fields, last = {}, string.format('%.0f-0', seq + 1)
+    local keys, last = {}, string.format('%.0f-0', seq + 1)
     local entries = seq < meta.seq and redis.call('XRANGE', at .. 'log', last, '+', 'COUNT', MOST_SINCE) or {}
     if #entries == MOST_SINCE or seq > meta.seq or seq < meta.seq and (not entries[1] or entries[1][1] ~= last) then
         return nil
     end
     for _, entry in ipairs(entries) do
-        fields['k' .. entry[2][4]] = true
+        keys[entry[2][4]] = true
     end
-    return fields
+    return keys
 end
 
--- What has to be there, by field ('': nothing), of all that is not so.
+-- What has to be there, by key ('': nothing), of all that is not so.
 local function find_wrong(own, theirs, changed)
     local wrong = {}
-    for field, value in pairs(theirs) do
-        if own[field] ~= value and not changed[field] then
-            wrong[field] = value
+    for key, value in pairs(theirs) do
+        if own[key] ~= value and not changed[key] then
+            wrong[key] = value
         end
     end
-    for field in pairs(own) do
-        if theirs[field] == nil and not changed[field] then
-            wrong[field] = ''
+    for key in pairs(own) do
+        if theirs[key] == nil and not changed[key] then
+            wrong[key] = ''
         end
     end
     return wrong
@@ -201,8 +202,8 @@ end
 -- Lists every key of a bucket, for the list may lack some too.
 local function list_keys(at, values)
     local words = {}
-    for field in pairs(values) do
-        words[#words + 1], words[#words + 2] = 0, string.sub(field, 2)
+    for key in pairs(values) do
+        words[#words + 1], words[#words + 2] = 0, key
         if #words == AT_ONCE then
             redis.call('ZADD', at .. 'keys', unpack(words))
             words = {}
@@ -221,7 +222,7 @@ local function remove_bad(meta, bucket)
     meta.bad = table.concat(rest, ',')
 end
 
--- keys: the collection; args: the broker's epoch, owner, bucket, the sequence at which it was read, field, value ...
+-- keys: the collection; args: the broker's epoch, owner, bucket, the sequence at which it was read, key, value ...
 -- Makes the bucket what c_bucket said of the origin's, and its sum what it is; keys that the log has changed since are left
 -- alone. Each mended key stands in the log, for those who watch. Returns how many there were. LDC_AGAIN: read it again, the
 -- copy has not got that far, or is too far ahead.
@@ -232,19 +233,19 @@ register_copy('c_repair', function(at, meta, args)
         return meta.state == 'live' and fail('AGAIN', string.format('%.0f', meta.seq)) or fail('STATE', meta.state)
     end
     for i = 5, #args, 2 do
-        theirs[args[i]] = args[i] ~= 's' and args[i + 1] or nil
+        theirs[args[i]] = args[i + 1]
     end
     local own, sum = read_bucket(at, bucket)
-    for field, value in pairs(find_wrong(own, theirs, changed)) do
-        local key, old = string.sub(field, 2), own[field] or ''
+    for key, value in pairs(find_wrong(own, theirs, changed)) do
+        local old = own[key] or ''
         local _, was = share_of(old)
-        set_value(at, bucket, key, old, sum, value)
+        set_value(at, bucket, key, old, value)
         sum = (sum - share_of(old) + share_of(value)) % SUM_LIMIT
         add_change(at, meta.seq, '*', 'repair', key, bucket, was, now_us(), value)
-        own[field] = value ~= '' and value or nil
+        own[key] = value ~= '' and value or nil
         count = count + 1
     end
-    redis.call('HSET', at .. 'b/' .. bucket, 's', sum)
+    set_sum(at, bucket, sum)
     list_keys(at, own)
     remove_bad(meta, bucket)
     write_meta(at, meta, 'bad', meta.bad)

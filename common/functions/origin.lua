@@ -56,11 +56,11 @@ local function put(at, args)
     local meta = redis.call('HMGET', at .. 'meta', 'seq', 'state')
     if meta[2] == 'copying' or meta[2] == 'live' then
         return fail('STATE', meta[2])
-    elseif value ~= '' and #value < VALUE_HEADER then
-        return fail('VALUE', #value)
+    elseif value ~= '' and #value < VALUE_HEADER or not is_bucket(bucket) then
+        return fail('VALUE', #value .. ' ' .. bucket)
     end
     count_write(at) -- also where nothing is written: a WAIT behind it covers what was seen
-    local old, sum = look_up(at, bucket, key)
+    local old = look_up(at, bucket, key)
     local _, was = share_of(old)
     if differs(condition, was) then
         return {'conflict', was}
@@ -70,7 +70,7 @@ local function put(at, args)
     local seq, us, created = (tonumber(meta[1]) or 0) + 1, now_us(), was == 0 and 1 or 0
     value = stamp_value(value, seq, us)
     add_change(at, seq, '0', value ~= '' and 'put' or 'del', key, bucket, was, us, value)
-    set_value(at, bucket, key, old, sum, value)
+    set_value(at, bucket, key, old, value)
     remember_request(at, args[6], seq, created)
     redis.call('HSET', at .. 'meta', 'seq', seq, 'state', 'origin')
     return {seq, created}
@@ -82,7 +82,7 @@ register_origin('c_put', put)
 -- Returns the sequence and the packed value ('': none). Counts as a write, so that a WAIT behind it covers what it saw.
 register_origin('c_get', function(at, args)
     count_write(at)
-    return {sequence_of(at), (look_up(at, args[3], args[2]))}
+    return {sequence_of(at), look_up(at, args[3], args[2])}
 end, {'allow-oom'})
 
 -- The last change that the log had at a time, among those from `first` to `last`; first - 1: there was none.
@@ -171,6 +171,6 @@ end, {'allow-oom'})
 -- Makes the bucket's sum anew from what the bucket holds, for values that were changed by hand. Returns the sum.
 register_origin('c_resum', function(at, args)
     local _, sum = read_bucket(at, args[2])
-    redis.call('HSET', at .. 'b/' .. args[2], 's', sum)
+    set_sum(at, args[2], sum)
     return sum
 end, {'allow-oom'})

@@ -67,12 +67,20 @@ class Site:
 
     def look(self):
         """Every key's packed value, and the buckets whose sum is not that of their entries."""
-        values, wrong = {}, []
+        values, wrong, sums = {}, [], self.call("GET", self.at + "sums")
         for number, bucket in enumerate(self.buckets()):
-            if int(bucket.pop(b"s", b"0")) != sum(map(share, bucket.values())) % 2**48:
+            if self.sum(number, sums) != sum(map(share, bucket.values())) % 2**48:
                 wrong.append(number)
-            values.update((field[1:], packed) for field, packed in bucket.items())
+            values.update(bucket)
         return values, wrong
+
+    def sum(self, bucket, sums=None):
+        sums = sums or self.call("GET", self.at + "sums") or b""
+        return int.from_bytes(sums[6 * bucket:6 * bucket + 6], "little")
+
+    def set_sum(self, bucket, value):
+        """By hand."""
+        self.call("SETRANGE", self.at + "sums", 6 * bucket, value.to_bytes(6, "little"))
 
     def values(self):
         return self.look()[0]
@@ -103,7 +111,7 @@ class Site:
         return self.function(name, self.epoch, OWNER, *args)
 
     def fill(self, origin, bucket):
-        seq, flat = origin.function("bucket", bucket)
+        seq, _, flat = origin.function("bucket", bucket)
         return self.own("fill", bucket, seq, 1, *flat)
 
     def apply_words(self, entries):
@@ -128,7 +136,7 @@ class Site:
         return self.follow(origin)
 
     def repair(self, origin, bucket):
-        seq, flat = origin.function("bucket", bucket)
+        seq, _, flat = origin.function("bucket", bucket)
         return self.own("repair", bucket, seq, *flat)
 
 

@@ -95,8 +95,11 @@ class Origin(collections_fixture.Sites):
         self.assert_whole(self.origin)
 
     def test_what_is_no_packed_value_is_refused(self):
-        with self.refused("LDC_VALUE 5"):
+        with self.refused("LDC_VALUE 5 1"):
             self.origin.function("put", 0, b"a", 1, "", b"short", "")
+        for bucket in (1024, -1, "x"):
+            with self.refused(f"LDC_VALUE .* {bucket}"):
+                self.origin.function("put", 0, b"a", bucket, "", pack(b"a", b"1"), "")
         self.assertEqual(self.origin.seq, 0)
 
     # --- replay
@@ -193,10 +196,15 @@ class Origin(collections_fixture.Sites):
         self.report("RZ01", 5)
         self.assertAlmostEqual(self.trim(feed=100000), 1001, delta=100)
 
+    def end_shortage(self):
+        self.call("CONFIG", "SET", "maxmemory", 0)
+        second = self.call("TIME")[0]
+        harness.wait_until(lambda: self.call("TIME")[0] != second, what="the broker's next look at its memory")
+
     def test_a_tenth_of_the_feed_is_kept_where_memory_is_short(self):
         self.age(3000, 100 * 1000000)
         self.assertEqual(self.trim(feed=3000), 1)
-        self.addCleanup(self.call, "CONFIG", "SET", "maxmemory", 0)
+        self.addCleanup(self.end_shortage)
         self.call("CONFIG", "SET", "maxmemory", int(self.call("INFO", "memory").split(b"used_memory:")[1].split()[0]) * 3 // 2)
         harness.wait_until(lambda: self.trim(feed=3000) > 2500, what="the trimming; memory is looked at once a second")
 
