@@ -75,7 +75,7 @@ local function set_value(at, bucket, key, old, value)
     end
     if old == '' and value ~= '' then
         redis.call('ZADD', at .. 'keys', 0, key)
-    elseif old ~= '' and value == '' then
+    elseif value == '' then -- the list may have what an interrupted filling left
         redis.call('ZREM', at .. 'keys', key)
     end
     set_sum(at, bucket, (sum_of(at, bucket) - share_of(old) + share_of(value)) % SUM_LIMIT)

@@ -29,62 +29,48 @@ local function settle(meta)
 end
 
 -- keys: the collection; args: the broker's epoch, owner, the origin's sequence
--- Drops all that the copy holds. What comes next is to fill it, and then the log behind that sequence.
+-- Begins a copy anew, and closes it. What comes next is to fill it, and then the log behind that sequence. The buckets go when
+-- they are filled: a million keys at once would stop the broker for some ms.
 register_copy('c_wipe', function(at, _, args)
     redis.call('UNLINK', at .. 'keys', at .. 'log', at .. 'sums')
-    for first = 0, BUCKETS - 1, AT_ONCE do
-        local names = {}
-        for bucket = first, first + AT_ONCE - 1 do
-            names[#names + 1] = at .. 'b/' .. bucket
-        end
-        redis.call('UNLINK', unpack(names))
-    end
-    local meta = {seq = tonumber(args[3]), state = 'copying'}
     redis.call('HDEL', at .. 'meta', 'epoch', 'beat_us', 'digest_seq', 'digest_ok')
-    write_meta(at, meta, 'copy_from', args[3], 'copy_bucket', 0, 'copy_until', args[3], 'bad', '')
+    write_meta(at, {seq = tonumber(args[3]), state = 'copying'}, 'copy_from', args[3], 'copy_bucket', 0,
+        'copy_until', args[3], 'bad', '')
     return redis.status_reply('OK')
 end, {'allow-oom'})
 
--- A part of what fill was given: keys and values from args[first] to args[last], into a bucket. Returns its sum.
-local function fill_part(at, bucket, sum, args, first, last)
-    local keys, new, list = {}, {}, {}
+-- Keys and values from args[first] to args[last], into a bucket that has none of them. Returns what they add to its sum.
+local function fill_part(at, bucket, args, first, last)
+    local list, sum = {}, 0
     for i = first, last, 2 do
-        keys[#keys + 1] = args[i]
+        list[#list + 1], list[#list + 2] = 0, args[i]
+        sum = (sum + share_of(args[i + 1])) % SUM_LIMIT
     end
-    local olds = redis.call('HMGET', at .. 'b/' .. bucket, unpack(keys))
-    for i, key in ipairs(keys) do
-        local value = args[first + 2 * i - 1]
-        local was_share, was = share_of(olds[i] or '')
-        local share, version = share_of(value)
-        if version > was then
-            sum = (sum - was_share + share) % SUM_LIMIT
-            new[#new + 1], new[#new + 2] = key, value
-            list[#list + 1], list[#list + 2] = 0, key
-        end
-    end
-    if #new > 0 then
-        redis.call('HSET', at .. 'b/' .. bucket, unpack(new))
-        redis.call('ZADD', at .. 'keys', unpack(list))
-    end
+    redis.call('HSET', at .. 'b/' .. bucket, unpack(args, first, last))
+    redis.call('ZADD', at .. 'keys', unpack(list))
     return sum
 end
 
 -- keys: the collection
--- args: the broker's epoch, owner, bucket, the sequence at which it was read, 1 (0: there is more of it), key, value ...
--- Adds what c_bucket said of the origin's bucket, newer versions alone. Buckets come in their order, and best not more than
--- 256 values at once. Returns as c_apply.
+-- args: the broker's epoch, owner, bucket, the sequence at which it was read, which part of it this is, key, value ...
+-- Puts what c_bucket said of the origin's bucket in the place of what is there. Parts are `whole`, or `first`, `next` ... and
+-- `last`, best not more than 256 values each. Buckets come in their order. Returns as c_apply.
 register_copy('c_fill', function(at, meta, args)
-    local bucket = tonumber(args[3])
+    local bucket, part = tonumber(args[3]), args[5]
     if meta.state ~= 'copying' or bucket ~= meta.copy_bucket then
         return fail('STATE', meta.state .. ' ' .. meta.copy_bucket)
     end
+    if part == 'whole' or part == 'first' then
+        redis.call('UNLINK', at .. 'b/' .. bucket)
+        set_sum(at, bucket, 0)
+    end
     local sum = sum_of(at, bucket)
     for first = 6, #args, AT_ONCE do
-        sum = fill_part(at, bucket, sum, args, first, math.min(first + AT_ONCE - 1, #args))
+        sum = (sum + fill_part(at, bucket, args, first, math.min(first + AT_ONCE - 1, #args))) % SUM_LIMIT
     end
     set_sum(at, bucket, sum)
     meta.copy_until = math.max(meta.copy_until, tonumber(args[4]))
-    meta.copy_bucket = bucket + tonumber(args[5])
+    meta.copy_bucket = bucket + ((part == 'whole' or part == 'last') and 1 or 0)
     settle(meta)
     write_meta(at, meta, 'copy_bucket', meta.copy_bucket, 'copy_until', meta.copy_until)
     return answer_of(meta)

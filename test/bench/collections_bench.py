@@ -107,8 +107,9 @@ def measure_reads(origin, count, rng):
 def fill_words(site, bucket, seq, flat, most=512):
     """In parts of 256 values."""
     for first in range(0, max(1, len(flat)), most):
-        yield ("FCALL", "ldc1_c_fill", 1, site.at, 0, collections_fixture.OWNER, bucket, seq, int(first + most >= len(flat)),
-               *flat[first:first + most])
+        last = first + most >= len(flat)
+        part = ("whole" if last else "first") if first == 0 else "last" if last else "next"
+        yield ("FCALL", "ldc1_c_fill", 1, site.at, 0, collections_fixture.OWNER, bucket, seq, part, *flat[first:first + most])
 
 
 def measure_copy(origin, copy):

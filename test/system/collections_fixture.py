@@ -112,7 +112,7 @@ class Site:
 
     def fill(self, origin, bucket):
         seq, _, flat = origin.function("bucket", bucket)
-        return self.own("fill", bucket, seq, 1, *flat)
+        return self.own("fill", bucket, seq, "whole", *flat)
 
     def apply_words(self, entries):
         words = ["FCALL", "ldc1_c_apply", 1, self.at, self.epoch, OWNER]

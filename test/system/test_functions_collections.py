@@ -89,7 +89,7 @@ class Origin(collections_fixture.Sites):
             self.copy.put(b"a", b"1")
         self.origin.put(b"a", b"1")
         self.origin.take()
-        for name, args in (("wipe", [0]), ("fill", [0, 0, 1]), ("apply", []), ("repair", [0, 0]), ("open", [0])):
+        for name, args in (("wipe", [0]), ("fill", [0, 0, "whole"]), ("apply", []), ("repair", [0, 0]), ("open", [0])):
             with self.subTest(name), self.refused("LDC_STATE origin"):
                 self.origin.own(name, *args)
         self.assert_whole(self.origin)

@@ -159,11 +159,14 @@ class Copies(collections_fixture.Sites):
         copy, origin = self.copy, self.origin
         for _ in range(300):
             self.change()
+        gone = next(key for key in (b"%d" % n for n in range(100000)) if bucket_of(key) == 500)
+        origin.put(gone, b"x")
         copy.own("wipe", origin.seq)
         for bucket in range(500):
             copy.fill(origin, bucket)
         seq, _, flat = origin.function("bucket", 500)
-        copy.own("fill", 500, seq, 0, *flat[:2])
+        copy.own("fill", 500, seq, "first", *flat)
+        origin.delete(gone)
         for _ in range(300):
             self.change()
         with self.refused("LDC_STATE copying"):
@@ -176,6 +179,19 @@ class Copies(collections_fixture.Sites):
         self.assertEqual(copy.follow(origin)[1], "live")
         self.assert_same()
 
+    def test_a_large_bucket_comes_in_parts(self):
+        copy, origin = self.copy, self.origin
+        origin.connection.pipeline([("FCALL", "ldc1_c_put", 1, origin.at, 0, f"k{n}", 0, "", pack(b"k%d" % n, b"x"), "")
+                                    for n in range(700)])
+        copy.own("wipe", origin.seq)
+        seq, _, flat = origin.function("bucket", 0)
+        for first, part in ((0, "first"), (512, "next"), (1024, "last")):
+            self.assertEqual(copy.meta("copy_bucket"), "0")
+            copy.own("fill", 0, seq, part, *flat[first:first + 512])
+        for bucket in range(1, BUCKETS):
+            copy.fill(origin, bucket)
+        self.assert_same()
+
     def test_a_copy_is_made_anew(self):
         copy, origin = self.copy, self.origin
         for _ in range(100):
@@ -184,7 +200,7 @@ class Copies(collections_fixture.Sites):
         copy.own("open", origin.seq)
         copy.call("HSET", f"{copy.at}b/7", "foreign", "x")
         copy.own("wipe", origin.seq)
-        self.assertEqual((copy.values(), copy.log(), copy.meta("epoch"), copy.meta("state")), ({}, [], None, "copying"))
+        self.assertEqual((copy.log(), copy.meta("epoch"), copy.meta("state")), ([], None, "copying"))
         for bucket in range(BUCKETS):
             copy.fill(origin, bucket)
         self.assertEqual(copy.meta("state"), "live", "nothing happened meanwhile")
@@ -193,11 +209,11 @@ class Copies(collections_fixture.Sites):
     def test_only_the_owner_and_only_of_the_right_epoch_writes(self):
         copy = self.copy
         copy.bootstrap(self.origin)
-        for name, args in (("wipe", [0]), ("fill", [0, 0, 1]), ("apply", []), ("repair", [0, 0]), ("open", [0])):
+        for name, args in (("wipe", [0]), ("fill", [0, 0, "whole"]), ("apply", []), ("repair", [0, 0]), ("open", [0])):
             with self.subTest(name), self.refused("LDC_LEASE " + OWNER):
                 copy.function(name, 0, "agent-b/1", *args)
         self.call("SET", copy.unit + "epoch", 3)
-        for name, args in (("wipe", [0]), ("fill", [0, 0, 1]), ("apply", []), ("repair", [0, 0]), ("open", [0])):
+        for name, args in (("wipe", [0]), ("fill", [0, 0, "whole"]), ("apply", []), ("repair", [0, 0]), ("open", [0])):
             with self.subTest(name), self.refused("LDC_EPOCH 3"):
                 copy.own(name, *args)
 
