@@ -3,9 +3,58 @@
 
 #include <stdlib.h>
 
+#include "common/file.h"
 #include "common/log.h"
+#include "common/store_json.h"
 
 #define MEMBERS_MOST 1024
+#define FILE_MODE    0640
+#define FILE_MOST    ((size_t)4 << 20)
+
+/* --- the file ----------------------------------------------------------------------------------------------------- */
+
+void pulse_peers_init(struct pulse_peers *peers, const char *cache)
+{
+    struct buf path = {NULL, 0, 0};
+    if (cache != NULL && cache[0] != '\0')
+        buf_printf(&path, "%s.members", cache);
+    *peers = (struct pulse_peers){.path = path.base};
+}
+
+/* A list that is empty may be that of a store which is just going away. */
+static void keep(const struct pulse_peers *peers)
+{
+    struct error err;
+    if (peers->path == NULL || peers->count == 0)
+        return;
+    json_t *list = json_array();
+    for (size_t i = 0; i < peers->count; i++)
+        json_array_append_new(list, store_member_to_json(&peers->items[i].member));
+    char *text = json_dumps(list, JSON_COMPACT);
+    if (file_replace(peers->path, str_of(text), FILE_MODE, &err) != 0)
+        log_warning("members.cache", "%s; a restart while the store is away would find others", err.text);
+    free(text);
+    json_decref(list);
+}
+
+/* How many; -1: none were kept. */
+static int recall(const struct pulse_peers *peers, struct store_member *members)
+{
+    struct buf text = {NULL, 0, 0};
+    struct error ignored;
+    json_t *list = NULL;
+    int count = 0;
+    if (peers->path != NULL && file_read(peers->path, FILE_MOST, &text, &ignored) == 0)
+        list = json_loadb(text.base ? text.base : "", text.len, 0, NULL);
+    for (size_t i = 0; i < json_array_size(list) && count < MEMBERS_MOST; i++)
+        if (store_member_from_json(json_array_get(list, i), &members[count]))
+            members[count++].alive = true;
+    buf_free(&text);
+    json_decref(list);
+    return count > 0 ? count : -1;
+}
+
+/* --- the members -------------------------------------------------------------------------------------------------- */
 
 static bool is_same(const struct store_member *a, const struct store_member *b)
 {
@@ -44,24 +93,33 @@ static bool is_other(const struct pulse_peers *a, const struct pulse_peers *b)
     return other;
 }
 
+static bool take(struct pulse_peers *peers, const struct store_member *members, int count, const char *self)
+{
+    struct pulse_peers now = {mem_calloc((size_t)count + 1, sizeof(struct pulse_peer)), 0, peers->path};
+    for (int i = 0; i < count; i++) {
+        struct pulse_peer *peer = &now.items[now.count];
+        *peer = (struct pulse_peer){.member = members[i]};
+        bool hears = members[i].pulse[0] != '\0' && strcmp(members[i].pulse, self) != 0;
+        now.count += hears && find_address(peers, peer);
+    }
+    bool changed = is_other(peers, &now);
+    free(peers->items);
+    *peers = now;
+    return changed;
+}
+
 bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *self)
 {
     struct error ignored;
     struct store_member *members = mem_calloc(MEMBERS_MOST, sizeof(*members));
-    int count = store_members(store, members, MEMBERS_MOST, &ignored);
-    bool changed = false;
-    if (count >= 0) {
-        struct pulse_peers now = {mem_calloc((size_t)count + 1, sizeof(struct pulse_peer)), 0};
-        for (int i = 0; i < count; i++) {
-            struct pulse_peer *peer = &now.items[now.count];
-            *peer = (struct pulse_peer){.member = members[i]};
-            bool hears = members[i].pulse[0] != '\0' && strcmp(members[i].pulse, self) != 0;
-            now.count += hears && find_address(peers, peer);
-        }
-        changed = is_other(peers, &now);
-        pulse_peers_free(peers);
-        *peers = now;
-    }
+    int count = store != NULL ? store_members(store, members, MEMBERS_MOST, &ignored) : -1;
+    bool listed = count >= 0, changed = false;
+    if (!listed && peers->items == NULL)
+        count = recall(peers, members);
+    if (count >= 0)
+        changed = take(peers, members, count, self);
+    if (listed && changed)
+        keep(peers);
     free(members);
     return changed;
 }
@@ -69,5 +127,6 @@ bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const ch
 void pulse_peers_free(struct pulse_peers *peers)
 {
     free(peers->items);
-    *peers = (struct pulse_peers){NULL, 0};
+    free(peers->path);
+    *peers = (struct pulse_peers){NULL, 0, NULL};
 }

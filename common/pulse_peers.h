@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Who hears pulses, as the store lists its members, each with the address that its text means. Owned by the thread that
- * asks the store; what it gives is copied for others.
+ * asks the store; what it gives is copied for others. A file keeps them for a restart while the store is away: then who
+ * is listed there is told, and one that is gone hears nothing.
  */
 #ifndef COMMON_PULSE_PEERS_H
 #define COMMON_PULSE_PEERS_H
@@ -14,14 +15,17 @@ struct pulse_peer {
     struct address address;
 };
 
-/* Zero-initialise it. */
 struct pulse_peers {
-    struct pulse_peer *items;
+    struct pulse_peer *items; /* NULL: nobody has said who there is */
     size_t count;
+    char *path; /* NULL: nothing is kept */
 };
 
+/* CACHE: the file of the rules (NULL: there is none), beside which the members are kept. */
+void pulse_peers_init(struct pulse_peers *peers, const char *cache);
+
 /* Reads the members of STORE that hear pulses, but for the one that hears them at SELF. True where they are others than
- * before; a store that is away leaves them as they are. May look names up, each once. */
+ * before; a store that is away (or NULL) leaves them as they are, or as the file says. May look names up, each once. */
 bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *self);
 void pulse_peers_free(struct pulse_peers *peers);
 

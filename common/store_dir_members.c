@@ -191,23 +191,33 @@ static bool is_member_file(const char *name)
     return len > 5 && strcmp(name + len - 5, ".json") == 0;
 }
 
+/* How many; -1 with errno where FOLDER cannot be read, or went away meanwhile: who was not found then may well live. */
+static int read_members(const struct store_dir *dir, const char *folder, struct store_member *members, size_t most)
+{
+    DIR *open_folder = opendir(folder);
+    size_t count = 0;
+    if (open_folder == NULL)
+        return -1;
+    for (struct dirent *entry; count < most && (entry = readdir(open_folder)) != NULL;)
+        if (is_member_file(entry->d_name))
+            count += look_at(dir, entry->d_name, &members[count]);
+    bool there = is_same_file(folder, dirfd(open_folder));
+    closedir(open_folder);
+    errno = ESTALE;
+    return there ? (int)count : -1;
+}
+
 int store_dir_members(void *state, struct store_member *members, size_t most, struct error *err)
 {
     struct store_dir *dir = state;
     char *folder = store_dir_path(dir, "members");
-    DIR *open_folder = opendir(folder);
-    int failed = errno;
-    size_t count = 0;
-    if (open_folder != NULL) {
-        for (struct dirent *entry; count < most && (entry = readdir(open_folder)) != NULL;)
-            if (is_member_file(entry->d_name))
-                count += look_at(dir, entry->d_name, &members[count]);
-        closedir(open_folder);
-        qsort(members, count, sizeof(*members), store_member_order);
-    }
-    int result = open_folder != NULL || (failed == ENOENT && access(dir->path, R_OK | X_OK) == 0)
-                     ? (int)count
-                     : error_set_errno(err, failed, "cannot read %s", folder);
+    int count = read_members(dir, folder, members, most), fault = errno;
+    if (count == -1 && (fault != ENOENT || access(dir->path, R_OK | X_OK) != 0))
+        error_set_errno(err, fault, "cannot read %s", folder);
+    else if (count == -1)
+        count = 0;
+    else
+        qsort(members, (size_t)count, sizeof(*members), store_member_order);
     free(folder);
-    return result;
+    return count;
 }

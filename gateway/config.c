@@ -119,8 +119,8 @@ const struct option gateway_options[] = {
     {"store.location", option_set_string, AT(store.location), 0, 0, "dir:/var/lib/ldcgate/store", false,
      STORE_LOCATION_DOC},
     {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
-     "File that keeps the last rules in force, and with `.documents` behind its name the units' records, so that a "
-     "gateway starts and routes while its store is away."},
+     "File that keeps the last rules in force, with `.documents` behind its name the units' records, and with "
+     "`.members` the other gateways and agents, so that a gateway starts and routes while its store is away."},
     STORE_ACCESS_ROWS(AT(store.access)),
 
     {"agents.token_file", option_set_string, AT(agents.token_file), 0, 0, "", false,

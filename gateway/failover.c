@@ -531,6 +531,7 @@ struct failover *failover_create(struct gateway *gateway, const char *secret, st
     struct failover *failover = mem_calloc(1, sizeof(*failover));
     struct error why;
     failover->gateway = gateway;
+    pulse_peers_init(&failover->peers, gateway->config.store.cache);
     failover->heard = mem_calloc(FAILOVER_HEARD_MOST, sizeof(*failover->heard));
     gethostname(failover->host, sizeof(failover->host) - 1);
     create_lock(&failover->lock);

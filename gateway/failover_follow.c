@@ -156,7 +156,7 @@ static void tell_load(struct failover *failover)
 void failover_follow(struct failover *failover, const struct view *view, struct store *store, bool store_up)
 {
     struct core_event event = {.kind = CORE_STORE, .store_up = store_up};
-    bool others = store_up && pulse_peers_follow(&failover->peers, store, pulse_port_address(failover->port));
+    bool others = pulse_peers_follow(&failover->peers, store_up ? store : NULL, pulse_port_address(failover->port));
     if (others || view != failover->view || failover->core.gateway_count == 0)
         configure(failover, view);
     failover->view = view;

@@ -238,6 +238,7 @@ struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config,
     struct error why;
     beacon->config = *config;
     beacon->told = (struct pulse){.kind = PULSE_AGENT};
+    pulse_peers_init(&beacon->peers, config->options->store.cache);
     beacon->due_us = clock_monotonic_us();
     beacon->mail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gethostname(beacon->host, sizeof(beacon->host) - 1);

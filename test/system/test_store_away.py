@@ -5,6 +5,7 @@ what it served before. For the folder and for etcd."""
 import json
 import os
 import signal
+import time
 import unittest
 
 import harness
@@ -18,12 +19,13 @@ AWAY_REQUESTS = 400  # of each kind, answered while the store is away
 class StoreAway(harness.StackTest):
     def start(self, *flags):
         self.play = Playground(self.stack, "--units", "2", "--gateways", "2", "--supervise", *flags)
-        wait_until(self.is_settled, 60, "each unit's replica to be in sync")
+        wait_until(self.is_settled, 60, "each unit's replica to be in sync, and the agents to know the gateways")
 
     def is_settled(self):
         """A set that grows blocks writers until the store has the record of it: nothing for a store to go away in."""
         units = self.play.ctl_json("status")[1]["units"]
-        return all(len(unit["broker_record"]["in_sync"]) == 2 for unit in units)
+        heard = {one["name"] for one in self.gateway_status()["pulses"]["agents"]}
+        return all(len(unit["broker_record"]["in_sync"]) == 2 for unit in units) and "RZ02-agent" in heard
 
     def store_states(self):
         status = self.play.ctl_json("status")[1]
@@ -42,6 +44,23 @@ class StoreAway(harness.StackTest):
             return all(answer.status == 200 for answer in answers) and [answer.headers["ldc-unit"] for answer in answers]
         self.assertEqual(wait_until(routes, 30, "the restarted gateway to route"), ["RZ01", "RZ02"])
 
+    def restart_agent(self):
+        """It finds the gateways, and they hear its pulses."""
+        before = self.play.pid("RZ02-agent")
+        self.play.kill("RZ02-agent")
+        wait_until(lambda: self.play.pid("RZ02-agent") != before, 30, "the agent to be started again")
+        since = time.monotonic()
+
+        def is_heard():
+            heard = {one["name"]: one["age_ms"] for one in self.gateway_status()["pulses"]["agents"]}
+            return heard.get("RZ02-agent", 1e9) < (time.monotonic() - since) * 1000
+        wait_until(is_heard, 30, "pulses of the restarted agent")
+
+    def gateway_status(self):
+        token = (self.play.dir / "token").read_text().strip()
+        admin = int(self.play.topology()["admin"][0].rsplit(":", 1)[1])
+        return harness.request(admin, "GET", "/v1/status", {"Authorization": f"Bearer {token}"}).json()
+
     def check(self, go_away, come_back):
         users = [str(user) for user in range(0, 100, 5)]
         with load.Load([self.play.ingress()], users, "/pay/1", payee=True, threads=2, pause=0.005) as paid, \
@@ -51,6 +70,7 @@ class StoreAway(harness.StackTest):
             go_away()
             wait_until(lambda: self.store_states()[0] == "away", 30, "the store to be away")
             self.restart_gateway()
+            self.restart_agent()
             paid.wait_for(AWAY_REQUESTS)
             asked.wait_for(AWAY_REQUESTS, 200)
             self.assertEqual(self.play.ctl("rules", "rollback", "--timeout", "2").returncode, 1)
