@@ -79,7 +79,7 @@ class Belief(Deployment):
         self.sent(good[:40], "forged")
         self.sent(good[:8], "malformed")
         self.sent(good[:20] + bytes([good[20] ^ 1]) + good[21:], "forged")
-        self.sent(good + b"x" * 1200, "malformed")
+        self.sent(good + b"x" * 1400, "malformed")
         stranger = Sender("ghost", secret="another key")
         self.addCleanup(stranger.close)
         self.sent(stranger.agent(), "forged")
