@@ -6,14 +6,15 @@
 #include "common/str.h"
 
 /* Delays come from the configuration and the rules, so there are few; lists that a reload has left empty are taken
- * again for another delay rather than unlinked, for libh2o may be walking over them. */
+ * again for another delay rather than unlinked, for libh2o may be walking over them. Not those without a delay: what
+ * joins such a list while it is walked over is due at once, again and again. */
 static h2o_timeout_t *list_for(struct timers *timers, uint64_t delay_ms)
 {
     h2o_timeout_t *empty = NULL;
     for (size_t i = 0; i < timers->count; i++) {
         if (timers->lists[i]->timeout == delay_ms)
             return timers->lists[i];
-        if (h2o_linklist_is_empty(&timers->lists[i]->_entries))
+        if (timers->lists[i]->timeout > 0 && h2o_linklist_is_empty(&timers->lists[i]->_entries))
             empty = timers->lists[i];
     }
     if (empty != NULL && timers->count >= 8) {

@@ -63,7 +63,9 @@ class Playground:
         return int(where.rsplit(":", 1)[1]) if where.startswith("127.0.0.1:") else where
 
     def records(self, name):
-        return [json.loads(line) for line in (self.dir / "apps" / f"{name}.jsonl").read_text().splitlines()]
+        """What the app has written so far; its last line may be on its way."""
+        lines = (self.dir / "apps" / f"{name}.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def lives(pid):
