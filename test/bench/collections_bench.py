@@ -65,8 +65,8 @@ class Measured:
             self.connection.call("CONFIG", "RESETSTAT")
             answers.append(call())
             stats = self.connection.call("INFO", "commandstats").decode().splitlines()
-            line = next(line for line in stats if line.startswith(("cmdstat_fcall:", "cmdstat_hgetall:")))
-            times.append(int(line.split("usec=")[1].split(",")[0]) / 1000)
+            spent = {line.split(":")[0]: int(line.split("usec=")[1].split(",")[0]) for line in stats if "usec=" in line}
+            times.append(spent.get("cmdstat_fcall", spent.get("cmdstat_hgetall")) / 1000)
         times.sort()
         return times[0], times[len(times) // 2], times[-1], answers
 
