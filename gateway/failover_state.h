@@ -83,6 +83,11 @@ const char *failover_name_of(void *failover, uint64_t id);
 /* Tells the core of the record in force, where it does not know it yet, or AGAIN. */
 void failover_feed(struct failover *failover, struct failover_unit *unit, bool again);
 
+/* Logs what has changed since it was called last. */
+void failover_tell(struct failover *failover);
+/* The same for one unit, of what is to be told to the moment. */
+void failover_tell_progress(struct failover *failover, uint64_t unit);
+
 /* RECORD is to be sent to everybody; then pulse_port_ring(). */
 void failover_push(struct failover *failover, const char *unit, const struct broker_record *record);
 
