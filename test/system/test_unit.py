@@ -79,10 +79,10 @@ class UnitVerbs(unit_fixture.UnitTest):
         self.assertNotEqual(record["primary"], home)
 
     def test_an_operator_may_take_a_primary_for_lost(self):
-        home = self.record()["primary"]
         with unit_fixture.Payers(self.gateways, 0) as payers:
+            before = self.record()["primary"]
             record = self.work("fail", "--note", "its disk is slow")["record"]
-            self.assertNotEqual(record["primary"], home)
+            self.assertNotEqual(record["primary"], before)
             self.assertEqual(record["why"], "forced failover: its disk is slow")
             payers.more(300)
         self.expect_served(payers)
