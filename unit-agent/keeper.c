@@ -15,7 +15,8 @@
 #include "unit-agent/keeper_decide.h"
 #include "unit-agent/keeper_probe.h"
 
-#define HASTY_US 250000
+#define HASTY_US   250000
+#define HURRIED_US 20000 /* from look to look while a member is missed */
 
 struct keeper {
     sd_event *loop;
@@ -282,6 +283,8 @@ static void on_primary_look(void *arg, unsigned index, const struct keeper_look 
     keeper_saw_primary(&keeper->state, look);
     act(keeper);
     look_at_replicas(keeper);
+    if (keeper_hurries(&keeper->state))
+        sd_event_source_set_time_relative(keeper->tick, HURRIED_US);
 }
 
 static void on_replica_look(void *arg, unsigned index, const struct keeper_look *look)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define STRIKES_MOST 3
+#define GONE_US      50000    /* a link that has ended may be anew by then */
 #define FORGIVEN_US  60000000 /* a replica that was in sync for so long is as good as new */
 
 /* --- what was seen ------------------------------------------------------------------------------------------------ */
@@ -58,6 +59,16 @@ static void hear_of(struct keeper_replica *replica, const struct keeper_look *lo
         reach(replica, look, progress->offset, look->began_us - progress->lag_s * 1000000);
 }
 
+/* A link that is missed may have begun anew, at another end; not where there are fewer than the members. */
+static void miss(struct keeper_replica *replica, const struct keeper_look *primary, unsigned members)
+{
+    bool gone = primary->link_count + 1 < members && keeper_look_link(primary, replica->look.link_at) == NULL;
+    if (!gone)
+        replica->gone_us = 0;
+    else if (replica->gone_us == 0)
+        replica->gone_us = primary->began_us;
+}
+
 void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *look)
 {
     struct keeper_look before = state->primary;
@@ -75,7 +86,17 @@ void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *lo
         if (!same_run)
             state->replicas[i].base_link = 0;
         hear_of(&state->replicas[i], &state->primary);
+        miss(&state->replicas[i], &state->primary, state->record.member_count);
     }
+}
+
+bool keeper_hurries(const struct keeper_state *state)
+{
+    bool hurries = false;
+    for (unsigned i = 0; i < state->replica_count; i++)
+        hurries |=
+            state->replicas[i].gone_us != 0 && broker_record_member(&state->record, state->replicas[i].url) != NULL;
+    return hurries;
 }
 
 void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct keeper_look *look)
@@ -338,9 +359,10 @@ static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i,
     if (must_not_shrink(state))
         return false;
     bool lagging = lags(state, replica, now_us);
+    bool gone = replica->gone_us != 0 && now_us > replica->gone_us + GONE_US;
     bool overdue = is_void(state) && now_us > state->steady_us + 2 * state->timeout_us;
     action->strike[i] = lagging && keeper_look_link(&state->primary, replica->look.link_at) != NULL;
-    if (standing == LOST || lagging || overdue)
+    if (standing == LOST || lagging || gone || overdue)
         return true;
     add_member(&action->record, replica->url, member->run_id);
     return !is_void(state);

@@ -6,9 +6,9 @@
  *   it linked to this very primary, with the same data, holding all that was acknowledged and not late, and its
  *   append-only file whole: kept, written well, no rewrite running or due, the last one well. (Right after a full copy
  * a replica acknowledges before that.)
- * - A member leaves when it has not kept up for the timeout, or at once when it holds the data no more (it copies them
- *   anew) or its append-only file is of no use. The record is changed first; a replica that is still attached is
- *   detached when the change is in force.
+ * - A member leaves when it has not kept up for the timeout, soon when the primary says that its link has ended
+ * (writers wait), or at once when it holds the data no more (it copies them anew) or its append-only file is of no use.
+ * The record is changed first; a replica that is still attached is detached when the change is in force.
  * - An attachment that the record does not know makes every WAIT void (broker_record_covers): the record is written
  *   anew only when each member was found safe again.
  * - Before a member joins, the primary is stamped with the next epoch: whoever still writes by a record in which nobody
@@ -37,6 +37,7 @@ struct keeper_replica {
     uint64_t base_link, base_offset; /* the link over which it came online, and how far the primary was then */
     uint64_t goal_us, goal_offset;   /* how far the primary was at some time: what it is to reach next */
     uint64_t heard_us;               /* it is known to hold all that the primary held then */
+    uint64_t gone_us;                /* since when the primary has no link of it, and too few; 0: it has */
     uint64_t struck_us;              /* when it was last dropped for lagging while it was attached */
     uint64_t not_before_us;          /* and when it may join again */
     unsigned strikes;                /* how often that was */
@@ -83,6 +84,9 @@ void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct
 bool keeper_lacks_stamp(const struct keeper_state *state);
 
 void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action);
+
+/* Whether the next look at the primary is awaited: a member's link has ended, and writers wait. */
+bool keeper_hurries(const struct keeper_state *state);
 
 /* Replica INDEX was dropped for lagging: each time it stays out for longer. */
 void keeper_strike(struct keeper_state *state, unsigned index, uint64_t now_us);

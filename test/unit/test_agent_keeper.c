@@ -235,6 +235,21 @@ static void link_gone_for_a_moment(struct keeper_state *state)
     keeper_saw_primary(state, &last);
 }
 
+static void link_gone(struct keeper_state *state)
+{
+    struct keeper_look look = primary_look(NOW - 60 * MS, 0);
+    look.sync_full = state->record.sync_full;
+    keeper_saw_primary(state, &look);
+    link_gone_for_a_moment(state);
+}
+
+static void link_gone_and_back(struct keeper_state *state)
+{
+    link_gone(state);
+    struct keeper_look last = primary_look(NOW - MS, 1);
+    keeper_saw_primary(state, &last);
+}
+
 static void member_attached_anew(struct keeper_state *state)
 {
     state->record.sync_partial = 0;
@@ -432,6 +447,8 @@ static const struct scene scenes[] = {
     {"a member is silent", member_silent, KEEPER_WRITE, 1, "does not answer", 0},
     {"a member is silent, and we were away", member_silent_to_one_who_was_away, KEEPER_REST, 0, "does not answer", 0},
     {"a member's link is gone for a moment", link_gone_for_a_moment, KEEPER_REST, 0, "another broker", 0},
+    {"a member's link is gone", link_gone, KEEPER_WRITE, 1, "another broker", 0},
+    {"a member's link was gone and is back", link_gone_and_back, KEEPER_REST, 2, "", 0},
     {"a member attached anew", member_attached_anew, KEEPER_REST, 0, "just attached", 0},
     {"a member attached anew and is safe", member_attached_anew_and_safe, KEEPER_WRITE, 2, "", 0},
 
@@ -494,6 +511,17 @@ static void a_record_that_was_written_is_not_written_again(void **state)
     keeper_decide(&seen, NOW, &action);
     assert_int_equal(action.verdict, KEEPER_REST);
     assert_string_equal(action.why, "");
+}
+
+static void the_next_look_is_hurried_while_a_members_link_is_gone(void **state)
+{
+    (void)state;
+    struct keeper_state seen = calm(1);
+    assert_false(keeper_hurries(&seen));
+    link_gone_for_a_moment(&seen);
+    assert_true(keeper_hurries(&seen));
+    seen.record = record_of(1);
+    assert_false(keeper_hurries(&seen));
 }
 
 static void one_of_two_replicas_leaves_and_the_other_stays(void **state)
@@ -569,6 +597,7 @@ int main(void)
         cmocka_unit_test(a_primary_whose_warden_is_gone_lacks_the_stamp_of_the_record),
         cmocka_unit_test(every_scene_ends_as_it_should),
         cmocka_unit_test(a_record_that_was_written_is_not_written_again),
+        cmocka_unit_test(the_next_look_is_hurried_while_a_members_link_is_gone),
         cmocka_unit_test(one_of_two_replicas_leaves_and_the_other_stays),
         cmocka_unit_test(who_lags_again_and_again_stays_out_for_longer),
         cmocka_unit_test(the_primary_can_speak_for_a_replica_that_does_not_answer_us),
