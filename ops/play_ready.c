@@ -82,9 +82,9 @@ static bool brokers_in_sync(const struct play_process *process, const char *toke
     json_t *status = answered ? json_loadb(body.base ? body.base : "", body.len, 0, NULL) : NULL;
     const json_t *record = json_object_get(status, "broker_record");
     const char *lack = json_string_value(json_object_get(record, "why"));
-    bool in_sync = lack != NULL && lack[0] == '\0' && json_integer_value(json_object_get(record, "version")) > 0;
+    bool in_sync = lack != NULL && lack[0] == '\0' && json_array_size(json_object_get(record, "in_sync")) > 1;
     if (answered && !in_sync)
-        snprintf(why, size, "%s", lack != NULL && lack[0] != '\0' ? lack : "there is no broker record yet");
+        snprintf(why, size, "%s", lack != NULL && lack[0] != '\0' ? lack : "its replica is not on record yet");
     json_decref(status);
     buf_free(&body);
     return in_sync;
