@@ -496,13 +496,6 @@ void failover_stop(struct failover *failover)
     pulse_port_stop(failover->port);
 }
 
-static void free_names(struct failover_name *names, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free(names[i].text);
-    free(names);
-}
-
 void failover_destroy(struct failover **failover_p)
 {
     struct failover *failover = *failover_p;
@@ -513,7 +506,9 @@ void failover_destroy(struct failover **failover_p)
     pulse_port_close(&failover->port);
     pthread_mutex_destroy(&failover->lock);
     pulse_peers_free(&failover->peers);
-    free_names(failover->names, failover->name_count);
+    for (size_t i = 0; i < failover->name_count; i++)
+        free(failover->names[i].text);
+    free(failover->names);
     free(failover->units);
     free(failover->reach);
     free(failover->to);

@@ -80,7 +80,10 @@ static const char *reply_fault(const redisReply *reply)
 
 /* --- cursors ----------------------------------------------------------------------------------------------------- */
 
-static void wake(struct ledger *ledger);
+static void wake(struct ledger *ledger)
+{
+    loop_wake(ledger->flush);
+}
 
 static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
 {
@@ -91,23 +94,18 @@ static int on_retry(sd_event_source *source, uint64_t at_us, void *arg)
     return 0;
 }
 
-static void hold(struct ledger *ledger)
-{
-    ledger->holding = true;
-    loop_wake_in(ledger->retry, RETRY_US);
-}
-
 static void tell_refusal(struct ledger *ledger, const struct partition *partition, const char *fault)
 {
     stat_add(&ledger->config.stats->agent_cursor_failures_total, 1);
     if (!ledger->refused)
         log_warning("cursor.refused", "%s: %s; users wait until it is written", partition->cursor_key, fault);
-    hold(ledger);
+    ledger->holding = true;
+    loop_wake_in(ledger->retry, RETRY_US);
 }
 
-static void end_write(struct ledger *ledger, struct partition *partition, bool confirmed)
+static void on_progress(void *arg, struct partition *partition)
 {
-    partition_end_write(partition, confirmed);
+    struct ledger *ledger = arg;
     if (partition->dirty)
         ledger_note(ledger, partition);
     ledger->config.progress(ledger->config.arg);
@@ -115,7 +113,8 @@ static void end_write(struct ledger *ledger, struct partition *partition, bool c
 
 void ledger_proven(struct ledger *ledger, struct partition *partition)
 {
-    end_write(ledger, partition, true);
+    partition_end_write(partition, true);
+    on_progress(ledger, partition);
 }
 
 static void on_recorded(void *arg, const redisReply *reply)
@@ -140,7 +139,8 @@ static void on_recorded(void *arg, const redisReply *reply)
     }
     if (fault == NULL) /* who goes to a park waits there */
         parking_moved(ledger->parking, partition, reply);
-    end_write(ledger, partition, fault == NULL);
+    partition_end_write(partition, fault == NULL);
+    on_progress(ledger, partition);
     if (command_fenced(reply))
         ledger->config.fenced(ledger->config.arg, partition);
 }
@@ -210,11 +210,6 @@ static int on_flush(sd_event_source *source, void *arg)
         partition = next;
     }
     return 0;
-}
-
-static void wake(struct ledger *ledger)
-{
-    loop_wake(ledger->flush);
 }
 
 void ledger_note(struct ledger *ledger, struct partition *partition)
@@ -564,14 +559,6 @@ static void on_parking_fenced(void *arg, struct partition *partition)
     ledger->config.fenced(ledger->config.arg, partition);
 }
 
-static void on_parking_progress(void *arg, struct partition *partition)
-{
-    struct ledger *ledger = arg;
-    if (partition->dirty)
-        ledger_note(ledger, partition);
-    ledger->config.progress(ledger->config.arg);
-}
-
 struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
 {
     struct ledger *ledger = mem_calloc(1, sizeof(*ledger));
@@ -587,7 +574,7 @@ struct ledger *ledger_create(sd_event *loop, const struct ledger_config *config)
                                                                     .stats = config->stats,
                                                                     .owner = config->owner,
                                                                     .fenced = on_parking_fenced,
-                                                                    .progress = on_parking_progress,
+                                                                    .progress = on_progress,
                                                                     .arg = ledger});
     ledger->broker = broker_create(config->broker_loop, config->broker, on_state, ledger);
     return ledger;
