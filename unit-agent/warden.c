@@ -40,6 +40,7 @@ struct warden {
     struct ward *wards[WARDEN_BROKERS_MOST];
     struct warden_broker facts[WARDEN_BROKERS_MOST];
     unsigned count;
+    uint64_t rules_epoch; /* of the table in force */
 };
 
 /* --- acting ------------------------------------------------------------------------------------------------------- */
@@ -105,10 +106,16 @@ static void on_look(void *arg, const struct warden_look *look)
     ward->warden->config.looked(ward->warden->config.arg);
 }
 
+/* Requests wait for what the record says: for a switch, or for rules that are yet to come. */
+static bool is_waited_for(const struct warden *warden, const struct broker_record *record)
+{
+    return record->hold || (record->moving.rules != 0 && record->moving.rules >= warden->rules_epoch);
+}
+
 static uint64_t interval_us(const struct warden *warden)
 {
     for (unsigned i = 0; i < warden->count; i++)
-        if (warden->wards[i]->record.hold)
+        if (is_waited_for(warden, &warden->wards[i]->record))
             return HELD_MS * 1000;
     return (uint64_t)warden->config.options->guard.interval * 1000;
 }
@@ -171,7 +178,7 @@ static void take_record(struct ward *ward, const struct broker_record *record)
     ward->record_known = true;
     look_at_primary(ward);
     warden_probe_look(ward->probe);
-    if (record->hold)
+    if (is_waited_for(ward->warden, record))
         sd_event_source_set_time_relative(ward->warden->tick, HELD_MS * 1000);
 }
 
@@ -279,6 +286,7 @@ void warden_adopt(struct warden *warden, const struct table *table)
     unsigned count = warden->count;
     memcpy(before, warden->wards, sizeof(before));
     warden->count = 0;
+    warden->rules_epoch = table->epoch;
     for (uint32_t i = 0; i < table->unit_count; i++)
         adopt_unit(warden, table, &table->units[i], before, count);
     for (unsigned i = 0; i < count; i++)
