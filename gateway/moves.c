@@ -334,6 +334,14 @@ static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
     return 0;
 }
 
+static bool has_queues(const struct table *table)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < table->route_count; i++)
+        has |= table->routes[i].action == ACTION_QUEUE;
+    return has;
+}
+
 /* Users who leave a unit without a broker, or one that no agent ever kept, left nothing behind. */
 static void list_fences(struct moves *moves)
 {
@@ -411,7 +419,7 @@ static void begin(struct moves *moves, const struct store_record *now)
     bool knows = move->before != NULL && rollout_of(moves)->record.rules_epoch == now->rules_epoch;
     if (knows && !move->change.unfenced)
         rules_moves_find(move->before, move->table, &move->ways);
-    if (move->ways.any)
+    if (move->ways.any && has_queues(move->before))
         list_fences(moves);
     const struct fence *switched = first_switched(moves);
     move->give_up_us = clock_monotonic_us() + READY_US;

@@ -91,7 +91,8 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
-     "broker_record, guests, counters, latency_us}`; a guest is `{unit, serves, broker, partitions, broker_record}`; a "
+     "broker_record, arrivals, guests, counters, latency_us}`; a guest is `{unit, serves, broker, partitions, "
+     "broker_record}`; a "
      "partition is `{topic, partition, subscription, owned, linked, watermark, last_read, "
      "pending, "
      "held, "

@@ -11,6 +11,7 @@
 
 #define LOOK_SOON_US 10000 /* between two looks at an origin, */
 #define LOOK_LATE_US 200000
+#define LOOK_EACH_US 100     /* for each of its partitions: looks cost it something */
 #define SOON_US      2000000 /* from when on they are rarer */
 #define PARK_US      300000  /* what has waited so long gives way to others */
 #define BELIEVE_US   5000000 /* a message of an epoch that never comes: it may be anybody's */
@@ -26,16 +27,24 @@ struct arrivals {
     uint64_t known;    /* epoch of the rules by which `record` was read */
     uint64_t met;      /* the newest epoch that a message came with, */
     uint64_t met_us;   /* and since when it is beyond `known`; 0: it is not */
-    sd_event_source *look, *park, *believe;
+    sd_event_source *tell, *look, *park, *believe;
     char fault[160]; /* as the log told it last */
 };
 
 /* --- who may go on ------------------------------------------------------------------------------------------------ */
 
+/* Many partitions open at once, and each of them is looked at. */
 static void tell_changed(void *arg)
 {
+    loop_wake(((struct arrivals *)arg)->tell);
+}
+
+static int on_tell(sd_event_source *source, void *arg)
+{
+    (void)source;
     struct arrivals *arrivals = arg;
     arrivals->config.changed(arrivals->config.arg);
+    return 0;
 }
 
 static void meet(struct arrivals *arrivals, uint64_t epoch)
@@ -201,7 +210,7 @@ void arrivals_sync(struct arrivals *arrivals, struct store *store, const struct 
     if (read || known == 0)
         know(arrivals, table->epoch);
     for (struct origin *origin = arrivals->origins; origin != NULL; origin = origin->next)
-        origin_follow(origin, store);
+        origin_follow(origin, store, table);
     if (changed || arrivals->known != known)
         tell_changed(arrivals);
 }
@@ -231,19 +240,22 @@ static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct arrivals *arrivals = arg;
     const struct origin *over = NULL;
-    for (struct origin *origin = arrivals->origins; origin != NULL; origin = origin->next)
+    size_t partitions = 0;
+    for (struct origin *origin = arrivals->origins; origin != NULL; origin = origin->next) {
+        partitions += origin->crossing_count;
         if (arrivals->known <= origin->arrival.epoch)
             continue; /* its fence is not known to be passed */
-        else if (origin_is_over(origin))
+        if (origin_is_over(origin))
             over = origin;
         else
             origin_look(origin);
+    }
     if (over != NULL && arrivals->config.is_keeper(arrivals->config.arg))
         strike(arrivals, &over->arrival);
     if (arrivals->origins == NULL)
         return 0;
-    bool soon = clock_monotonic_us() < arrivals->since_us + SOON_US;
-    return loop_wake_in(source, soon ? LOOK_SOON_US : LOOK_LATE_US);
+    uint64_t wait_us = clock_monotonic_us() < arrivals->since_us + SOON_US ? LOOK_SOON_US : LOOK_LATE_US;
+    return loop_wake_in(source, wait_us + partitions * LOOK_EACH_US);
 }
 
 static int on_park(sd_event_source *source, uint64_t at_us, void *arg)
@@ -286,6 +298,7 @@ struct arrivals *arrivals_create(sd_event *loop, const struct arrivals_config *c
     arrivals->loop = loop;
     arrivals->config = *config;
     arrival_record_name(arrivals->document, sizeof(arrivals->document), str_of(config->options->unit));
+    arrivals->tell = loop_later(loop, on_tell, arrivals);
     arrivals->look = loop_timer(loop, on_look, arrivals);
     arrivals->park = loop_timer(loop, on_park, arrivals);
     arrivals->believe = loop_timer(loop, on_believe, arrivals);
@@ -303,6 +316,7 @@ void arrivals_destroy(struct arrivals **slot)
         arrivals->origins = origin->next;
         origin_destroy(&origin);
     }
+    sd_event_source_disable_unref(arrivals->tell);
     sd_event_source_disable_unref(arrivals->look);
     sd_event_source_disable_unref(arrivals->park);
     sd_event_source_disable_unref(arrivals->believe);

@@ -109,6 +109,15 @@ static bool is_word(const redisReply *reply)
            reply->element[0]->len < STREAM_ID_TEXT && reply->element[1]->type == REDIS_REPLY_INTEGER;
 }
 
+static void tell_refusal(struct origin *origin, const redisReply *reply)
+{
+    const char *text = reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type";
+    if (strncmp(text, origin->fault, sizeof(origin->fault) - 1) == 0)
+        return;
+    snprintf(origin->fault, sizeof(origin->fault), "%s", text);
+    log_warning("arrivals.refused", "the broker of %s does not tell what it has left: %s", origin->arrival.unit, text);
+}
+
 static void on_word(void *arg, const redisReply *reply)
 {
     struct crossing *crossing = arg;
@@ -117,8 +126,7 @@ static void on_word(void *arg, const redisReply *reply)
     if (reply == NULL)
         return;
     if (!is_word(reply)) {
-        log_warning("arrivals.refused", "%s: %s", crossing->stream,
-                    reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer of another type");
+        tell_refusal(origin, reply);
         return;
     }
     bool passed = crossing->passed;
@@ -159,7 +167,29 @@ static struct str by_rules(const struct origin *origin)
     return named ? origin->table->units[unit].brokers[0] : STR_LIT("");
 }
 
-void origin_follow(struct origin *origin, struct store *store)
+static bool is_named(const struct table_topic *topic, struct str subscription)
+{
+    for (uint32_t i = 0; i < topic->subscription_count; i++)
+        if (str_equal(topic->subscriptions[i].name, subscription))
+            return true;
+    return false;
+}
+
+/* A topic that is gone is delivered to its end; a subscription that is gone is not. */
+static void pass_what_is_gone(struct origin *origin, const struct table *table)
+{
+    for (uint32_t i = 0; i < table->topic_count; i++)
+        for (size_t k = 0; k < origin->crossing_count; k++) {
+            struct crossing *crossing = &origin->crossings[k];
+            if (str_equal(crossing->topic->name, table->topics[i].name) &&
+                !is_named(&table->topics[i], crossing->subscription)) {
+                crossing->passed = true;
+                crossing->users_len = 0;
+            }
+        }
+}
+
+void origin_follow(struct origin *origin, struct store *store, const struct table *table)
 {
     char name[96];
     struct buf text = {NULL, 0, 0};
@@ -167,6 +197,7 @@ void origin_follow(struct origin *origin, struct store *store)
     struct error err;
     uint64_t version = 0;
     broker_record_name(name, sizeof(name), str_of(origin->arrival.unit));
+    pass_what_is_gone(origin, table);
     bool read = store_document_get(store, name, &text, &version, &err) == 0;
     if (read && version > 0 && broker_record_parse(buf_str(&text), &record, &err) == 0)
         primary_adopt(&origin->primary, str_of(record.primary));

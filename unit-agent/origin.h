@@ -35,7 +35,8 @@ struct origin {
     struct primary primary;
     struct crossing *crossings;
     size_t crossing_count;
-    bool listed; /* by the record that is being read */
+    bool listed;     /* by the record that is being read */
+    char fault[120]; /* the broker's refusal, as the log told it last */
     void (*changed)(void *arg);
     void *arg;
 };
@@ -46,8 +47,9 @@ struct origin *origin_create(sd_event *loop, const struct agent_config *options,
                              void (*changed)(void *arg), void *arg);
 void origin_destroy(struct origin **origin);
 
-/* Where its primary is now, by its broker record in STORE, or by its rules where there is none. */
-void origin_follow(struct origin *origin, struct store *store);
+/* Where its primary is now, by its broker record in STORE, or by its rules where there is none. What rules TABLE, which
+ * are in force, no longer deliver is not waited for. */
+void origin_follow(struct origin *origin, struct store *store, const struct table *table);
 
 /* Asks its broker about all that is not over. */
 void origin_look(struct origin *origin);
