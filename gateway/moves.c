@@ -380,6 +380,8 @@ static void begin_fencing(struct moves *moves)
             refuse(moves, "%s: %s; the rules stay as they were", move->fences[i].unit->name, err.text);
             return;
         }
+        if (i == 0)
+            move->held_us = clock_monotonic_us(); /* nobody knew before */
     }
     move->give_up_us = move->held_us + PATIENCE_US;
     loop_wake_in(moves->look, LOOK_US);

@@ -53,10 +53,28 @@ static void move_all(struct rules_moves *moves, enum zone zone)
 
 /* --- overrides ---------------------------------------------------------------------------------------------------- */
 
+/* The overrides of one table, held against those of the other. */
+struct sides {
+    struct rules_moves *moves;
+    const struct table *mine, *other;
+};
+
+/* Millions of them are the same, most of the time. */
+static bool is_same(const struct sides *sides, const struct name_record *mine, const struct name_record *other)
+{
+    if (other == NULL)
+        return false;
+    const struct table_unit *here = &sides->mine->units[mine->unit], *there = &sides->other->units[other->unit];
+    return here->kind == there->kind && str_equal(here->name, there->name);
+}
+
 static void compare_user(void *arg, const struct name_record *record)
 {
-    struct rules_moves *moves = arg;
-    struct str user = {record->text, record->len};
+    const struct sides *sides = arg;
+    struct rules_moves *moves = sides->moves;
+    struct str user = name_record_text(record);
+    if (is_same(sides, record, name_index_find(&sides->other->index->users, user)))
+        return;
     for (size_t i = 0; i < ZONES; i++) {
         struct decision from, to;
         if (table_owner_in(moves->before, zones[i], user, &from) != VERDICT_OK)
@@ -67,28 +85,22 @@ static void compare_user(void *arg, const struct name_record *record)
     }
 }
 
-struct prefixes {
-    struct rules_moves *moves;
-    const struct table *mine, *other;
-};
-
 static void compare_prefix(void *arg, const struct name_record *record)
 {
-    const struct prefixes *prefixes = arg;
-    const struct table_unit *unit = &prefixes->mine->units[record->unit];
-    const struct name_record *twin =
-        name_index_find(&prefixes->other->index->prefixes, (struct str){record->text, record->len});
-    if (twin == NULL || !str_equal(prefixes->other->units[twin->unit].name, unit->name))
-        move_all(prefixes->moves, unit->kind == ZONE_B ? ZONE_B : ZONE_A);
+    const struct sides *sides = arg;
+    const struct table_unit *unit = &sides->mine->units[record->unit];
+    if (!is_same(sides, record, name_index_find(&sides->other->index->prefixes, name_record_text(record))))
+        move_all(sides->moves, unit->kind == ZONE_B ? ZONE_B : ZONE_A);
 }
 
 static void compare_overrides(struct rules_moves *moves)
 {
     const struct table *before = moves->before, *after = moves->after;
-    name_index_each(&before->index->users, compare_user, moves);
-    name_index_each(&after->index->users, compare_user, moves);
-    name_index_each(&before->index->prefixes, compare_prefix, &(struct prefixes){moves, before, after});
-    name_index_each(&after->index->prefixes, compare_prefix, &(struct prefixes){moves, after, before});
+    struct sides old = {moves, before, after}, new = {moves, after, before};
+    name_index_each(&before->index->users, compare_user, &old);
+    name_index_each(&after->index->users, compare_user, &new);
+    name_index_each(&before->index->prefixes, compare_prefix, &old);
+    name_index_each(&after->index->prefixes, compare_prefix, &new);
 }
 
 /* --- both tables -------------------------------------------------------------------------------------------------- */
