@@ -14,7 +14,7 @@ class Up(harness.Process):
 
     def kill(self):
         super().kill()
-        subprocess.run([self.argv[0], "playground", "down", "--dir", self.argv[4]], check=True,
+        subprocess.run([self.argv[0], "playground", "down", "--dir", self.argv[4]], stderr=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL)
 
 
