@@ -243,13 +243,6 @@ static void link_gone(struct keeper_state *state)
     link_gone_for_a_moment(state);
 }
 
-static void link_gone_and_back(struct keeper_state *state)
-{
-    link_gone(state);
-    struct keeper_look last = primary_look(NOW - MS, 1);
-    keeper_saw_primary(state, &last);
-}
-
 static void member_attached_anew(struct keeper_state *state)
 {
     state->record.sync_partial = 0;
@@ -448,7 +441,6 @@ static const struct scene scenes[] = {
     {"a member is silent, and we were away", member_silent_to_one_who_was_away, KEEPER_REST, 0, "does not answer", 0},
     {"a member's link is gone for a moment", link_gone_for_a_moment, KEEPER_REST, 0, "another broker", 0},
     {"a member's link is gone", link_gone, KEEPER_WRITE, 1, "another broker", 0},
-    {"a member's link was gone and is back", link_gone_and_back, KEEPER_REST, 2, "", 0},
     {"a member attached anew", member_attached_anew, KEEPER_REST, 0, "just attached", 0},
     {"a member attached anew and is safe", member_attached_anew_and_safe, KEEPER_WRITE, 2, "", 0},
 
