@@ -153,6 +153,10 @@ soak: programs $(B)/test/simulation ## kill everything at random for SECONDS (60
 matrix: programs ## each fault to a whole deployment, each promise checked, as a table (root; K=WORD for some; WITHOUT=RULE|all)
 	@python3 test/matrix/matrix.py $(if $(K),-k "$(K)") $(if $(WITHOUT),--without $(WITHOUT)) --seed $(SEED)
 
+.PHONY: noise
+noise: programs ## nothing broken, everything disturbed, for SECONDS (600): whatever moves must have had its reason (root)
+	@python3 test/matrix/noise.py --seconds $(SECONDS) --seed $(SEED)
+
 .PHONY: model
 model: deps ## the failover protocol in SPIN: wide bounds, and each rule taken out (K=WORD for some)
 	@python3 test/model/run.py $(if $(K),-k "$(K)",--all)

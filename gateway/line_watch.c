@@ -29,9 +29,11 @@ static void on_answer(void *arg, const redisReply *reply)
     struct line_watch *watch = arg;
     const struct line *line = watch->line;
     watch->asked = false;
-    if (watch->timer == NULL || reply == NULL || reply->type != REDIS_REPLY_STRING)
+    if (watch->timer == NULL || reply == NULL)
         return;
     watch->good_us = clock_monotonic_us();
+    if (reply->type != REDIS_REPLY_STRING)
+        return;
     struct str info = {reply->str, reply->len};
     if (broker_info_is(info, "role", "master") && strcmp(line_record(line)->run_id, broker_run_id(line->broker)) == 0)
         tell(line, CORE_LINE_ALIVE);

@@ -21,6 +21,7 @@ class Audit:
         for answer in everything:
             if answer.status == 202:
                 self.ids[answer.user, answer.seq].add(answer.id)
+        self._logs = {}
         self.delivered, self.kept, self.stored, self.records, self.counted = set(), set(), [], [], 0
         self._settle()
         self.moves = sorted(self._find_moves(), key=lambda move: move.at)
@@ -71,10 +72,15 @@ class Audit:
     # --- who moved what ---
 
     def logged(self, gateway):
-        """(monotonic time, event, text) of its log."""
+        """(monotonic time, event, text) of what its log says of units."""
+        if gateway not in self._logs:
+            self._logs[gateway] = list(self._read_log(gateway))
+        return self._logs[gateway]
+
+    def _read_log(self, gateway):
         offset = self.scene.fault_wall_us / 1e6 - self.scene.fault_at
         for line in pathlib.Path(self.scene.processes[gateway]["log"]).read_text().splitlines():
-            if line.startswith("{"):
+            if line.startswith("{") and '"unit.' in line:
                 entry = json.loads(line)
                 at = datetime.datetime.fromisoformat(entry["time"].replace("Z", "+00:00")).timestamp()
                 yield at - offset, entry["event"], entry.get("text", "")
@@ -102,7 +108,15 @@ class Audit:
                    for at, event, text in self.logged(gateway))
 
     def silence_before(self, unit, at, within=1.0):
-        """The longest time that a broker of UNIT kept a question, shortly before AT; in seconds."""
-        names = set(self.scene.of(role="broker", unit=unit))
-        return max((one["to"] - one["from"] for one in self.scene.seen if one["kind"] == "silent" and one["broker"] in names and
-                    one["from"] < at and one["to"] > at - within), default=0.0)
+        """The longest time that the primary of UNIT kept a question, shortly before AT, in seconds; what held up the eyes
+        themselves is taken off."""
+        seen, start = self.scene.seen, at - within
+        primaries = {one["broker"] for one in seen if one["kind"] == "was" and one["unit"] == unit and
+                     one["role"] == "master" and one["from"] < at and one["to"] > start}
+        silences = [one for one in seen if one["kind"] == "silent" and one["broker"] in primaries and
+                    one["from"] < at and one["to"] > start]
+        return max((one["to"] - one["from"] - self._held_up(one["from"], one["to"]) for one in silences), default=0.0)
+
+    def _held_up(self, since, until):
+        return sum(max(0.0, min(one["to"], until) - max(one["from"], since)) for one in self.scene.seen
+                   if one["kind"] == "late")

@@ -12,8 +12,8 @@ AWAY_S = float(os.environ.get("LDC_AWAY_S", "60"))  # how long the store is away
 
 
 def row(name, store="dir", hosts=False, moves="must", within=5.0, small=None, strict=False):
-    """MOVES: whether the unit that is struck must, may or must never fail over. WITHIN: the first acknowledgement, in
-    seconds; loose, for the machine may be busy. SMALL: the broker that has a small disk of its own. STRICT: no request
+    """MOVES: whether the unit that is struck must, may or must never fail over. WITHIN: the first acknowledgement, and the
+    longest silence, in seconds; loose, for the machine may be busy. SMALL: the broker that has a small disk of its own. STRICT: no request
     of the unit fails either."""
     def add(act):
         ROWS.append(Row(name, act, store, hosts, moves, within, small, strict))
@@ -134,6 +134,15 @@ for each in (("the primary", 30, "never"), ("the primary", 80, "may"), ("the pri
              ("its agent", 80, "may"), ("its agent", 5000, "may"), ("a gateway", 80, "never"), ("a gateway", 5000, "never"),
              ("all gateways", 80, "never"), ("all gateways", 500, "never")):
     stop(*each)
+
+
+@row("kill -9 of its agent, back after 8 s", moves="may", within=3.0)
+def kill_agent(scene):
+    agent, = scene.of(role="agent", unit="RZ01")
+    scene.mark()
+    scene.kill(agent)
+    pause(8)
+    scene.restart(agent)
 
 
 # --- at the worst moment ---------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ PACE_S, PACE_OTHERS_S = 0.004, 0.016
 
 
 class Scene:
-    """STORE: dir or etcd. HOSTS: each unit, gateway and member of the store has a network namespace of its own."""
+    """STORE: dir or etcd. HOSTS: each unit, gateway and member of the store has a network namespace of its own. SMALL: the
+    broker that has a small disk. GAP_MS: the rules' failover.gap; None: the rules are as the playground makes them."""
 
     def __init__(self, stack, store="dir", hosts=False, env=None, small=None, gap_ms=40):
         self.stack, self.store, self.hosts, self.env = stack, store, hosts, env or {}
@@ -50,7 +51,8 @@ class Scene:
         self.token, self.processes = topology["token"], {one["name"]: one for one in topology["processes"]}
         self.argv = {name: pathlib.Path(f"/proc/{self.pid(name)}/cmdline").read_bytes().decode().split("\0")[:-1]
                      for name in self.processes}
-        self._lift_the_rail(gap_ms)
+        if gap_ms is not None:
+            self._lift_the_rail(gap_ms)
         self.home = f"{UNIT}-broker"
         wait_until(self.is_covered, 90, "standbys that every gateway trusts", every=0.2)
 
@@ -185,10 +187,11 @@ class Scene:
 
     # --- who looks and who pays ---
 
-    def begin(self):
+    def begin(self, pause=0.003):
         out, plan = self.stack.folder / "watch.jsonl", self.stack.folder / "watch.plan"
         brokers = [{"name": name, "host": self.address(name, "redis")[0], "port": self.address(name, "redis")[1],
                     "unit": self.processes[name]["unit"], "password": self.token if self.hosts else "",
+                    "namespace": self.processes[name].get("namespace"),
                     "pace": PACE_S if self.processes[name]["unit"] == UNIT else PACE_OTHERS_S}
                    for name in self.of(role="broker")]
         folder = str(self.play.dir / "store") if self.store == "dir" else ""
@@ -196,8 +199,9 @@ class Scene:
         self.watch = self.stack.keep(harness.Process("watch", [sys.executable, HERE / "watch.py", plan],
                                                      self.stack.log("watch")))
         wait_until((self.stack.folder / "watch.jsonl").exists, 20, "the watch")
-        self.payers = {"hit": [clients.Payers(self.gateways(), [str(user) for user in range(9)], threads=6)],
-                       "others": [clients.Payers(self.gateways(), [str(user) for user in range(40, 46)], threads=3)]}
+        hit, others = [str(user) for user in range(9)], [str(user) for user in (40, 41, 42, 80, 81, 82)]
+        self.payers = {"hit": [clients.Payers(self.gateways(), hit, threads=6, pause=pause)],
+                       "others": [clients.Payers(self.gateways(), others, threads=3, pause=pause)]}
         for payers in self.payers.values():
             payers[0].start()
         self.more(60)
@@ -244,6 +248,8 @@ class Scene:
         for rule in list(self.rules):
             self.let(rule)
         self.watch.terminate()
+        if self.small:
+            subprocess.run(["umount", "--lazy", self.data(self.small)], check=True)
         lines = (self.stack.folder / "watch.jsonl").read_text().splitlines()
         self.seen = [json.loads(line) for line in lines]
 
@@ -253,7 +259,13 @@ class Scene:
         """From now on the clock runs. A unit that was moved before will not be moved again: nothing could be seen."""
         if self.primary != self.home:
             raise Void(f"{UNIT} was moved before its fault")
+        self.start_clock()
+
+    def start_clock(self):
         self.fault_at, self.fault_wall_us = time.monotonic(), int(time.time() * 1e6)
+
+    def moves_logged(self):
+        return sum(pathlib.Path(self.processes[name]["log"]).read_text().count('"unit.won"') for name in self.of(role="gateway"))
 
     def signal(self, name, number):
         os.kill(self.pid(name), number)

@@ -3,12 +3,13 @@
 """The matrix's own eyes, in a process of its own that goes before others: it asks each broker all the time who it is and
 what it has taken, and reads each record that the store's folder gets.
 
-    watch.py PLAN       PLAN: JSON {brokers: [{name, host, port, unit, password, pace}], folder, out}
+    watch.py PLAN       PLAN: JSON {brokers: [{name, host, port, unit, password, pace, namespace}], folder, out}
 
 Lines of `out`, JSON, times of the monotonic clock: what one broker was from its first to its last answer of that kind
 (`kind: was`), how long it kept a question (`silent`), what a record came to be (`record`), when this process itself was
 held up (`late`).
 """
+import ctypes
 import json
 import os
 import pathlib
@@ -21,6 +22,8 @@ import time
 STEP_S = 0.004
 LATE_S = 0.010    # an answer, or this process itself
 GIVEN_UP_S = 2.0  # then the connection is made anew
+CLONE_NEWNET = 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def command(*words):
@@ -52,6 +55,23 @@ def parse(data, at=0):
     return replies, at
 
 
+def socket_within(namespace):
+    """In the network of NAMESPACE, beside the broker: what gets lost between hosts does not concern it."""
+    if not namespace:
+        return socket.socket()
+    with open("/proc/self/ns/net") as home, open(f"/run/netns/{namespace}") as there:
+        enter(there)
+        try:
+            return socket.socket()
+        finally:
+            enter(home)
+
+
+def enter(network):
+    if libc.setns(network.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
 class Eye:
     """One broker's connection: one question at a time."""
 
@@ -62,7 +82,7 @@ class Eye:
                                   command("GET", "ldc:{%s}:writes" % broker["unit"]), command("EXEC")))
 
     def connect(self, now):
-        self.sock = socket.socket()
+        self.sock = socket_within(self.broker["namespace"])
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.data, self.replies, self.asked_at, self.run = b"", [], now, ""

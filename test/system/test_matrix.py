@@ -33,9 +33,6 @@ class Matrix(unittest.TestCase):
         bad = [name for (name, _), cell in zip(COLUMNS, cells) if name in SAFETY and not cell.ok]
         self.assertTrue(len(cells) == len(COLUMNS) and not bad, f"{bad}\n{log}")
 
-    def test_kill_9_of_a_primary(self):
-        self.check("kill -9 of the primary")
-
     def test_a_primary_that_comes_back_empty_while_gateways_stand_still(self):
         self.check("empty while gateways stand still")
 
