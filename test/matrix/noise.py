@@ -71,6 +71,8 @@ def judge(audit):
     """The number of moves without a reason; tells of each."""
     strange = 0
     for move in audit.moves:
+        if move.at < audit.scene.fault_at:
+            continue  # while the deployment came up, and nobody looked yet
         silence = audit.silence_before(move.unit, move.at)
         fine = move.matter == "primary" and silence >= checkers.REALLY_SILENT_S
         strange += not fine
