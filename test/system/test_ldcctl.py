@@ -90,7 +90,7 @@ class Offline(harness.StackTest):
                             (("status", "-o", "xml"), "table or json"), (("status", "--dir"), "wants a value"),
                             (("rules", "apply", "x", "--max-move", "101"), "from 0 to 100"),
                             (("rules", "apply", "x", "--max-move=-1"), "from 0 to 100"),
-                            (("unit", "drain", "RZ01"), "no verb 'unit drain'")):
+                            (("unit", "paint", "RZ01"), "no verb 'unit paint'")):
             done = self.stack.ctl(*words)
             self.assertEqual(done.returncode, 2, words)
             self.assertIn(hint, done.stderr, words)
