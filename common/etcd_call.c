@@ -212,3 +212,20 @@ int etcd_call(struct etcd_session *session, const char *path, struct str body, u
     distrust_token(session, began_us);
     return -1;
 }
+
+void etcd_session_warm(struct etcd_session *session, const char *key)
+{
+    const struct etcd_access *access = session->access;
+    struct buf body = {NULL, 0, 0};
+    unsigned at = session->at;
+    etcd_range_format(&(struct etcd_range){.key = key}, &body);
+    for (unsigned i = 0; i < access->endpoint_count; i++) {
+        struct etcd_answer answer = {0};
+        struct error err;
+        session->at = i;
+        (void)try_one(session, ETCD_RANGE, buf_str(&body), access->try_ms, &answer, &err);
+        etcd_answer_free(&answer);
+    }
+    session->at = at;
+    buf_free(&body);
+}

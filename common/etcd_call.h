@@ -57,6 +57,10 @@ struct etcd_head {
 };
 int etcd_session_head(struct etcd_session *session, struct etcd_head *head, struct error *err) MUST_CHECK;
 
+/* Asks each member for KEY, so that all know the token for another while (a simple one ends at a member that has not
+ * seen it for five minutes), or a new one is fetched now and not when something must be quick. */
+void etcd_session_warm(struct etcd_session *session, const char *key);
+
 /* The token is of no use any more: the next call logs in again. */
 void etcd_session_forget(struct etcd_session *session);
 

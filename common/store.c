@@ -203,3 +203,9 @@ void store_drain(struct store *store)
 {
     store->backend->drain(store->state);
 }
+
+void store_keep_warm(struct store *store)
+{
+    if (store->backend->keep_warm != NULL)
+        store->backend->keep_warm(store->state);
+}

@@ -109,6 +109,10 @@ int store_document_put(struct store *store, const char *name, uint64_t expected_
 int store_watch_fd(struct store *store);
 void store_drain(struct store *store);
 
+/* Does now what a change would have to do first otherwise, such as to log in. For those whose changes must be quick,
+ * each minute. */
+void store_keep_warm(struct store *store);
+
 /* The SHA-256 of TEXT as 64 hex digits and a zero into HEX. */
 void store_sha256(struct str text, char *hex);
 

@@ -29,6 +29,7 @@ struct store_backend {
                         uint64_t *now_version, struct error *err);
     int (*watch_fd)(void *state);
     void (*drain)(void *state);
+    void (*keep_warm)(void *state); /* NULL: nothing is to be done */
 };
 
 extern const struct store_backend store_dir, store_etcd;

@@ -240,6 +240,15 @@ int store_etcd_base_take(struct store_etcd *etcd, const char *key, const struct 
     return result;
 }
 
+static void keep_warm(void *state)
+{
+    struct store_etcd *etcd = state;
+    char *current_key = store_etcd_key(etcd, "live/current");
+    if (etcd->access.user != NULL && etcd_mirror_state(&etcd->mirror, &(struct error){0}) != ETCD_MIRROR_AWAY)
+        etcd_session_warm(&etcd->session, current_key);
+    free(current_key);
+}
+
 const struct store_backend store_etcd = {
     .scheme = "etcd",
     .open = open_etcd,
@@ -254,4 +263,5 @@ const struct store_backend store_etcd = {
     .document_put = store_etcd_document_put,
     .watch_fd = watch_fd,
     .drain = drain,
+    .keep_warm = keep_warm,
 };

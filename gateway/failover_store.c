@@ -10,6 +10,7 @@
 #include "gateway/failover_state.h"
 
 #define JOBS_MOST 64
+#define WARM_S    60 /* between two times that the store is kept warm while nothing is to be done */
 
 struct job {
     uint64_t unit;
@@ -214,12 +215,26 @@ static void do_job(struct failover_store *store, const struct job *job, const ch
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
 
+static void await_job(struct failover_store *store)
+{
+    pthread_mutex_t *lock = &store->failover->lock;
+    while (!store->stopping && store->count == 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += WARM_S;
+        if (pthread_cond_timedwait(&store->more, lock, &until) == 0)
+            continue;
+        pthread_mutex_unlock(lock);
+        store_keep_warm(store->store);
+        pthread_mutex_lock(lock);
+    }
+}
+
 static bool take_job(struct failover_store *store, struct job *job, char *unit, char *consumer)
 {
     struct failover *failover = store->failover;
     pthread_mutex_lock(&failover->lock);
-    while (!store->stopping && store->count == 0)
-        pthread_cond_wait(&store->more, &failover->lock);
+    await_job(store);
     bool taken = !store->stopping;
     if (taken) {
         *job = store->jobs[0];
@@ -237,6 +252,7 @@ static void *run(void *arg)
     struct failover_store *store = arg;
     struct job job;
     char unit[BROKER_UNIT_SIZE], consumer[BROKER_UNIT_SIZE];
+    store_keep_warm(store->store);
     while (take_job(store, &job, unit, consumer))
         do_job(store, &job, unit, consumer);
     return NULL;
@@ -247,7 +263,11 @@ struct failover_store *failover_store_create(struct failover *failover, struct e
     const struct gateway_config *config = &failover->gateway->config;
     struct failover_store *store = mem_calloc(1, sizeof(*store));
     store->failover = failover;
-    pthread_cond_init(&store->more, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&store->more, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     store->store = store_open_as(config->store.location ? config->store.location : "", &config->store.access, err);
     if (store->store == NULL)
         failover_store_destroy(&store);

@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 import subprocess
+import urllib.request
 
 import harness
 from harness import wait_until
@@ -93,6 +94,13 @@ class Cluster:
 
     def restart(self, i):
         self.members[i].start()
+
+    def asked(self, i):
+        """How many reads member I has answered."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[i]}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines
+                   if line.startswith("grpc_server_handled_total") and 'grpc_code="OK"' in line and '"Range"' in line)
 
     def start_over(self, snapshot):
         """All members go, and come back with what SNAPSHOT holds."""

@@ -197,6 +197,15 @@ class Guarded(EtcdTest):
         for gateway in gateways:
             wait_until(lambda: gateway.epoch() == epoch, 60, "the rules")
 
+    def test_who_may_have_to_move_a_unit_is_known_to_every_member_beforehand(self):
+        """Or a failover would begin with a login: hashing a password takes longer than all the rest."""
+        self.cluster = Cluster(self.stack, 3)
+        self.cluster.switch_auth_on("gate", "secret-word-1")
+        before = [self.cluster.asked(i) for i in range(3)]
+        gateway = self.gateway(store__user="gate", store__password_file=self.password("secret-word-1"))
+        self.wait_for_store(gateway, "up")
+        wait_until(lambda: all(self.cluster.asked(i) > before[i] for i in range(3)), what="each member to be asked")
+
     def test_a_wrong_password_is_told_and_shown_nowhere(self):
         self.cluster = Cluster(self.stack, 1)
         self.cluster.switch_auth_on("gate", "secret-word-1")
