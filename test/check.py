@@ -206,7 +206,7 @@ def links(_):
 
 
 def names(_):
-    """Documents name metrics and verbs that exist."""
+    """Documents name metrics and verbs that exist; the guide has all reasons why a unit is not moved."""
     def listed(document, pattern):
         return set(re.findall(pattern, (ROOT / "docs" / document).read_text(), re.M))
     metrics = listed("METRICS.md", r"^\| `(ldcgate_\w+)`")
@@ -218,6 +218,11 @@ def names(_):
         for words in set(re.findall(r"(?:^ {4,}|`)ldcctl ([a-z]+(?: [a-z]+)*)", text, re.M)):
             if not any((words + " ").startswith(verb + " ") or verb.startswith(words + " ") for verb in verbs):
                 yield f"{name_of(path)}: no such verb: ldcctl {words}"
+    reasons = (ROOT / "router/core_text.c").read_text().split("core_refusal_name")[1].split("};")[0]
+    guide = (ROOT / "docs/OPERATIONS.md").read_text()
+    for reason in re.findall(r'\[CORE_(?!MAY_MOVE|NOT_SUSPECTED|UNDECIDED)\w+\] = "(.+)"', reasons):
+        if f"`{reason}`" not in guide:
+            yield f"docs/OPERATIONS.md: nothing to do for a unit that is not moved, for \"{reason}\""
 
 
 def protocol(_):
