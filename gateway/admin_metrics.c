@@ -274,8 +274,7 @@ static void print_agent_lag(const struct follow_agent *agent, void *arg)
     json_t *lag;
     if (!agent->heard)
         return;
-    json_array_foreach(json_object_get(agent->report, "lag"), i, lag)
-    {
+    json_array_foreach(json_object_get(agent->report, "lag"), i, lag) {
         char labels[512];
         const char *topic = json_string_value(json_object_get(lag, "topic"));
         const char *subscription = json_string_value(json_object_get(lag, "subscription"));

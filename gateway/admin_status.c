@@ -123,8 +123,7 @@ static json_t *reported_broker(const json_t *agents, struct str unit)
 {
     size_t i;
     json_t *agent;
-    json_array_foreach(agents, i, agent)
-    {
+    json_array_foreach(agents, i, agent) {
         json_t *broker = json_object_get(json_object_get(agent, "report"), "broker");
         if (is_of(agent, unit) && json_is_true(json_object_get(agent, "heard")) && broker != NULL)
             return json_incref(broker);
@@ -137,10 +136,8 @@ static const char *reported_fault(const json_t *agents, const char *url)
 {
     size_t i, j;
     json_t *agent, *node;
-    json_array_foreach(agents, i, agent)
-    {
-        json_array_foreach(json_object_get(json_object_get(agent, "report"), "nodes"), j, node)
-        {
+    json_array_foreach(agents, i, agent) {
+        json_array_foreach(json_object_get(json_object_get(agent, "report"), "nodes"), j, node) {
             const char *named = json_string_value(json_object_get(node, "url"));
             const char *fault = json_string_value(json_object_get(node, "fault"));
             if (named != NULL && strcmp(named, url) == 0 && json_is_false(json_object_get(node, "up")))

@@ -102,8 +102,7 @@ void color_totals_add_json(struct color_totals *totals, const json_t *json)
     size_t i;
     json_t *pair;
     totals->failed += count_of(json_object_get(json, "failed"));
-    json_array_foreach(json_object_get(json, "buckets"), i, pair)
-    {
+    json_array_foreach(json_object_get(json, "buckets"), i, pair) {
         const json_t *bucket = json_array_get(pair, 0);
         if (json_is_integer(bucket) && json_integer_value(bucket) >= 0 && json_integer_value(bucket) < STAT_BUCKETS)
             totals->buckets[json_integer_value(bucket)] += count_of(json_array_get(pair, 1));

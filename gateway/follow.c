@@ -45,8 +45,7 @@ static bool calls_down(const struct agent *agent, const char *url)
 {
     size_t i;
     json_t *node;
-    json_array_foreach(json_object_get(agent->report, "nodes"), i, node)
-    {
+    json_array_foreach(json_object_get(agent->report, "nodes"), i, node) {
         const char *named = json_string_value(json_object_get(node, "url"));
         if (named != NULL && strcmp(named, url) == 0 && json_is_false(json_object_get(node, "up")))
             return true;

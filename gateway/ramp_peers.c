@@ -139,8 +139,7 @@ void ramp_peers_each(const struct ramp_peers *peers, const char *unit, uint64_t 
         json_t *colors;
         if (now_us > peer->answered_us + SILENT_US)
             continue;
-        json_array_foreach(json_object_get(peer->colors, "colors"), j, colors)
-        {
+        json_array_foreach(json_object_get(peer->colors, "colors"), j, colors) {
             const char *name = json_string_value(json_object_get(colors, "unit"));
             json_int_t seen = json_integer_value(json_object_get(colors, "version"));
             if (name != NULL && strcmp(name, unit) == 0 && (uint64_t)seen == version)

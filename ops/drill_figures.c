@@ -44,8 +44,7 @@ static size_t take_times(const json_t *round, const char *key, const char *gatew
 {
     const json_t *chain = json_object_get(round, "chain"), *link;
     size_t i, count = 0;
-    json_array_foreach(chain, i, link)
-    {
+    json_array_foreach(chain, i, link) {
         double ms = drill_number(link, key);
         if (!isnan(ms) && (gateway == NULL || strcmp(ctl_text(link, "gateway"), gateway) == 0))
             times[count++] = ms;
@@ -58,9 +57,11 @@ struct drill_spread drill_spread(const json_t *report, const char *key, const ch
     const json_t *rounds = json_object_get(report, "rounds"), *round;
     struct drill_spread spread = {0, NAN, NAN};
     size_t i, room = 0;
-    json_array_foreach(rounds, i, round) room += json_array_size(json_object_get(round, "chain"));
+    json_array_foreach(rounds, i, round)
+        room += json_array_size(json_object_get(round, "chain"));
     double *times = mem_alloc((room + 1) * sizeof(*times));
-    json_array_foreach(rounds, i, round) spread.count += take_times(round, key, gateway, times + spread.count);
+    json_array_foreach(rounds, i, round)
+        spread.count += take_times(round, key, gateway, times + spread.count);
     if (spread.count > 0) {
         qsort(times, spread.count, sizeof(*times), compare_numbers);
         spread.p50 = times[(spread.count - 1) / 2];
@@ -75,8 +76,7 @@ static double latest_success(const json_t *round)
     const json_t *chain = json_object_get(round, "chain"), *link;
     double latest = 0;
     size_t i;
-    json_array_foreach(chain, i, link)
-    {
+    json_array_foreach(chain, i, link) {
         double ms = drill_number(link, "first_success_ms");
         latest = isnan(ms) ? INFINITY : fmax(latest, ms);
     }
@@ -88,8 +88,7 @@ size_t drill_worst_round(const json_t *report)
     const json_t *rounds = json_object_get(report, "rounds"), *round;
     double latest = -1;
     size_t i, worst = 0;
-    json_array_foreach(rounds, i, round)
-    {
+    json_array_foreach(rounds, i, round) {
         if (latest_success(round) > latest) {
             latest = latest_success(round);
             worst = i;
@@ -103,8 +102,8 @@ int64_t drill_failed_elsewhere(const json_t *report)
     const json_t *units = json_object_get(json_object_get(report, "blast"), "units"), *unit;
     int64_t failed = 0;
     size_t i;
-    json_array_foreach(units, i, unit) failed +=
-        json_is_true(json_object_get(unit, "target")) ? 0 : drill_count(unit, "failed");
+    json_array_foreach(units, i, unit)
+        failed += json_is_true(json_object_get(unit, "target")) ? 0 : drill_count(unit, "failed");
     return failed;
 }
 
@@ -112,7 +111,8 @@ const char *drill_datacenter(const json_t *report, const char *name)
 {
     const json_t *gateways = json_object_get(json_object_get(report, "deployment"), "gateways"), *gateway;
     size_t i;
-    json_array_foreach(gateways, i, gateway) if (strcmp(ctl_text(gateway, "name"), name) ==
-                                                 0) return ctl_text(gateway, "datacenter");
+    json_array_foreach(gateways, i, gateway)
+        if (strcmp(ctl_text(gateway, "name"), name) == 0)
+            return ctl_text(gateway, "datacenter");
     return "";
 }

@@ -171,8 +171,7 @@ static void append_other_rounds(const json_t *report, struct buf *out)
     if (json_array_size(rounds) < 2)
         return;
     buf_printf(out, "<h2>The other rounds</h2>\n");
-    json_array_foreach(rounds, i, round)
-    {
+    json_array_foreach(rounds, i, round) {
         if (i == worst)
             continue;
         buf_printf(out, "<details>");

@@ -64,8 +64,7 @@ static void append_votes(const json_t *round, struct buf *out)
     const json_t *event;
     const char *last = "";
     size_t i, shown = 0;
-    json_array_foreach(json_object_get(round, "events"), i, event)
-    {
+    json_array_foreach(json_object_get(round, "events"), i, event) {
         const char *text = ctl_text(event, "text");
         if (strcmp(ctl_text(event, "kind"), "record") != 0 || *text == '\0' || strcmp(text, last) == 0 ||
             shown++ == VOTES_MOST)
@@ -84,8 +83,7 @@ static void append_events(const json_t *round, struct buf *out)
     buf_printf(out, "<details>");
     html_element(out, "summary", "All events of round %lld", (long long)drill_count(round, "round"));
     begin_table(out, "", ">ms|event|gateway|unit|>epoch|what");
-    json_array_foreach(json_object_get(round, "events"), i, event)
-    {
+    json_array_foreach(json_object_get(round, "events"), i, event) {
         buf_printf(out, "<tr>");
         append_ms(out, drill_number(event, "at_us") / 1000);
         html_element(out, "td", "%s", ctl_text(event, "kind"));
@@ -110,8 +108,7 @@ static void append_latencies(const json_t *report, const json_t *round, bool who
     buf_printf(out,
                "<h3>Latency of the users' requests</h3>\n<p class=\"legend\">Solid: median; dashed: 99th percentile; "
                "the scale is logarithmic. Bars that stand: requests accepted; hatched bars that hang: failed.</p>\n");
-    json_array_foreach(json_object_get(round, "samples"), i, samples)
-    {
+    json_array_foreach(json_object_get(round, "samples"), i, samples) {
         bool is_target = strcmp(target, ctl_text(samples, "unit")) == 0;
         if (!whole && !is_target)
             continue;
@@ -145,8 +142,7 @@ void drill_page_blast(const json_t *report, struct buf *out)
     begin_table(
         out, "Requests and users by unit, over all rounds; latencies in milliseconds. Unknown: no certain answer came.",
         "unit|>requests|>failed|>unknown|>users|>who saw errors|>delayed|>p99 before|>p99|>max");
-    json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit)
-    {
+    json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit) {
         buf_printf(out, "<tr>");
         html_element(out, "th scope=\"row\"", "%s%s", ctl_text(unit, "unit"),
                      json_is_true(json_object_get(unit, "target")) ? ", the target" : "");
@@ -168,8 +164,7 @@ static void append_ids(struct buf *out, const char *what, const json_t *list, in
         return;
     html_element(out, "h3", "%s: %lld", what, (long long)count);
     buf_printf(out, "<ul class=\"id\">\n");
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach(list, i, item) {
         if (json_is_string(item))
             html_element(out, "li", "%s", json_string_value(item));
         else
@@ -214,8 +209,7 @@ static void append_rollback(const json_t *round, struct buf *out)
     const json_t *step;
     size_t i;
     buf_printf(out, "<td>");
-    json_array_foreach(json_object_get(round, "rollback"), i, step)
-    {
+    json_array_foreach(json_object_get(round, "rollback"), i, step) {
         bool good = json_is_true(json_object_get(step, "ok"));
         html_element(out, good ? "div" : "div class=\"bad\"", "%s %s, %lld ms%s%s", good ? "\u2713" : "\u2717",
                      ctl_text(step, "step"), (long long)drill_count(step, "ms"), *ctl_text(step, "text") ? ": " : "",
@@ -231,8 +225,7 @@ void drill_page_rounds(const json_t *report, struct buf *out)
     buf_printf(out, "<h2>What was done, and undone</h2>\n");
     begin_table(out, "The longest request of a user of the target, in milliseconds.",
                 "round|fault|to|>longest|outcome|rolled back");
-    json_array_foreach(json_object_get(report, "rounds"), i, round)
-    {
+    json_array_foreach(json_object_get(report, "rounds"), i, round) {
         const json_t *target;
         size_t k;
         buf_printf(out, "<tr>");
@@ -258,16 +251,14 @@ void drill_page_before(const json_t *report, struct buf *out)
     buf_printf(out, "<h2>What was checked before</h2>\n");
     begin_table(out, "Guard rails, and the steady state that the drill wants before it begins.",
                 "check|unit|allowed|before|after|");
-    json_array_foreach(json_object_get(report, "rails"), i, item)
-    {
+    json_array_foreach(json_object_get(report, "rails"), i, item) {
         buf_printf(out, "<tr>");
         html_element(out, "th scope=\"row\"", "%s", ctl_text(item, "name"));
         html_element(out, "td colspan=\"4\"", "%s", ctl_text(item, "text"));
         append_judgement(out, json_is_true(json_object_get(item, "ok")), "");
         buf_printf(out, "</tr>\n");
     }
-    json_array_foreach(json_object_get(report, "steady_state"), i, item)
-    {
+    json_array_foreach(json_object_get(report, "steady_state"), i, item) {
         buf_printf(out, "<tr>");
         html_element(out, "th scope=\"row\"", "%s", ctl_text(item, "check"));
         html_element(out, "td", "%s", *ctl_text(item, "unit") ? ctl_text(item, "unit") : "all");

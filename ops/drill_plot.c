@@ -41,7 +41,8 @@ double drill_svg_highest(const json_t *round)
     double highest = 10;
     size_t i, k;
     json_array_foreach(json_object_get(round, "samples"), i, samples)
-        json_array_foreach(json_object_get(samples, "points"), k, point) highest = fmax(highest, value(point, MAX_MS));
+        json_array_foreach(json_object_get(samples, "points"), k, point)
+            highest = fmax(highest, value(point, MAX_MS));
     return highest;
 }
 
@@ -72,8 +73,7 @@ static void draw_line(const json_t *points, enum column column, const char *clas
     bool drawing = false;
     size_t i;
     buf_printf(out, "<path class=\"%s\" d=\"", class);
-    json_array_foreach(points, i, point)
-    {
+    json_array_foreach(points, i, point) {
         double ms = value(point, column);
         if (!isnan(ms))
             buf_printf(out, "%c%.1f %.1f%s", drawing ? 'L' : 'M', drill_axis_x(axis, value(point, AT_MS)),
@@ -92,8 +92,7 @@ static void draw_bars(const json_t *points, enum column column, const char *clas
     const json_t *point;
     size_t i;
     buf_printf(out, "<path class=\"%s\" d=\"", class);
-    json_array_foreach(points, i, point)
-    {
+    json_array_foreach(points, i, point) {
         double count = value(point, column);
         if (count > 0)
             buf_printf(out, "M%.1f %dv%.1fh%.1fv%.1fz", drill_axis_x(axis, value(point, AT_MS)), BARS_AT + way,
@@ -107,7 +106,8 @@ static double most_in_a_bin(const json_t *points)
     const json_t *point;
     double most = 1;
     size_t i;
-    json_array_foreach(points, i, point) most = fmax(most, fmax(value(point, OK), value(point, FAILED)));
+    json_array_foreach(points, i, point)
+        most = fmax(most, fmax(value(point, OK), value(point, FAILED)));
     return most;
 }
 
@@ -131,8 +131,7 @@ static void draw_deeds(const json_t *round, const struct drill_axis *axis, struc
                                            {"abort", "aborted"}};
     const json_t *event;
     size_t i, drawn = 0;
-    json_array_foreach(json_object_get(round, "events"), i, event)
-    {
+    json_array_foreach(json_object_get(round, "events"), i, event) {
         double ms = drill_number(event, "at_us") / 1000;
         for (size_t k = 0; k < sizeof(deeds) / sizeof(*deeds); k++)
             if (ms <= axis->to && strcmp(deeds[k][0], ctl_text(event, "kind")) == 0)

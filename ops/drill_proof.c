@@ -105,8 +105,7 @@ static void read_all(struct proving *proving)
 {
     const char *app;
     json_t *bytes;
-    json_object_foreach(proving->reached, app, bytes)
-    {
+    json_object_foreach(proving->reached, app, bytes) {
         json_int_t reached = json_integer_value(bytes);
         read_records(proving, app, &reached);
         json_integer_set(bytes, reached);

@@ -47,13 +47,14 @@ static void append_refusals(const json_t *report, struct buf *out)
 {
     const json_t *item;
     size_t i;
-    json_array_foreach(json_object_get(report, "rails"), i, item) if (!json_is_true(json_object_get(item, "ok")))
-        buf_printf(out, "guard rail %s: %s\n", ctl_text(item, "name"), ctl_text(item, "text"));
-    json_array_foreach(json_object_get(report, "steady_state"), i,
-                       item) if (!json_is_true(json_object_get(item, "held")))
-        buf_printf(out, "not steady: %s%s%s is %s, allowed is %s\n", ctl_text(item, "check"),
-                   *ctl_text(item, "unit") ? " of " : "", ctl_text(item, "unit"), ctl_text(item, "value"),
-                   ctl_text(item, "limit"));
+    json_array_foreach(json_object_get(report, "rails"), i, item)
+        if (!json_is_true(json_object_get(item, "ok")))
+            buf_printf(out, "guard rail %s: %s\n", ctl_text(item, "name"), ctl_text(item, "text"));
+    json_array_foreach(json_object_get(report, "steady_state"), i, item)
+        if (!json_is_true(json_object_get(item, "held")))
+            buf_printf(out, "not steady: %s%s%s is %s, allowed is %s\n", ctl_text(item, "check"),
+                       *ctl_text(item, "unit") ? " of " : "", ctl_text(item, "unit"), ctl_text(item, "value"),
+                       ctl_text(item, "limit"));
 }
 
 static void add_spread(struct grid *grid, struct drill_spread spread)
@@ -74,8 +75,7 @@ static void append_phases(const json_t *report, struct buf *out)
                json_array_size(json_object_get(report, "rounds")));
     buf_printf(out, isnan(bound) ? "\n" : "; first success is wanted within %.0f\n", bound);
     grid_begin(&grid, "GATEWAY|DATACENTER|>DETECT|>DECIDE|>CONVERGE|>PROMOTED|>FIRST SUCCESS");
-    json_array_foreach(json_object_get(json_object_get(report, "deployment"), "gateways"), i, gateway)
-    {
+    json_array_foreach(json_object_get(json_object_get(report, "deployment"), "gateways"), i, gateway) {
         grid_add(&grid, "%s", ctl_text(gateway, "name"));
         grid_add(&grid, "%s", ctl_text(gateway, "datacenter"));
         for (phase = 0; phase < DRILL_PHASES; phase++)
@@ -93,8 +93,9 @@ static const char *rolled_back(const json_t *round)
 {
     const json_t *step;
     size_t i;
-    json_array_foreach(json_object_get(round, "rollback"), i,
-                       step) if (!json_is_true(json_object_get(step, "ok"))) return ctl_text(step, "step");
+    json_array_foreach(json_object_get(round, "rollback"), i, step)
+        if (!json_is_true(json_object_get(step, "ok")))
+            return ctl_text(step, "step");
     return "whole";
 }
 
@@ -104,8 +105,7 @@ static void append_rounds(const json_t *report, struct buf *out)
     struct grid grid;
     size_t i;
     grid_begin(&grid, "ROUND|FAULT|>LONGEST REQUEST|OUTCOME|ROLLED BACK|WHY");
-    json_array_foreach(json_object_get(report, "rounds"), i, round)
-    {
+    json_array_foreach(json_object_get(report, "rounds"), i, round) {
         add_count(&grid, round, "round");
         grid_add(&grid, "%s", ctl_text(round, "fault"));
         add_ms(&grid, drill_number(round, "longest_ms"));
@@ -125,8 +125,7 @@ static void append_blast(const json_t *report, struct buf *out)
     struct grid grid;
     size_t i;
     grid_begin(&grid, "UNIT||>REQUESTS|>FAILED|>UNKNOWN|>USERS|>WHO SAW ERRORS|>DELAYED|>P99 BEFORE|>P99|>MAX MS");
-    json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit)
-    {
+    json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit) {
         grid_add(&grid, "%s", ctl_text(unit, "unit"));
         grid_add(&grid, "%s", json_is_true(json_object_get(unit, "target")) ? "target" : "");
         for (size_t key = 0; key < sizeof(counts) / sizeof(*counts); key++)
@@ -143,8 +142,7 @@ static void append_ids(const json_t *list, const char *what, int64_t count, stru
 {
     const json_t *item;
     size_t i;
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach(list, i, item) {
         if (i == IDS_MOST)
             break;
         if (json_is_string(item))

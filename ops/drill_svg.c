@@ -96,8 +96,9 @@ static double success_ms(const json_t *round, const char *gateway)
 {
     const json_t *link;
     size_t i;
-    json_array_foreach(json_object_get(round, "chain"), i, link) if (strcmp(ctl_text(link, "gateway"), gateway) ==
-                                                                     0) return drill_number(link, "first_success_ms");
+    json_array_foreach(json_object_get(round, "chain"), i, link)
+        if (strcmp(ctl_text(link, "gateway"), gateway) == 0)
+            return drill_number(link, "first_success_ms");
     return NAN;
 }
 
@@ -107,11 +108,11 @@ static struct drill_axis axis_of(const json_t *round)
     const json_t *event, *link;
     double last = 1, success = 0;
     size_t i;
-    json_array_foreach(json_object_get(round, "chain"), i, link) success =
-        fmax(success, drill_number(link, "first_success_ms"));
-    json_array_foreach(json_object_get(round, "events"), i,
-                       event) if (mark_of(event) != NULL && event_ms(event) < LATE_MS) last =
-        fmax(last, event_ms(event));
+    json_array_foreach(json_object_get(round, "chain"), i, link)
+        success = fmax(success, drill_number(link, "first_success_ms"));
+    json_array_foreach(json_object_get(round, "events"), i, event)
+        if (mark_of(event) != NULL && event_ms(event) < LATE_MS)
+            last = fmax(last, event_ms(event));
     double to = (success > 0 && success < LATE_MS ? success : last) * 1.06;
     return drill_axis(-to / 40, to);
 }
@@ -149,8 +150,7 @@ static void draw_marks(const json_t *round, const char *gateway, const struct dr
     double ends[LANES] = {0};
     const json_t *event;
     size_t i;
-    json_array_foreach(json_object_get(round, "events"), i, event)
-    {
+    json_array_foreach(json_object_get(round, "events"), i, event) {
         const struct mark *mark = mark_of(event);
         if (mark == NULL || event_ms(event) > axis->to || strcmp(ctl_text(event, "gateway"), gateway) != 0)
             continue;
@@ -224,8 +224,7 @@ static void draw_round(const json_t *round, const struct drill_axis *axis, int y
     size_t i, silent = 0;
     buf_printf(out, "<text class=\"name\" x=\"0\" y=\"%d\">round %lld</text>", y + 4,
                (long long)drill_count(round, "round"));
-    json_array_foreach(json_object_get(round, "chain"), i, link)
-    {
+    json_array_foreach(json_object_get(round, "chain"), i, link) {
         double ms = drill_number(link, "first_success_ms");
         if (isnan(ms)) {
             silent++;
@@ -256,7 +255,8 @@ void drill_svg_rounds(const json_t *report, struct buf *out)
     size_t i;
     drill_svg_begin(out, bottom + 36, "First success after the fault in each round, a dot for each gateway");
     drill_axis_draw(&axis, top, bottom, out);
-    json_array_foreach(rounds, i, round) draw_round(round, &axis, top + 12 + (int)i * 18, out);
+    json_array_foreach(rounds, i, round)
+        draw_round(round, &axis, top + 12 + (int)i * 18, out);
     draw_bound(report, &axis, top, bottom, out);
     drill_svg_end(out);
 }

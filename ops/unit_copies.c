@@ -7,8 +7,7 @@ static const json_t *record_of(const struct fleet *fleet, const char *unit)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(fleet->view, "units"), i, item)
-    {
+    json_array_foreach(json_object_get(fleet->view, "units"), i, item) {
         if (strcmp(ctl_text(item, "name"), unit) == 0)
             return json_object_get(item, "broker_record");
     }
@@ -19,8 +18,7 @@ static bool is_in_sync(const json_t *record, const char *broker)
 {
     size_t i;
     json_t *member;
-    json_array_foreach(json_object_get(record, "in_sync"), i, member)
-    {
+    json_array_foreach(json_object_get(record, "in_sync"), i, member) {
         if (strcmp(json_string_value(member), broker) == 0)
             return true;
     }

@@ -16,8 +16,7 @@ static json_t *item_of(const json_t *answer, const char *unit)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(answer, "units"), i, item)
-    {
+    json_array_foreach(json_object_get(answer, "units"), i, item) {
         if (strcmp(ctl_text(item, "name"), unit) == 0)
             return item;
     }

@@ -72,8 +72,7 @@ static json_t *item_of(const json_t *answer, const char *unit)
 {
     size_t i;
     json_t *colors;
-    json_array_foreach(json_object_get(answer, "colors"), i, colors)
-    {
+    json_array_foreach(json_object_get(answer, "colors"), i, colors) {
         if (strcmp(ctl_text(colors, "unit"), unit) == 0)
             return colors;
     }

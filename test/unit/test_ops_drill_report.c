@@ -118,8 +118,7 @@ static void what_is_of_another_type_than_it_should_be_does_no_harm(void **state)
     const char *key;
     json_t *value;
     void *next;
-    json_object_foreach_safe(report, next, key, value)
-    {
+    json_object_foreach_safe(report, next, key, value) {
         json_t *odd = json_copy(report);
         json_object_set_new(odd, key, json_integer(7));
         free(page_of(odd));
