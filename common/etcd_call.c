@@ -19,6 +19,7 @@ enum code {
     CODE_UNKNOWN = 2,
     CODE_INVALID = 3,
     CODE_DEADLINE = 4,
+    CODE_EXHAUSTED = 8, /* its quota of space is used */
     CODE_ABORTED = 10,
     CODE_INTERNAL = 13,
     CODE_UNAVAILABLE = 14,
@@ -91,7 +92,8 @@ static enum verdict judge(struct etcd_session *session, long status, struct str 
     }
     bool passes = status >= 500 || code == CODE_CANCELLED || code == CODE_DEADLINE || code == CODE_ABORTED ||
                   code == CODE_INTERNAL || code == CODE_UNAVAILABLE;
-    error_set(err, passes ? ERROR_UNREACHABLE : ERROR_REFUSED, "%s: %s", endpoint, message);
+    enum error_code refusal = code == CODE_EXHAUSTED ? ERROR_SYSTEM : ERROR_REFUSED;
+    error_set(err, passes ? ERROR_UNREACHABLE : refusal, "%s: %s", endpoint, message);
     return passes ? TRY_ANOTHER : REFUSED;
 }
 

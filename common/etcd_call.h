@@ -43,7 +43,8 @@ void etcd_session_open(struct etcd_session *session, const struct etcd_access *a
 void etcd_session_close(struct etcd_session *session);
 
 /* Calls PATH with BODY at one member after the other, each twice, the second time with twice the patience; PATIENCE
- * times access->try_ms is what one may take. An answer ends it: 0 with *answer, to be freed, or -1 with ERROR_REFUSED.
+ * times access->try_ms is what one may take. An answer ends it: 0 with *answer, to be freed, or -1 with ERROR_REFUSED
+ * (ERROR_SYSTEM where etcd is full).
  * ERROR_UNREACHABLE or ERROR_TIMEOUT: no member answered, and what was asked for may have been done, or be done yet.
  * Not every try that was answered is the first that was carried out: who changes something must know its own work. */
 int etcd_call(struct etcd_session *session, const char *path, struct str body, unsigned patience,

@@ -14,11 +14,11 @@ from harness import wait_until
 
 class Cluster:
     """Members of one etcd, kept by STACK. TLS: they speak https to clients and ask for certificates. BEAT_MS and ELECTION_MS:
-    how often the leader is heard, and when it is missed."""
+    how often the leader is heard, and when it is missed. FLAGS: further ones of etcd."""
 
-    def __init__(self, stack, size=3, tls=None, beat_ms=50, election_ms=500):
+    def __init__(self, stack, size=3, tls=None, beat_ms=50, election_ms=500, flags=()):
         self.stack, self.tls, self.token = stack, tls, None
-        self.times = ["--heartbeat-interval", beat_ms, "--election-timeout", election_ms]
+        self.flags = ["--heartbeat-interval", beat_ms, "--election-timeout", election_ms, *flags]
         self.ports = [harness.free_port() for _ in range(size)]
         peers = [f"http://127.0.0.1:{harness.free_port()}" for _ in range(size)]
         named = ",".join(f"etcd-{i}={url}" for i, url in enumerate(peers))
@@ -32,7 +32,7 @@ class Cluster:
         argv = ["etcd", "--name", f"etcd-{i}", "--data-dir", self.stack.folder / f"etcd-{i}.data",
                 "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
                 "--initial-advertise-peer-urls", peer, "--initial-cluster", named,
-                *self.times]
+                *self.flags]
         if self.tls:
             argv += ["--cert-file", self.tls.path("server.crt"), "--key-file", self.tls.path("server.key"),
                      "--trusted-ca-file", self.tls.path("ca.crt"), "--client-cert-auth"]
@@ -94,6 +94,12 @@ class Cluster:
 
     def restart(self, i):
         self.members[i].start()
+
+    def fill(self, megabytes):
+        """Puts so much, as far as the quota lets."""
+        value = base64.b64encode(os.urandom(1 << 20)).decode()
+        for _ in range(megabytes):
+            self.call("/v3/kv/put", {"key": base64.b64encode(b"/filler").decode(), "value": value})
 
     def asked(self, i):
         """How many reads member I has answered."""

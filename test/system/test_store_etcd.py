@@ -219,6 +219,21 @@ class Guarded(EtcdTest):
         for one in (gateway, nobody):
             self.assertNotIn("secret-word", one.log_text() + json.dumps(one.status()))
 
+    def test_a_store_that_is_full_refuses_changes_until_there_is_room(self):
+        """docs/OPERATIONS.md, "Keeping etcd well": nobody but etcd itself says so beforehand."""
+        self.cluster = Cluster(self.stack, 1, flags=["--quota-backend-bytes", 3 << 20])
+        gateway = self.gateway()
+        epoch = self.put_at_last(gateway, 0, self.rules())
+        self.cluster.fill(4)
+        status, answer = self.put(gateway, epoch, self.rules(40))
+        self.assertEqual((status, self.store(gateway)["state"]), (503, "up"), answer)
+        self.assertIn("database space exceeded", answer["detail"])
+        self.cluster.compact()
+        self.cluster.must("/v3/maintenance/defragment")
+        member = self.cluster.status(0)["header"]["member_id"]
+        self.cluster.must("/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": member, "alarm": "NOSPACE"})
+        self.put_at_last(gateway, epoch, self.rules(40))
+
     def test_certificates_are_shown_and_checked(self):
         self.cluster = Cluster(self.stack, 3, Authority(self.stack.folder))
         gateway, other = self.gateway(), self.gateway("gw2")
