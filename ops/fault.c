@@ -98,13 +98,20 @@ void fault_close(struct fault_ground **ground)
     free(gone);
 }
 
+/* Where the process that stayed with them was killed, its processes have ended with it: that is no fault to heal. */
+static bool runs(const struct play_state *state)
+{
+    const struct play_process *supervisor = &state->supervisor;
+    return state->count > 0 && (supervisor->pid <= 0 || play_process_lives(supervisor->pid, supervisor->start_ticks));
+}
+
 static int take(struct fault_ground *ground, struct error *err)
 {
     struct play_state state;
     while (flock(ground->lock, LOCK_EX) != 0)
         if (errno != EINTR)
             return error_set_errno(err, errno, "cannot lock %s", ground->dir);
-    if (!play_state_load(&state, ground->dir) || state.count == 0) {
+    if (!play_state_load(&state, ground->dir) || !runs(&state)) {
         play_state_free(&state);
         flock(ground->lock, LOCK_UN);
         return error_set(err, ERROR_UNREACHABLE, "no playground runs in %s", ground->dir);

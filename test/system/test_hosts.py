@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import unittest
@@ -185,6 +186,14 @@ class Machine(FaultTest):
         pid = self.playground.pid("RZ01-blue")
         self.playground.process.terminate()
         self.assertFalse(lives(pid))
+
+    def test_a_playground_that_was_killed_is_not_raised_again(self):
+        pid = self.playground.pid("RZ01-blue")
+        os.kill(self.playground.process.pid, signal.SIGKILL)
+        wait_until(lambda: not lives(pid), what="the end of all")
+        done = self.playground.ctl("fault", "heal")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("no playground runs", done.stderr)
 
     def test_what_cannot_be_done_is_said(self):
         for words, code, why in (
