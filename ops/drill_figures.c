@@ -57,11 +57,13 @@ struct drill_spread drill_spread(const json_t *report, const char *key, const ch
     const json_t *rounds = json_object_get(report, "rounds"), *round;
     struct drill_spread spread = {0, NAN, NAN};
     size_t i, room = 0;
-    json_array_foreach(rounds, i, round)
+    json_array_foreach(rounds, i, round) {
         room += json_array_size(json_object_get(round, "chain"));
+    }
     double *times = mem_alloc((room + 1) * sizeof(*times));
-    json_array_foreach(rounds, i, round)
+    json_array_foreach(rounds, i, round) {
         spread.count += take_times(round, key, gateway, times + spread.count);
+    }
     if (spread.count > 0) {
         qsort(times, spread.count, sizeof(*times), compare_numbers);
         spread.p50 = times[(spread.count - 1) / 2];
@@ -102,8 +104,9 @@ int64_t drill_failed_elsewhere(const json_t *report)
     const json_t *units = json_object_get(json_object_get(report, "blast"), "units"), *unit;
     int64_t failed = 0;
     size_t i;
-    json_array_foreach(units, i, unit)
+    json_array_foreach(units, i, unit) {
         failed += json_is_true(json_object_get(unit, "target")) ? 0 : drill_count(unit, "failed");
+    }
     return failed;
 }
 
@@ -111,8 +114,9 @@ const char *drill_datacenter(const json_t *report, const char *name)
 {
     const json_t *gateways = json_object_get(json_object_get(report, "deployment"), "gateways"), *gateway;
     size_t i;
-    json_array_foreach(gateways, i, gateway)
+    json_array_foreach(gateways, i, gateway) {
         if (strcmp(ctl_text(gateway, "name"), name) == 0)
             return ctl_text(gateway, "datacenter");
+    }
     return "";
 }

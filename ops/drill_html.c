@@ -137,8 +137,9 @@ static void append_phases(const json_t *report, struct buf *out)
     for (i = 0; i < DRILL_PHASES; i++)
         html_element(out, "th scope=\"col\" class=\"number\"", "%s", drill_phases[i].title);
     buf_printf(out, "</tr></thead>\n<tbody>\n");
-    json_array_foreach(json_object_get(json_object_get(report, "deployment"), "gateways"), i, gateway)
+    json_array_foreach(json_object_get(json_object_get(report, "deployment"), "gateways"), i, gateway) {
         append_phase_row(report, ctl_text(gateway, "name"), out);
+    }
     append_phase_row(report, NULL, out);
     buf_printf(out, "</tbody></table></div>\n<p class=\"legend\">");
     for (i = 0; i < DRILL_PHASES; i++) {

@@ -232,8 +232,9 @@ void drill_page_rounds(const json_t *report, struct buf *out)
         html_element(out, "th scope=\"row\"", "%lld", (long long)drill_count(round, "round"));
         html_element(out, "td", "%s", ctl_text(round, "fault"));
         buf_printf(out, "<td>");
-        json_array_foreach(json_object_get(round, "targets"), k, target)
+        json_array_foreach(json_object_get(round, "targets"), k, target) {
             html_element(out, "div", "%s", json_string_value(target) ? json_string_value(target) : "");
+        }
         buf_printf(out, "</td>");
         append_ms(out, drill_number(round, "longest_ms"));
         append_judgement(out, drill_passed(round),

@@ -40,9 +40,11 @@ double drill_svg_highest(const json_t *round)
     const json_t *samples, *point;
     double highest = 10;
     size_t i, k;
-    json_array_foreach(json_object_get(round, "samples"), i, samples)
-        json_array_foreach(json_object_get(samples, "points"), k, point)
+    json_array_foreach(json_object_get(round, "samples"), i, samples) {
+        json_array_foreach(json_object_get(samples, "points"), k, point) {
             highest = fmax(highest, value(point, MAX_MS));
+        }
+    }
     return highest;
 }
 
@@ -106,8 +108,9 @@ static double most_in_a_bin(const json_t *points)
     const json_t *point;
     double most = 1;
     size_t i;
-    json_array_foreach(points, i, point)
+    json_array_foreach(points, i, point) {
         most = fmax(most, fmax(value(point, OK), value(point, FAILED)));
+    }
     return most;
 }
 

@@ -47,14 +47,16 @@ static void append_refusals(const json_t *report, struct buf *out)
 {
     const json_t *item;
     size_t i;
-    json_array_foreach(json_object_get(report, "rails"), i, item)
+    json_array_foreach(json_object_get(report, "rails"), i, item) {
         if (!json_is_true(json_object_get(item, "ok")))
             buf_printf(out, "guard rail %s: %s\n", ctl_text(item, "name"), ctl_text(item, "text"));
-    json_array_foreach(json_object_get(report, "steady_state"), i, item)
+    }
+    json_array_foreach(json_object_get(report, "steady_state"), i, item) {
         if (!json_is_true(json_object_get(item, "held")))
             buf_printf(out, "not steady: %s%s%s is %s, allowed is %s\n", ctl_text(item, "check"),
                        *ctl_text(item, "unit") ? " of " : "", ctl_text(item, "unit"), ctl_text(item, "value"),
                        ctl_text(item, "limit"));
+    }
 }
 
 static void add_spread(struct grid *grid, struct drill_spread spread)
@@ -93,9 +95,10 @@ static const char *rolled_back(const json_t *round)
 {
     const json_t *step;
     size_t i;
-    json_array_foreach(json_object_get(round, "rollback"), i, step)
+    json_array_foreach(json_object_get(round, "rollback"), i, step) {
         if (!json_is_true(json_object_get(step, "ok")))
             return ctl_text(step, "step");
+    }
     return "whole";
 }
 

@@ -96,9 +96,10 @@ static double success_ms(const json_t *round, const char *gateway)
 {
     const json_t *link;
     size_t i;
-    json_array_foreach(json_object_get(round, "chain"), i, link)
+    json_array_foreach(json_object_get(round, "chain"), i, link) {
         if (strcmp(ctl_text(link, "gateway"), gateway) == 0)
             return drill_number(link, "first_success_ms");
+    }
     return NAN;
 }
 
@@ -108,11 +109,13 @@ static struct drill_axis axis_of(const json_t *round)
     const json_t *event, *link;
     double last = 1, success = 0;
     size_t i;
-    json_array_foreach(json_object_get(round, "chain"), i, link)
+    json_array_foreach(json_object_get(round, "chain"), i, link) {
         success = fmax(success, drill_number(link, "first_success_ms"));
-    json_array_foreach(json_object_get(round, "events"), i, event)
+    }
+    json_array_foreach(json_object_get(round, "events"), i, event) {
         if (mark_of(event) != NULL && event_ms(event) < LATE_MS)
             last = fmax(last, event_ms(event));
+    }
     double to = (success > 0 && success < LATE_MS ? success : last) * 1.06;
     return drill_axis(-to / 40, to);
 }
@@ -206,8 +209,9 @@ void drill_svg_timeline(const json_t *report, const json_t *round, struct buf *o
                     "Timeline of round %lld: what each gateway did from the fault to its first success",
                     (long long)drill_count(round, "round"));
     drill_axis_draw(&axis, top, bottom, out);
-    json_array_foreach(gateways, i, gateway)
+    json_array_foreach(gateways, i, gateway) {
         draw_gateway(report, round, ctl_text(gateway, "name"), &axis, top + (double)i * ROW_HEIGHT + 4, out);
+    }
     draw_fault(&axis, top, bottom, out);
     draw_bound(report, &axis, top, bottom, out);
     drill_svg_end(out);
@@ -255,8 +259,9 @@ void drill_svg_rounds(const json_t *report, struct buf *out)
     size_t i;
     drill_svg_begin(out, bottom + 36, "First success after the fault in each round, a dot for each gateway");
     drill_axis_draw(&axis, top, bottom, out);
-    json_array_foreach(rounds, i, round)
+    json_array_foreach(rounds, i, round) {
         draw_round(round, &axis, top + 12 + (int)i * 18, out);
+    }
     draw_bound(report, &axis, top, bottom, out);
     drill_svg_end(out);
 }
