@@ -198,7 +198,7 @@ static bool leads(const struct core_unit *unit, uint64_t epoch)
     const struct core_record *record = &unit->record;
     const struct core_broker *primary = core_find_broker(unit, record->primary);
     return primary != NULL && record->member_count > 0 && primary->primary && primary->epoch >= epoch &&
-           primary->run_id == record->members[0].run_id && clock_monotonic_us() - primary->pulse_us < FAILOVER_HEARD_US;
+           primary->run_id == record->members[0].run_id && clock_monotonic_us() - primary->led_us < FAILOVER_HEARD_US;
 }
 
 bool failover_leads(struct failover *failover, const char *name, uint64_t epoch)

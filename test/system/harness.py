@@ -408,11 +408,13 @@ class Stack:
         return subprocess.run([str(BUILD / "ldcctl"), *map(str, words), *where], input=stdin or "", text=True,
                               capture_output=True, timeout=timeout * SLOW, env=_sanitizer_env(self.log("ldcctl")))
 
-    def put_rules(self, gateway, text, expected_epoch=None):
-        """Puts TEXT in force by GATEWAY's admin API and waits until it serves them; returns the record."""
+    def put_rules(self, gateway, text, expected_epoch=None, unfenced=False):
+        """Puts TEXT in force by GATEWAY's admin API and waits until it serves them; returns the record. UNFENCED: users
+        may move in whatever order."""
         if expected_epoch is None:
             expected_epoch = json.loads(gateway.get("/v1/rules").body)["record"]["epoch"] if gateway.epoch() > 0 else 0
-        answer = gateway.get(f"/v1/rules?expected_epoch={expected_epoch}&by=test&note=test", "POST", text.encode())
+        query = f"expected_epoch={expected_epoch}&by=test&note=test" + ("&unfenced=1" if unfenced else "")
+        answer = gateway.get(f"/v1/rules?{query}", "POST", text.encode())
         if answer.status != 200:
             raise AssertionError(f"rules refused: {answer.status} {answer.body.decode(errors='replace')}")
         record = json.loads(answer.body)

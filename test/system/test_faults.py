@@ -84,7 +84,7 @@ class Frozen(harness.StackTest):
             brokers[0].signal(signal.SIGSTOP)
             stuck.wait_for(20, status=503)
             before = len(free.sent)
-            epoch = self.stack.put_rules(gateway, rules(48))["epoch"]
+            epoch = self.stack.put_rules(gateway, rules(48), unfenced=True)["epoch"]
             wait_until(lambda: all(daemon.epoch() == epoch for daemon in daemons), what="everybody at the new epoch")
             free.wait_for(300)
             meanwhile = free.sent[before:]
