@@ -10,6 +10,7 @@
 
 #define TICK_MS    10
 #define CALM_US    100000 /* between two questions, while its agent tells of it */
+#define AT_ONCE_US 8000   /* within which an answer is to come */
 #define OVERDUE_US 300000 /* without an answer the line fails */
 #define REMIND_US  100000
 
@@ -39,14 +40,26 @@ static void on_answer(void *arg, const redisReply *reply)
         tell(line, CORE_LINE_ALIVE);
 }
 
+static bool is_unheard(const struct line_watch *watch)
+{
+    return atomic_load_explicit(&watch->line->home->unit->unheard, memory_order_relaxed);
+}
+
 static void ask(struct line_watch *watch, uint64_t now_us)
 {
     const char *words[] = {"INFO", "replication"};
-    uint64_t pace_us = atomic_load_explicit(&watch->line->home->unit->unheard, memory_order_relaxed) ? 0 : CALM_US;
-    if (watch->asked || now_us < watch->asked_us + pace_us)
+    if (watch->asked || now_us < watch->asked_us + (is_unheard(watch) ? 0 : CALM_US))
         return;
     watch->asked_us = now_us;
     watch->asked = broker_command(watch->line->broker, on_answer, watch, 2, words, NULL);
+}
+
+/* The loop reads what came before it runs timers: an answer that is not here by now has not come. */
+static bool is_missed(const struct line_watch *watch, uint64_t now_us)
+{
+    if (broker_state(watch->line->broker) != BROKER_READY)
+        return true;
+    return watch->asked && now_us >= watch->asked_us + AT_ONCE_US;
 }
 
 static void on_tick(void *arg)
@@ -55,6 +68,8 @@ static void on_tick(void *arg)
     const struct broker_loop *loop = &watch->line->lines->loop;
     uint64_t now_us = clock_monotonic_us();
     watch->timer = loop->timer_start(loop->loop, TICK_MS, on_tick, watch);
+    if (is_unheard(watch) && is_missed(watch, now_us))
+        tell(watch->line, CORE_LINE_MISSED);
     ask(watch, now_us);
     if (now_us >= watch->good_us + OVERDUE_US && now_us >= watch->told_us + REMIND_US) {
         watch->told_us = now_us;

@@ -2,8 +2,9 @@
  *
  * Whether the broker of a line still leads, as this gateway sees it itself: asked now and then, and often while nobody
  * else says so. What the unit's agent does not say, since it is not there or not given the processor, is no reason to
- * move a unit whose broker answers; and what it says is no reason to stay with one that no gateway reaches. Runs in the
- * first worker, while the line leads to the primary; owned by the line.
+ * move a unit whose broker answers; and what it says is no reason to stay with one that no gateway reaches. A gateway
+ * calls nobody silent whom it did not ask: a worker that is not run does not see answers that came. Runs in the first
+ * worker, while the line leads to the primary; owned by the line.
  */
 #ifndef GATEWAY_LINE_WATCH_H
 #define GATEWAY_LINE_WATCH_H

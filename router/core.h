@@ -57,8 +57,10 @@ struct core_agent_seen {
 enum core_line_kind {
     CORE_LINE_OK = 0, /* the broker did what it was asked */
     CORE_LINE_ALIVE, /* it says that it leads, in the run of the record; whether it does what it is asked is not said */
-    CORE_LINE_ERROR, /* it failed to, or not in time */
-    CORE_LINE_RESET, /* a connection that stood was ended by the other side */
+    CORE_LINE_MISSED,  /* asked whether it leads, for nobody said so, it has not answered at once; or there is no way to
+                          ask it. Told again and again, by who would have seen the answer */
+    CORE_LINE_ERROR,   /* it failed to, or not in time */
+    CORE_LINE_RESET,   /* a connection that stood was ended by the other side */
     CORE_LINE_REFUSED, /* a new one was refused */
 };
 

@@ -4,6 +4,7 @@
 #define LAG_MOST_US       10000   /* later than this, and we do not trust our own silence */
 #define FAILING_US        1000000 /* in-band errors alone are a slow proof */
 #define FAILING_FRESH_US  200000
+#define MISSED_FRESH_US   50000 /* it is told of each few milliseconds */
 #define OK_FRESH_US       10000 /* who serves requests now is not condemned by hearsay */
 #define TOGETHER_US       100000
 #define CONSUMERS_GONE_US 3000000 /* an agent may be restarted; its broker keeps what it did not deliver */
@@ -74,6 +75,9 @@ void core_hear_line(struct core *core, struct core_broker *broker, enum core_lin
         broker->led_us = now_us;
         broker->failing_us = 0;
         break;
+    case CORE_LINE_MISSED:
+        broker->missed_us = now_us;
+        break;
     case CORE_LINE_ERROR:
         broker->error_us = now_us;
         if (broker->failing_us == 0)
@@ -137,11 +141,21 @@ static bool stands(const struct core *core, const struct core_unit *unit, const 
     return within(core, said_us, core_gap_us(core)) && said_us > unit->since_us && said_us > broker->ok_us;
 }
 
+/* Nobody says that it leads, and it does not say so itself. A gateway that does not get round to asking cannot tell a
+ * silent broker from its own deafness. Where there is nobody to move to, nobody asks. */
+static bool is_silent(const struct core *core, const struct core_unit *unit, const struct core_broker *broker)
+{
+    uint64_t good_us = later(later(broker->led_us, broker->ok_us), unit->since_us);
+    if (core->now_us - good_us < core_gap_us(core))
+        return false;
+    return unit->facts.broker_count < 2 ||
+           (broker->missed_us > good_us && within(core, broker->missed_us, MISSED_FRESH_US));
+}
+
 static enum core_reason suspect_primary(const struct core *core, const struct core_unit *unit,
                                         const struct core_broker *broker)
 {
     bool serves = within(core, broker->ok_us, OK_FRESH_US);
-    uint64_t good_us = later(later(broker->led_us, broker->ok_us), unit->since_us);
     if (broker->reset_us != 0 && stands(core, unit, broker, broker->refused_us))
         return CORE_REFUSED;
     if (!serves && stands(core, unit, broker, broker->gone_us))
@@ -150,7 +164,7 @@ static enum core_reason suspect_primary(const struct core *core, const struct co
         return CORE_RESTARTED;
     if (!serves && stands(core, unit, broker, broker->condemned_us))
         return CORE_CONDEMNED;
-    if (core->now_us - good_us >= core_gap_us(core))
+    if (is_silent(core, unit, broker))
         return CORE_SILENT;
     if (broker->failing_us != 0 && core->now_us - later(broker->failing_us, unit->since_us) >= FAILING_US &&
         within(core, broker->error_us, FAILING_FRESH_US))
@@ -161,7 +175,7 @@ static enum core_reason suspect_primary(const struct core *core, const struct co
 bool core_is_unheard(const struct core *core, const struct core_unit *unit)
 {
     const struct core_broker *primary = core_primary(unit);
-    return primary != NULL && !within(core, later(primary->led_us, primary->ok_us), core_gap_us(core) / 2);
+    return primary != NULL && !within(core, later(primary->led_us, primary->ok_us), core_gap_us(core) * 3 / 8);
 }
 
 bool core_consumes(const struct core *core, const struct core_unit *unit)

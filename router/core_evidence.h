@@ -24,7 +24,8 @@ bool core_doubts(const struct core *core, const struct core_unit *unit);
 /* Whether the agents of UNIT are there to deliver. */
 bool core_consumes(const struct core *core, const struct core_unit *unit);
 
-/* Whether nobody has said for half the gap that the primary of UNIT leads: time to ask it oneself. */
+/* Whether nobody has said for a good part of the gap that the primary of UNIT leads: time to ask it oneself, so that
+ * the answer is there, or missed, before the gap is over. */
 bool core_is_unheard(const struct core *core, const struct core_unit *unit);
 
 /* Heard of within the gap, and healthy; `core_is_clean`: with no complaint for long enough. */

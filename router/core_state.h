@@ -20,6 +20,7 @@ struct core_broker {
     uint64_t heard_us;                              /* when it last answered its agent, as far as pulses say, */
     uint64_t led_us;                                /* and as a primary */
     uint64_t ok_us, error_us, reset_us, refused_us; /* what our own connections met last */
+    uint64_t missed_us;                             /* when it last owed us an answer */
     uint64_t failing_us;                            /* since when nothing but errors */
     uint64_t condemned_us, gone_us;                 /* its agent's last bad word */
     struct core_history sick;

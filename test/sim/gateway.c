@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "router/core_evidence.h"
 #include "test/sim/sim.h"
 
 #define PERIOD_US   10000
@@ -315,10 +316,22 @@ static void tell_line(struct world *world, uint8_t index, uint8_t unit, uint8_t 
              (struct core_event){.kind = CORE_LINE, .line = {unit_id(unit), broker_id(unit, broker), kind}});
 }
 
+/* The first worker asks whom nobody hears. Here no answer ever comes, so that silence alone is judged. */
+static void miss_answers(struct world *world, uint8_t index)
+{
+    const struct gateway *gateway = &world->gateways[index];
+    for (uint8_t unit = 0; unit < world->unit_count; unit++) {
+        const struct core_unit *known = core_find_unit(&gateway->core, unit_id(unit));
+        if (known != NULL && core_is_unheard(&gateway->core, known))
+            tell_line(world, index, unit, gateway->records[unit].primary, CORE_LINE_MISSED);
+    }
+}
+
 static void tick(struct world *world, uint8_t index)
 {
     struct gateway *gateway = &world->gateways[index];
     uint64_t lag_us = world->now_us - gateway->due_us;
+    miss_answers(world, index);
     feed(world, index, (struct core_event){.kind = CORE_TICK, .lag_us = lag_us});
     tell_votes(world, index);
     if (sim_happens(world, 100000))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test/unit/core_scene.h"
 
+#include "router/core_evidence.h"
+
 struct core_unit_facts scene_units[] = {
     {.id = UNIT, .datacenter = HOME, .standby = STANDBY, .brokers = {P, S}, .broker_count = 2},
     {.id = OTHER, .datacenter = HOME, .standby = STANDBY, .brokers = {OTHER_P, OTHER_S}, .broker_count = 2},
@@ -61,10 +63,20 @@ void scene_tell(void)
             scene_step((struct core_event){.kind = CORE_PEER, .peer = scene.votes[i]});
 }
 
+/* As the first worker does, where nobody answers it. */
+static void miss_answers(void)
+{
+    for (uint64_t unit = UNIT; unit <= OTHER; unit++)
+        if (core_is_unheard(&scene.core, scene_unit(unit)))
+            scene_line(core_primary(scene_unit(unit))->id, CORE_LINE_MISSED);
+}
+
 void scene_pass_ms(unsigned ms)
 {
     for (unsigned i = 0; i < ms / 10; i++) {
         scene.now_us += CORE_TICK_US;
+        if (!scene.deaf)
+            miss_answers();
         scene_step((struct core_event){.kind = CORE_TICK});
         scene_tell();
     }

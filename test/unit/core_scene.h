@@ -38,6 +38,7 @@ extern struct scene {
     struct core_broker_seen seen[BROKERS]; /* told each tick; unit 0: not */
     bool agents[FOURTH + 1];               /* told each tick */
     struct core_vote votes[2];             /* told each tick; gateway 0: not */
+    bool deaf;                             /* its workers do not run: no answer is missed */
 } scene;
 
 void scene_step(struct core_event event);

@@ -123,6 +123,17 @@ TEST(a_primary_that_answers_itself_is_not_silent_though_its_agent_is)
     assert_int_equal(suspicion(), CORE_SILENT);
 }
 
+TEST(a_gateway_that_does_not_come_to_ask_calls_nobody_silent)
+{
+    scene.deaf = true;
+    scene_silence(UNIT);
+    scene_pass_ms(500);
+    assert_int_equal(suspicion(), CORE_FINE);
+    scene.deaf = false;
+    scene_pass_ms(10);
+    assert_int_equal(suspicion(), CORE_SILENT);
+}
+
 TEST(an_answer_ends_what_failed_and_takes_back_no_verdict)
 {
     for (unsigned ms = 0; ms <= 1000; ms += 50) {
@@ -380,6 +391,7 @@ int main(void)
         RUN_TEST(a_primary_that_is_another_run_than_recorded_is_suspected),
         RUN_TEST(requests_that_fail_are_a_slow_proof_where_all_else_is_well),
         RUN_TEST(a_primary_that_answers_itself_is_not_silent_though_its_agent_is),
+        RUN_TEST(a_gateway_that_does_not_come_to_ask_calls_nobody_silent),
         RUN_TEST(an_answer_ends_what_failed_and_takes_back_no_verdict),
         RUN_TEST(consumers_have_time_to_come_back_while_the_queue_is_at_home),
         RUN_TEST(consumers_of_a_queue_that_has_moved_are_missed_at_once),
