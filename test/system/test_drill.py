@@ -70,7 +70,7 @@ class DrillTest(harness.StackTest):
         return sorted((self.playground.dir / "drills").glob("*-*"))
 
     def kinds(self):
-        return [json.loads(line)["kind"] for path in (self.playground.dir / "drills").glob("*-*/events.jsonl")
+        return [json.loads(line)["kind"] for path in sorted((self.playground.dir / "drills").glob("*-*/events.jsonl"))
                 for line in path.read_text().splitlines()]
 
     def state(self, name):
