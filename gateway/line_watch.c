@@ -10,7 +10,7 @@
 
 #define TICK_MS    10
 #define CALM_US    100000 /* between two questions, while its agent tells of it */
-#define AT_ONCE_US 8000   /* within which an answer is to come */
+#define PROMPT_US  18000  /* within which an answer is to come: some brokers wait for the processor, too */
 #define OVERDUE_US 300000 /* without an answer the line fails */
 #define REMIND_US  100000
 
@@ -59,7 +59,7 @@ static bool is_missed(const struct line_watch *watch, uint64_t now_us)
 {
     if (broker_state(watch->line->broker) != BROKER_READY)
         return true;
-    return watch->asked && now_us >= watch->asked_us + AT_ONCE_US;
+    return watch->asked && now_us >= watch->asked_us + PROMPT_US;
 }
 
 static void on_tick(void *arg)
