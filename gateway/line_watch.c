@@ -8,9 +8,10 @@
 #include "gateway/line.h"
 #include "gateway/unit_lines.h"
 
-#define TICK_MS    10
+#define CALM_MS    10
+#define UNHEARD_MS 5
 #define CALM_US    100000 /* between two questions, while its agent tells of it */
-#define PROMPT_US  18000  /* within which an answer is to come: some brokers wait for the processor, too */
+#define PROMPT_US  14000  /* within which an answer is to come: some brokers wait for the processor, too */
 #define OVERDUE_US 300000 /* without an answer the line fails */
 #define REMIND_US  100000
 
@@ -67,7 +68,7 @@ static void on_tick(void *arg)
     struct line_watch *watch = arg;
     const struct broker_loop *loop = &watch->line->lines->loop;
     uint64_t now_us = clock_monotonic_us();
-    watch->timer = loop->timer_start(loop->loop, TICK_MS, on_tick, watch);
+    watch->timer = loop->timer_start(loop->loop, is_unheard(watch) ? UNHEARD_MS : CALM_MS, on_tick, watch);
     if (is_unheard(watch) && is_missed(watch, now_us))
         tell(watch->line, CORE_LINE_MISSED);
     ask(watch, now_us);
@@ -84,7 +85,7 @@ void line_watch_start(struct line_watch *watch, struct line *line)
     if (!line->home->replicas || failover_of(line) == NULL || line->lines->worker->index != 0)
         return;
     *watch = (struct line_watch){.line = line, .asked = asked, .good_us = clock_monotonic_us()};
-    watch->timer = loop->timer_start(loop->loop, TICK_MS, on_tick, watch);
+    watch->timer = loop->timer_start(loop->loop, CALM_MS, on_tick, watch);
 }
 
 void line_watch_stop(struct line_watch *watch)
