@@ -52,19 +52,29 @@ class Audit:
             self._read_broker(self.scene.broker_at(self.scene.record(unit)["primary"]), unit)
 
     def _read_broker(self, name, unit):
-        def keys(pattern):
-            return self.scene.call(name, "KEYS", pattern)
-        for key in keys("ldc:{%s/*:stream" % unit):
+        for key in self._keys(name, "ldc:{%s/*:stream" % unit):
             self.stored += self._stream_ids(name, key)
         for pattern in ("ldc:*:park:*", "ldc:*:dead:*"):
-            for key in keys(pattern):
+            for key in self._keys(name, pattern):
                 self.kept |= set(self._stream_ids(name, key))
-        for key in keys("ldc:{%s/*:state" % unit):
+        for key in self._keys(name, "ldc:{%s/*:state" % unit):
             self.counted += int(self.scene.call(name, "HGET", key, "n") or 0)
 
+    # In small steps: a broker that one long answer keeps from all others is silent to them, and is moved.
+
+    def _keys(self, name, pattern):
+        found, cursor = set(), None
+        while cursor != b"0":
+            cursor, keys = self.scene.call(name, "SCAN", cursor or "0", "MATCH", pattern, "COUNT", "1000")
+            found.update(keys)
+        return sorted(found)
+
     def _stream_ids(self, name, key):
-        return [dict(zip(fields[0::2], fields[1::2]))[b"id"].decode()
-                for _, fields in self.scene.call(name, "XRANGE", key, "-", "+")]
+        ids, after = [], "-"
+        while entries := self.scene.call(name, "XRANGE", key, after, "+", "COUNT", "500"):
+            ids += [dict(zip(fields[0::2], fields[1::2]))[b"id"].decode() for _, fields in entries]
+            after = b"(" + entries[-1][0]
+        return ids
 
     def missing(self):
         return self.accepted - self.delivered - self.kept
