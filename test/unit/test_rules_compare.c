@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/rules.h"
+#include "test/unit/rules_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,19 +21,6 @@ static const char base[] = HEAD "sharding: {hash: modulo, slots: 10}\n"
                                 "units:\n"
                                 "  R1: {kind: A, datacenter: x, slots: [\"0-4\"], " NODES "}\n"
                                 "  R2: {kind: A, datacenter: x, slots: [\"5-9\"], " NODES "}\n" ROUTES;
-
-static struct table *load(const char *text)
-{
-    struct diag_list diags = {.file = "x"};
-    struct table *table = rules_load(str_of(text), 1, &diags);
-    if (table == NULL) {
-        struct buf out = {NULL, 0, 0};
-        diag_print(&diags, &out);
-        fail_msg("%s", out.base);
-    }
-    diag_free(&diags);
-    return table;
-}
 
 /* Compares two texts; USERS weigh 1, 2, 3 ... requests. */
 static void compare(const char *before, const char *after, const char *const *users, size_t user_count,

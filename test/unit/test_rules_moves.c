@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "rules/rules.h"
+#include "test/unit/rules_text.h"
 
 #define NODES "brokers: [\"redis://r:1\"], nodes: {blue: [\"http://n:1\"]}"
 #define HEAD                                                                                                           \
@@ -19,19 +20,6 @@
 #define UNITS(a, b)  "units:\n" UNIT("R1", a) UNIT("R2", b)
 #define BASE         HEAD SHARDING UNITS("\"0-4\"", "\"5-9\"")
 #define OVERRIDES(o) "overrides: [" o "]\n"
-
-static struct table *load(const char *text)
-{
-    struct diag_list diags = {.file = "x"};
-    struct table *table = rules_load(str_of(text), 1, &diags);
-    if (table == NULL) {
-        struct buf out = {NULL, 0, 0};
-        diag_print(&diags, &out);
-        fail_msg("%s", out.base);
-    }
-    diag_free(&diags);
-    return table;
-}
 
 /* The slots that users leave each of two units by, as digits; then who takes whom, as "FROM>TO". */
 static void assert_moves(const char *before, const char *after, const char *expected)
