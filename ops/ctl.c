@@ -30,6 +30,17 @@ const char *ctl_text(const json_t *object, const char *key)
     return text ? text : "";
 }
 
+json_t *ctl_find(const json_t *items, const char *key, const char *text)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(items, i, item) {
+        if (strcmp(ctl_text(item, key), text) == 0)
+            return item;
+    }
+    return NULL;
+}
+
 json_t *ctl_lines(struct str text)
 {
     json_t *list = json_array();

@@ -47,6 +47,9 @@ void ctl_print_json(json_t *document);
 /* The text at KEY of the object OBJECT, "" where there is none; borrowed. */
 const char *ctl_text(const json_t *object, const char *key);
 
+/* The first of ITEMS whose KEY is TEXT, borrowed; NULL where there is none. */
+json_t *ctl_find(const json_t *items, const char *key, const char *text);
+
 /* The lines of TEXT as an array: a new reference. */
 json_t *ctl_lines(struct str text);
 

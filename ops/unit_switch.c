@@ -12,17 +12,6 @@
 
 /* --- waiting ------------------------------------------------------------------------------------------------------ */
 
-static json_t *item_of(const json_t *answer, const char *unit)
-{
-    size_t i;
-    json_t *item;
-    json_array_foreach(json_object_get(answer, "units"), i, item) {
-        if (strcmp(ctl_text(item, "name"), unit) == 0)
-            return item;
-    }
-    return NULL;
-}
-
 /* Its record is no older than the one that began it, nothing waits any more, and its primary serves. */
 static bool is_through(const struct unit_switch *unit_switch, const json_t *item)
 {
@@ -34,7 +23,7 @@ static bool is_through(const struct unit_switch *unit_switch, const json_t *item
 static enum poll_next on_units(void *arg, const struct poll_answer *answer)
 {
     struct unit_switch *unit_switch = arg;
-    json_t *item = item_of(answer->json, unit_switch->unit);
+    json_t *item = ctl_find(json_object_get(answer->json, "units"), "name", unit_switch->unit);
     if (item == NULL)
         return POLL_AGAIN;
     json_decref(unit_switch->last[answer->index]);

@@ -67,16 +67,9 @@ static void print_units(const json_t *list)
     grid_print(&grid);
 }
 
-/* The item of UNIT, borrowed; NULL where there is none. */
 static json_t *item_of(const json_t *answer, const char *unit)
 {
-    size_t i;
-    json_t *colors;
-    json_array_foreach(json_object_get(answer, "colors"), i, colors) {
-        if (strcmp(ctl_text(colors, "unit"), unit) == 0)
-            return colors;
-    }
-    return NULL;
+    return ctl_find(json_object_get(answer, "colors"), "unit", unit);
 }
 
 enum ctl_exit verb_color_show(const struct ctl *ctl)
