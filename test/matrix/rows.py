@@ -272,16 +272,7 @@ def while_away(scene, go, back):
 
 @row("the store's folder is away for a minute", moves="never", strict=True)
 def folder_away(scene):
-    there, away = scene.play.dir / "store", scene.play.dir / "store.away"
-
-    def go():
-        os.rename(there, away)
-        there.write_text("in the way\n")  # so that no restarted process makes a new one
-
-    def back():
-        there.unlink()
-        os.rename(away, there)
-    while_away(scene, go, back)
+    while_away(scene, scene.play.hide_store, scene.play.show_store)
 
 
 # --- the store: etcd -------------------------------------------------------------------------------------------------

@@ -32,6 +32,15 @@ class Playground:
         if not self.process.alive():
             raise AssertionError(f"the playground ended:\n{self.process.log_text()}")
 
+    def hide_store(self):
+        """The folder of the store is away, and no process can make a new one."""
+        os.rename(self.dir / "store", self.dir / "store.away")
+        (self.dir / "store").write_text("in the way\n")
+
+    def show_store(self):
+        (self.dir / "store").unlink()
+        os.rename(self.dir / "store.away", self.dir / "store")
+
     def ctl(self, *words, **options):
         return self.stack.ctl(*words, "--dir", self.dir, **options)
 

@@ -3,7 +3,6 @@
 """The store is away under load: nobody's request fails, what is accepted is delivered, and who restarts meanwhile serves
 what it served before. For the folder and for etcd."""
 import json
-import os
 import signal
 import time
 import unittest
@@ -85,16 +84,7 @@ class StoreAway(harness.StackTest):
 
     def test_a_folder_that_is_away(self):
         self.start()
-        there, away = self.play.dir / "store", self.play.dir / "store.away"
-
-        def go_away():
-            os.rename(there, away)
-            there.write_text("in the way\n")  # so that no restarted process makes a new one
-
-        def come_back():
-            there.unlink()
-            os.rename(away, there)
-        self.check(go_away, come_back)
+        self.check(self.play.hide_store, self.play.show_store)
 
     def test_an_etcd_that_answers_nothing(self):
         self.start("--store", "etcd")
