@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/functions.h"
 #include "test/unit/redis_fixture.h"
+#include "test/unit/run_until.h"
 
 struct fixture {
     sd_event *loop;
@@ -58,15 +59,6 @@ static void connect_with(struct fixture *fixture, struct broker_config config)
         config.command_timeout_ms = 5000;
     fixture->broker = broker_create(&fixture->broker_loop, &config, NULL, NULL);
 }
-
-/* Runs the loop until CONDITION, ten seconds at most. */
-#define RUN_UNTIL(fixture, condition)                                                                                  \
-    do {                                                                                                               \
-        uint64_t end_us = clock_monotonic_us() + 10000000;                                                             \
-        while (!(condition) && clock_monotonic_us() < end_us)                                                          \
-            sd_event_run((fixture)->loop, 10000);                                                                      \
-        assert_true(condition);                                                                                        \
-    } while (0)
 
 static void it_connects_and_answers_in_order(void **state)
 {

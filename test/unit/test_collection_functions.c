@@ -12,6 +12,7 @@
 #include "common/collection_value.h"
 #include "common/protocol.h"
 #include "test/unit/redis_fixture.h"
+#include "test/unit/run_until.h"
 
 #define COUNT  300
 #define BUCKET 5
@@ -83,15 +84,6 @@ static void on_reply(void *arg, const redisReply *reply)
     assert_int_not_equal(reply->type, REDIS_REPLY_ERROR);
     fixture->replies++;
 }
-
-/* Runs the loop until CONDITION, ten seconds at most. */
-#define RUN_UNTIL(fixture, condition)                                                                                  \
-    do {                                                                                                               \
-        uint64_t end_us = clock_monotonic_us() + 10000000;                                                             \
-        while (!(condition) && clock_monotonic_us() < end_us)                                                          \
-            sd_event_run((fixture)->loop, 10000);                                                                      \
-        assert_true(condition);                                                                                        \
-    } while (0)
 
 static void send_words(struct fixture *fixture, broker_reply_fn done, const struct str *words, int count)
 {
