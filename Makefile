@@ -113,6 +113,11 @@ $(B)/test/route: $(B)/test/bench/route.o $(LIBS)
 	$(if $(Q),@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
+# The load on collections that keeps the books, for the proof of zone C and its bench.
+$(B)/test/zonec-load: $(call objects,test/zonec) $(LIBS)
+	$(if $(Q),@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
 .PHONY: deps
 deps: ## install what the build and the tests need (apt; root or sudo)
 	@sh ops/deps.sh
@@ -121,7 +126,7 @@ deps: ## install what the build and the tests need (apt; root or sudo)
 test: programs ## unit, golden, system and fuzz-replay tests
 	@$(MAKE) --no-print-directory test-run
 .PHONY: test-run
-test-run: $(UNIT_TESTS) $(FUZZERS) $(B)/test/simulation $(PROGRAMS)
+test-run: $(UNIT_TESTS) $(FUZZERS) $(B)/test/simulation $(B)/test/zonec-load $(PROGRAMS)
 	@python3 test/run.py --build $(B) --only $(TESTS)
 
 .PHONY: unit
@@ -148,6 +153,10 @@ soak: programs $(B)/test/simulation ## kill everything at random for SECONDS (60
 	@LDC_BUILD=$(B) LDC_SOAK_SECONDS=$(SECONDS) LDC_SOAK_SEED=$(SEED) python3 test/system/test_conservation.py
 	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_timers.py Delivery
 	@LDC_BUILD=$(B) LDC_WAITING=10000 python3 test/system/test_transactions.py Checks
+
+.PHONY: zonec-soak
+zonec-soak: programs $(B)/test/zonec-load ## kill, damage, wipe and cut off copies of collections under writes, SECONDS (600) of kills; SEED=N
+	@LDC_BUILD=$(B) python3 test/zonec/soak.py --seconds $(SECONDS) --seed $(SEED) $(if $(K),--only $(K))
 
 .PHONY: matrix
 matrix: programs ## each fault to a whole deployment, each promise checked, as a table (root; K=WORD for some; WITHOUT=RULE|all)

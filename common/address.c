@@ -2,6 +2,7 @@
 #include "common/address.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -55,6 +56,26 @@ int address_resolve(const char *text, struct address *address, struct error *err
         return -1;
     int failed = look_up(host, port, 0, address);
     return failed == 0 ? 0 : error_set(err, ERROR_UNREACHABLE, "%s: %s", text, gai_strerror(failed));
+}
+
+static const char *advice(int system_errno)
+{
+    switch (system_errno) {
+    case EADDRINUSE:
+        return ": another process listens there: stop it, or choose another port";
+    case EACCES:
+        return ": ports below 1024 need the capability CAP_NET_BIND_SERVICE";
+    case EADDRNOTAVAIL:
+        return ": no interface of this machine has that address";
+    default:
+        return "";
+    }
+}
+
+int address_refuse(struct error *err, int system_errno, const char *text)
+{
+    return error_set(err, ERROR_SYSTEM, "cannot listen on %s: %s%s", text, strerror(system_errno),
+                     advice(system_errno));
 }
 
 bool address_is_loopback(const struct address *address)

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/functions.h"
 #include "common/invariant.h"
+#include "common/measure.h"
 #include "common/url.h"
 
 #define BACKOFF_LEAST_MS 20
@@ -199,7 +200,7 @@ static bool makes_suspect(const struct broker *broker, const redisReply *reply)
     static const char *const words[] = {"READONLY", "LOADING", "MISCONF", "NOAUTH", "ERR Function not found"};
     if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
         return false;
-    for (size_t i = broker->config.must_be_primary ? 0 : 1; i < sizeof(words) / sizeof(words[0]); i++)
+    for (size_t i = broker->config.must_be_primary ? 0 : 1; i < COUNT_OF(words); i++)
         if (strncmp(reply->str, words[i], strlen(words[i])) == 0)
             return true;
     return false;
@@ -433,12 +434,13 @@ static void greet_role(void *arg, const redisReply *reply)
         return;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 || reply->element[0]->type != REDIS_REPLY_STRING) {
         refuse(broker, reply->type == REDIS_REPLY_ERROR ? reply->str : "it does not say what role it has");
-    } else if (broker->config.must_be_primary && strcmp(reply->element[0]->str, "master") != 0) {
-        refuse(broker, "it is a replica: name the primary first in `brokers`");
-    } else {
-        broker->replica = strcmp(reply->element[0]->str, "master") != 0;
-        greet_functions(broker);
+        return;
     }
+    broker->replica = strcmp(reply->element[0]->str, "master") != 0;
+    if (broker->config.must_be_primary && broker->replica)
+        refuse(broker, "it is a replica: name the primary first in `brokers`");
+    else
+        greet_functions(broker);
 }
 
 static void greet(struct broker *broker)
@@ -544,6 +546,11 @@ void broker_destroy(struct broker **slot)
 bool broker_was_refused(const struct broker *broker)
 {
     return broker->refused;
+}
+
+bool broker_was_replica(const struct broker *broker)
+{
+    return broker->replica;
 }
 
 void broker_reset(struct broker *broker)

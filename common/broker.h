@@ -68,6 +68,8 @@ enum broker_state broker_state(const struct broker *broker);
 const char *broker_fault(const struct broker *broker);
 /* Whether the last connection was refused, rather than ended. */
 bool broker_was_refused(const struct broker *broker);
+/* Whether it was a replica when it last said what it is. */
+bool broker_was_replica(const struct broker *broker);
 size_t broker_in_flight(const struct broker *broker);
 /* The run of the server that this connection leads to, as INFO calls it: another one after each restart. "" while it is
  * not READY. */
@@ -87,6 +89,9 @@ bool broker_command_made(struct broker *broker, int64_t deadline_ms, broker_repl
 /* Appends to WIRE the head of a command of COUNT words, and each of its words. */
 void broker_put_count(struct buf *wire, size_t count);
 void broker_put_word(struct buf *wire, struct str word);
+
+/* Whether REPLY (may be NULL) is an error that begins with WORD. */
+bool broker_is_error(const redisReply *reply, const char *word);
 
 /* For a blocking read (XREAD BLOCK): DEADLINE_MS replaces the configured one. */
 bool broker_command_for(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,

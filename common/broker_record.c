@@ -31,6 +31,7 @@ void broker_record_lead(struct broker_record *record, const struct broker_member
     memcpy(record->primary, record->members[0].url, sizeof(record->primary));
     memcpy(record->run_id, record->members[0].run_id, sizeof(record->run_id));
     record->sync_full = record->sync_partial = record->wait = 0;
+    record->before = record->version;
 }
 
 void broker_record_end_plan(struct broker_record *record)
@@ -92,6 +93,7 @@ static bool take_plan(const json_t *json, struct broker_record *record)
     return take_words(json, "target", record->target, sizeof(record->target)) &&
            take_words(json, "target_consumer", record->target_consumer, sizeof(record->target_consumer)) &&
            take_moving(json_object_get(json, "moving"), &record->moving) &&
+           (json_object_get(json, "before") == NULL || take_number(json, "before", &record->before)) &&
            (drained == NULL || (take_text(drained, "by", drain->by, sizeof(drain->by)) &&
                                 take_text(drained, "why", drain->why, sizeof(drain->why)) &&
                                 take_number(drained, "at_us", &drain->at_us) && drain->at_us > 0)) &&
@@ -161,6 +163,8 @@ static void add_plan(const struct broker_record *record, json_t *json)
         json_object_set_new(json, "counted",
                             json_pack("{s:I,s:I}", "writes", (json_int_t)record->counted.writes, "at_us",
                                       (json_int_t)record->counted.at_us));
+    if (record->before != 0)
+        json_object_set_new(json, "before", json_integer((json_int_t)record->before));
     if (record->moving.rules != 0)
         json_object_set_new(
             json, "moving",

@@ -6,7 +6,7 @@
  *    "in_sync": [{"broker": URL, "run_id": HEX}...], "consumer": "", "hold": false, "why": "", "moved_us": 0,
  *    "at_us": 1795243875155000, "by": AGENT}
  * and, only while they say something, "target": URL, "target_consumer": UNIT, "drained": {"by", "why", "at_us"},
- * "counted": {"writes", "at_us"}, "moving": {"rules": EPOCH, "slots": "12-40,77"}.
+ * "counted": {"writes", "at_us"}, "before": EPOCH, "moving": {"rules": EPOCH, "slots": "12-40,77"}.
  * Its epoch is the document's version: the primary is stamped with it, and takes writes only of who knows it.
  * A plain value, without pointers: copied freely. What was acknowledged as replicated is on every member; who is no
  * member may lack some of it. What the keeper watches for is in unit-agent/keeper_decide.h.
@@ -68,7 +68,9 @@ struct broker_record {
     struct broker_count {
         uint64_t writes, at_us; /* of the record that this was counted for: who writes another one need not know */
     } counted;                  /* what the primary's data had taken when the keeper wrote the record */
-    uint64_t at_us;             /* wall */
+    uint64_t before; /* the epoch of the record by which the primary was in sync, and did not lead; 0: it has led
+                        since */
+    uint64_t at_us;  /* wall */
     char by[BROKER_BY_SIZE];
 };
 
@@ -84,7 +86,7 @@ const struct broker_member *broker_record_member(const struct broker_record *rec
 
 /* Whether RECORD was written by somebody who had counted that the primary's data had taken no more than WRITES. */
 bool broker_record_counted(const struct broker_record *record, uint64_t writes);
-/* MEMBER, which may be one of RECORD's own, leads from now on, and is in sync alone. */
+/* MEMBER, which may be one of RECORD's own, leads from now on, and is in sync alone. RECORD is as the store has it. */
 void broker_record_lead(struct broker_record *record, const struct broker_member *member);
 /* No planned switch is under way any more. */
 void broker_record_end_plan(struct broker_record *record);

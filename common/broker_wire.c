@@ -32,3 +32,8 @@ void broker_put_word(struct buf *wire, struct str word)
     *at = '\0';
     wire->len += (size_t)(at - start);
 }
+
+bool broker_is_error(const redisReply *reply, const char *word)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, word, strlen(word)) == 0;
+}

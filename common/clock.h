@@ -10,6 +10,7 @@
 
 #include "common/str.h"
 
+/* Microseconds: since 1970; since a moment that is the same for all processes of the machine, and never back. */
 uint64_t clock_wall_us(void);
 uint64_t clock_monotonic_us(void);
 

@@ -122,11 +122,3 @@ size_t collection_key(char *key, struct str unit, struct str collection, const c
     INVARIANT(len > 0 && len < PROTOCOL_KEY_MAX);
     return (size_t)len;
 }
-
-size_t collection_bucket_key(char *key, struct str unit, struct str collection, uint32_t bucket)
-{
-    char suffix[16];
-    INVARIANT(bucket < COLLECTION_BUCKETS);
-    snprintf(suffix, sizeof(suffix), "b/%u", bucket);
-    return collection_key(key, unit, collection, suffix);
-}

@@ -55,7 +55,4 @@ uint64_t collection_digest_sum(const char *sums, uint32_t bucket);
  * SUFFIX gives what the functions take as their one key. */
 size_t collection_key(char *key, struct str unit, struct str collection, const char *suffix);
 
-/* The same with the suffix "b/BUCKET". */
-size_t collection_bucket_key(char *key, struct str unit, struct str collection, uint32_t bucket);
-
 #endif

@@ -6,14 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/measure.h"
+
 static const char *const state_names[] = {"none", "running", "done", "rolled-back", "stopped"};
 
-#define STATE_COUNT (sizeof(state_names) / sizeof(state_names[0]))
-
-const char *color_ramp_state_name(enum color_ramp_state state)
-{
-    return state_names[state];
-}
+#define STATE_COUNT COUNT_OF(state_names)
 
 void color_record_name(char *name, size_t size, struct str unit)
 {
@@ -133,7 +130,7 @@ static json_t *ramp_to_json(const struct color_ramp *ramp)
     json_t *steps = json_array();
     for (unsigned i = 0; i < ramp->step_count; i++)
         json_array_append_new(steps, json_integer(ramp->steps[i]));
-    return json_pack("{s:s,s:s,s:o,s:i,s:I,s:I,s:f,s:f,s:s}", "state", color_ramp_state_name(ramp->state), "to",
+    return json_pack("{s:s,s:s,s:o,s:i,s:I,s:I,s:f,s:f,s:s}", "state", state_names[ramp->state], "to",
                      ramp->to_green ? "green" : "blue", "steps", steps, "step", (int)ramp->step, "dwell_ms",
                      (json_int_t)ramp->dwell_ms, "min_requests", (json_int_t)ramp->min_requests, "abort_errors",
                      ramp->abort_errors, "abort_latency", ramp->abort_latency, "carrier", ramp->carrier);

@@ -86,6 +86,4 @@ void color_record_carry(struct color_record *record, const struct color_change *
 int color_record_roll_back(struct color_record *record, const struct color_change *change,
                            struct error *err) MUST_CHECK;
 
-const char *color_ramp_state_name(enum color_ramp_state state);
-
 #endif

@@ -30,3 +30,11 @@ int error_set_errno(struct error *err, int system_errno, const char *format, ...
     err->code = ERROR_SYSTEM;
     return -1;
 }
+
+int error_at(struct error *err, const char *where)
+{
+    if (err == NULL)
+        return -1;
+    struct error why = *err;
+    return error_set(err, why.code, "%s: %s", where, why.text);
+}

@@ -30,4 +30,7 @@ int error_set(struct error *err, enum error_code code, const char *format, ...) 
 /* The same with ": " and the text of the errno in SYSTEM_ERRNO behind it. Always returns -1. */
 int error_set_errno(struct error *err, int system_errno, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Puts WHERE, such as the option that is at fault, and ": " before the text. ERR may be NULL. Always returns -1. */
+int error_at(struct error *err, const char *where);
+
 #endif

@@ -66,6 +66,14 @@ char *file_read_secret(const char *path, struct error *err)
     return secret;
 }
 
+int file_take_secret(const char *option, const char *path, char **secret, struct error *err)
+{
+    if (path == NULL)
+        return 0;
+    *secret = file_read_secret(path, err);
+    return *secret != NULL ? 0 : error_at(err, option);
+}
+
 static int write_all(int fd, struct str content)
 {
     while (content.len > 0) {
@@ -80,7 +88,8 @@ static int write_all(int fd, struct str content)
     return fsync(fd);
 }
 
-int file_sync_folder_of(const char *path, struct error *err)
+/* Makes what was created, renamed or removed beside PATH durable. */
+static int sync_folder_of(const char *path, struct error *err)
 {
     char *folder = str_dup(str_of(path));
     char *slash = strrchr(folder, '/');
@@ -128,7 +137,7 @@ int file_replace(const char *path, struct str content, unsigned mode, struct err
             unlink(name.base);
     }
     buf_free(&name);
-    return result == 0 ? file_sync_folder_of(path, err) : -1;
+    return result == 0 ? sync_folder_of(path, err) : -1;
 }
 
 int file_make_folder(const char *path, unsigned mode, struct error *err)

@@ -18,8 +18,8 @@ int file_replace(const char *path, struct str content, unsigned mode, struct err
  * which shows nothing of it. */
 char *file_read_secret(const char *path, struct error *err) MUST_CHECK;
 
-/* Makes what was created, renamed or removed beside PATH durable. */
-int file_sync_folder_of(const char *path, struct error *err) MUST_CHECK;
+/* The same into *SECRET, of the file that OPTION names; where PATH is NULL, *SECRET stays as it is. */
+int file_take_secret(const char *option, const char *path, char **secret, struct error *err) MUST_CHECK;
 
 /* mkdir -p. */
 int file_make_folder(const char *path, unsigned mode, struct error *err) MUST_CHECK;

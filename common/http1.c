@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/http1.h"
 
+#include "common/measure.h"
+
 #define MAX_LENGTH_DIGITS 19 /* 10^19 - 1 still fits 64 bits; no body is longer */
 #define MAX_SIZE_DIGITS   16
 
@@ -250,7 +252,7 @@ static enum http1_verdict read_field(struct cursor *cursor, struct str name, str
         [14] = {{"content-length", 14}, read_content_length},
         [17] = {{"transfer-encoding", 17}, read_transfer_encoding},
     };
-    if (name.len >= sizeof(framing) / sizeof(framing[0]) || framing[name.len].read == NULL ||
+    if (name.len >= COUNT_OF(framing) || framing[name.len].read == NULL ||
         !str_equal_nocase(name, framing[name.len].name))
         return HTTP1_COMPLETE;
     return framing[name.len].read(cursor, value);

@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "common/measure.h"
+
 const char *http_status_reason(int status)
 {
     static const struct {
@@ -33,7 +35,7 @@ const char *http_status_reason(int status)
         {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
     };
-    for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+    for (size_t i = 0; i < COUNT_OF(reasons); i++)
         if (reasons[i].status == status)
             return reasons[i].text;
     return "Status";

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/invariant.h"
+#include "common/measure.h"
 
 #define MOST_RESPONSE   (16 * 1024 * 1024)
 #define CONNECT_TIMEOUT 1000
@@ -83,7 +84,7 @@ static size_t put_headers(struct http_transfer *transfer, const struct http_requ
     }
     /* What curl would add of its own. */
     static const char *const unwanted[] = {"Expect", "Content-Type", "Accept"};
-    for (size_t i = 0; i < sizeof(unwanted) / sizeof(*unwanted); i++)
+    for (size_t i = 0; i < COUNT_OF(unwanted); i++)
         if (!has_header(request, unwanted[i])) {
             buf_printf(&transfer->header_text, "%s:", unwanted[i]);
             buf_append(&transfer->header_text, "", 1);

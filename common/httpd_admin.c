@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/measure.h"
+
 struct httpd *httpd_admin_create(sd_event *loop, const struct httpd_config *config, struct error *err)
 {
-    struct error why;
-    struct httpd *httpd = httpd_create(loop, config, &why);
+    struct httpd *httpd = httpd_create(loop, config, err);
     if (httpd == NULL)
-        error_set(err, why.code, "admin.listen: %s", why.text);
+        error_at(err, "admin.listen");
     return httpd;
 }
 
@@ -43,7 +44,7 @@ static void name_item(const json_t *item, size_t position, struct buf *name)
 {
     static const char *const labels[] = {"name", "unit", "topic", "subscription", "partition", "url"};
     size_t before = name->len;
-    for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+    for (size_t i = 0; i < COUNT_OF(labels); i++) {
         const json_t *label = json_object_get(item, labels[i]);
         const char *between = name->len > before ? "/" : "";
         if (json_is_string(label))

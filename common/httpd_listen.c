@@ -24,7 +24,7 @@ static int open_tcp(struct httpd_listen *listener, const char *text, bool has_to
              setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
              bind(fd, (struct sockaddr *)&address.storage, address.len) != 0 || listen(fd, BACKLOG) != 0 ||
              getsockname(fd, (struct sockaddr *)&address.storage, &address.len) != 0)
-        status = error_set_errno(err, errno, "cannot listen on %s", text);
+        status = address_refuse(err, errno, text);
     if (status != 0) {
         if (fd >= 0)
             close(fd);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/lookup.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/cursor.h"
 #include "common/invariant.h"
 #include "common/lookup_found.h"
+#include "common/measure.h"
 
 #define UNIQUE_DIGITS  24
 #define CLOCK_SLACK_MS 10000 /* the broker's clock may be that far behind the gateway's */
@@ -481,7 +481,7 @@ static void on_waiting(void *arg, const redisReply *reply)
         finish(lookup, LOOKUP_AWAY);
         return;
     }
-    for (size_t i = 0; is_list(reply, 3) && i < sizeof(states) / sizeof(states[0]); i++)
+    for (size_t i = 0; is_list(reply, 3) && i < COUNT_OF(states); i++)
         if (str_equal(text_of(reply->element[0]), str_of(states[i]))) {
             lookup->found.waiting = states[i];
             lookup->found.waiting_ms = 0;

@@ -2,6 +2,7 @@
 #include "common/lookup_found.h"
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "common/percent.h"
 
 #define MOST_HOPS 1000
@@ -228,7 +229,7 @@ enum lookup_trace lookup_found_last(const struct lookup_found *found, struct str
         const char *of = json_string_value(json_object_get(hop, "subscription"));
         if (of == NULL || !str_equal(str_of(of), subscription))
             continue;
-        for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+        for (size_t k = 0; k < COUNT_OF(kinds); k++)
             if (strcmp(name, kinds[k].hop) == 0) {
                 last = kinds[k].trace;
                 *us = hop_us(hop);
@@ -245,7 +246,7 @@ static const char *overall_state(const struct lookup_found *found)
     static const char *const states[] = {"dead", "parked", "delivering", "pending"};
     if (found->waiting != NULL)
         return found->waiting;
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(states); i++)
         for (size_t k = 0; k < json_array_size(found->subscriptions); k++) {
             const json_t *state = json_object_get(json_array_get(found->subscriptions, k), "state");
             if (strcmp(json_string_value(state), states[i]) == 0)

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "common/invariant.h"
+#include "common/measure.h"
 
 #define VERSION    1
 #define BY_AGENT   0x80
@@ -309,7 +310,7 @@ enum pulse_fault pulse_decode(struct pulse_key *key, const uint8_t *bytes, size_
         return PULSE_FORGED;
     struct rest rest = {bytes + HEAD_LEAST, len - HEAD_LEAST - PULSE_SEAL};
     unsigned kind = bytes[5] & ~BY_AGENT;
-    if (kind >= sizeof(get_kind) / sizeof(get_kind[0]))
+    if (kind >= COUNT_OF(get_kind))
         return PULSE_MALFORMED;
     memset(pulse, 0, sizeof(*pulse));
     pulse->kind = (enum pulse_kind)kind;

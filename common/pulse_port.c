@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/measure.h"
 
 #define BATCH        32   /* datagrams in one system call */
 #define SENDERS      2048 /* places of the hash table, a power of two; three quarters are used at most */
@@ -22,6 +23,7 @@
 #define LATE_US      10000
 #define SOCKET_BYTES (1 << 20)
 #define GATHER_US    4000 /* what comes within so short a time is read together: waking up costs more than reading */
+#define HURRIED_US   1000 /* the same where something waits for it */
 
 /* One who was heard: by hash of role and name. */
 struct sender {
@@ -38,6 +40,7 @@ struct pulse_port {
     char name[PULSE_NAME_SIZE];
     uint64_t incarnation, seq;
     uint64_t due_us, read_us; /* of the next tick; when datagrams may be read again */
+    bool hurries;
     int fd, bell_fd;
     _Atomic bool stopping;
     pthread_t thread;
@@ -53,7 +56,7 @@ const struct stat_row pulse_stat_rows[] = {
 #include "common/pulse_stats_tbl.h"
 #undef STAT
 };
-const size_t pulse_stat_row_count = sizeof(pulse_stat_rows) / sizeof(pulse_stat_rows[0]);
+const size_t pulse_stat_row_count = COUNT_OF(pulse_stat_rows);
 
 /* --- who is heard ------------------------------------------------------------------------------------------------- */
 
@@ -113,7 +116,7 @@ static void read_datagrams(struct pulse_port *port)
     int got = recvmmsg(port->fd, messages, BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++)
         take(port, port->in[i], messages[i].msg_len);
-    port->read_us = port->now_us + (got < BATCH ? GATHER_US : 0);
+    port->read_us = port->now_us + (got == BATCH ? 0 : port->hurries ? HURRIED_US : GATHER_US);
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
@@ -167,11 +170,22 @@ static void tick(struct pulse_port *port)
     uint64_t lag_us = port->now_us - port->due_us;
     stat_set(&port->config.stats->pulse_lag_us, lag_us);
     stat_add(&port->config.stats->pulse_lags_total, lag_us > LATE_US);
-    port->config.tick(port->config.arg, port->now_us, lag_us);
-    count_processor_time(port);
     port->due_us += port->config.period_us;
     if (port->due_us <= port->now_us)
         port->due_us = port->now_us + port->config.period_us;
+    port->config.tick(port->config.arg, port->now_us, lag_us);
+    count_processor_time(port);
+}
+
+void pulse_port_hurry(struct pulse_port *port, bool hurries)
+{
+    port->hurries = hurries;
+}
+
+void pulse_port_tick_by(struct pulse_port *port, uint64_t at_us)
+{
+    if (at_us > port->now_us && at_us < port->due_us)
+        port->due_us = at_us;
 }
 
 static void answer_bell(struct pulse_port *port)
@@ -186,12 +200,11 @@ void pulse_port_ring(struct pulse_port *port)
     INVARIANT(write(port->bell_fd, &(uint64_t){1}, sizeof(uint64_t)) == sizeof(uint64_t));
 }
 
-/* Where the system allows it, a busy machine does not hold the pulses up: there are few instructions in them. */
-static void hurry(void)
+void pulse_hurry_thread(void)
 {
     struct sched_param parameters = {.sched_priority = 1};
     if (pthread_setschedparam(pthread_self(), SCHED_RR, &parameters) != 0)
-        log_debug("pulse.priority", "the pulses run at the priority of all else");
+        log_debug("pulse.priority", "pulses and proposals have the priority of all else");
 }
 
 /* Until the next tick, or until something comes that may be read by then. */
@@ -213,7 +226,7 @@ static void *run(void *arg)
     struct pulse_port *port = arg;
     struct pollfd waiting[2];
     pthread_setname_np(pthread_self(), "pulse");
-    hurry();
+    pulse_hurry_thread();
     port->now_us = clock_monotonic_us();
     port->due_us = port->now_us + port->config.period_us;
     while (!port->stopping) {
@@ -259,12 +272,12 @@ static int open_socket(struct pulse_port *port, struct error *err)
     if (address_parse(listen, address, err) != 0)
         return -1;
     if (port->config.secret == NULL && !address_is_loopback(address))
-        return error_set(err, ERROR_INPUT, "%s is not a loopback address: that needs a key file or a token file",
+        return error_set(err, ERROR_INPUT, "%s is not a loopback address: that needs pulse.key_file, or a token",
                          listen);
     port->fd = socket(address->storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (port->fd == -1 || bind(port->fd, (struct sockaddr *)&address->storage, address->len) != 0 ||
         getsockname(port->fd, (struct sockaddr *)&address->storage, &address->len) != 0)
-        return error_set_errno(err, errno, "cannot bind to %s", listen);
+        return address_refuse(err, errno, listen);
     setsockopt(port->fd, SOL_SOCKET, SO_RCVBUF, &(int){SOCKET_BYTES}, sizeof(int));
     return 0;
 }

@@ -54,11 +54,21 @@ uint64_t pulse_port_incarnation(const struct pulse_port *port);
 /* Wakes the thread, from any other: something is to be sent before the next tick. */
 void pulse_port_ring(struct pulse_port *port);
 
+/* Where the system allows it, a busy machine does not hold the calling thread up: for threads that are waited for in
+ * the milliseconds of a failover, and have few instructions. */
+void pulse_hurry_thread(void);
+
 /* --- from the hooks ----------------------------------------------------------------------------------------------- */
 
 /* Sends PULSE to each of TO; fills in name, place, incarnation, seq and sent_us. Never blocks: what the network does
  * not take is counted, and gone. */
 void pulse_port_send(struct pulse_port *port, struct pulse *pulse, const struct address *to, size_t count);
+
+/* Whether what comes is gathered for a millisecond before it is read, at the cost of more wake-ups, or for some. */
+void pulse_port_hurry(struct pulse_port *port, bool hurries);
+
+/* From `tick`: the next one comes at AT_US, where that is before its time. */
+void pulse_port_tick_by(struct pulse_port *port, uint64_t at_us);
 
 /* The AGENT or gateway called NAME registered with INCARNATION. One that is older than what was heard of it is believed
  * only after a second of silence: its clock was set back between two starts. */

@@ -8,6 +8,7 @@
 
 #include "common/store.h"
 
+/* Replaces the file whole. */
 int rules_cache_write(const char *path, const struct store_record *record, struct str text,
                       struct error *err) MUST_CHECK;
 

@@ -16,6 +16,7 @@ void slot_list_format(const bool *slots, uint32_t count, char *out, size_t size)
 /* Sets those of the COUNT entries of SLOTS that LIST names. */
 void slot_list_mark(const char *list, bool *slots, uint32_t count);
 
+/* LIST must be such a text. */
 bool slot_list_has(const char *list, uint32_t slot);
 
 /* Whether LIST is such a text. */

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/invariant.h"
+#include "common/measure.h"
 #include "common/store_backend.h"
 
 struct store {
@@ -24,7 +25,7 @@ static const struct store_backend *backend_of(struct str *place)
         return backends[0];
     str_next(&rest, ':', &scheme);
     *place = rest;
-    for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]) && rest.base != NULL; i++)
+    for (size_t i = 0; i < COUNT_OF(backends) && rest.base != NULL; i++)
         if (str_equal(scheme, str_of(backends[i]->scheme)))
             return backends[i];
     return NULL;
@@ -208,4 +209,11 @@ void store_keep_warm(struct store *store)
 {
     if (store->backend->keep_warm != NULL)
         store->backend->keep_warm(store->state);
+}
+
+void store_lean_on(struct store *store, struct store *other)
+{
+    INVARIANT(store->backend == other->backend);
+    if (store->backend->lean_on != NULL)
+        store->backend->lean_on(store->state, other->state);
 }

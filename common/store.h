@@ -109,9 +109,13 @@ int store_document_put(struct store *store, const char *name, uint64_t expected_
 int store_watch_fd(struct store *store);
 void store_drain(struct store *store);
 
-/* Does now what a change would have to do first otherwise, such as to log in. For those whose changes must be quick,
- * each minute. */
+/* Does now what a change would have to do first otherwise, such as to connect and to log in. For those whose changes
+ * must be quick, each minute. */
 void store_keep_warm(struct store *store);
+
+/* What STORE changes is based on what OTHER, a handle of another thread on the same location, has watched: one question
+ * less before each change. What it reads it still asks for itself. OTHER is borrowed for STORE's life. */
+void store_lean_on(struct store *store, struct store *other);
 
 /* The SHA-256 of TEXT as 64 hex digits and a zero into HEX. */
 void store_sha256(struct str text, char *hex);

@@ -29,7 +29,8 @@ struct store_backend {
                         uint64_t *now_version, struct error *err);
     int (*watch_fd)(void *state);
     void (*drain)(void *state);
-    void (*keep_warm)(void *state); /* NULL: nothing is to be done */
+    void (*keep_warm)(void *state); /* NULL: nothing is to be done, as below */
+    void (*lean_on)(void *state, void *other);
 };
 
 extern const struct store_backend store_dir, store_etcd;

@@ -209,17 +209,28 @@ static int take_record(struct store_etcd_base *base, struct str text, struct err
     return base->record_revision != 0 ? parse_record(text, &base->record, err) : 0;
 }
 
+/* A base that is wrong costs a round trip, and nothing else. */
+static int read_for_base(struct store_etcd *etcd, const char *key, bool fresh, struct buf *value, int64_t *mod_revision,
+                         struct error *err)
+{
+    struct etcd_mirror *other = etcd->leans_on;
+    if (fresh || other == NULL || etcd_mirror_state(other, NULL) != ETCD_MIRROR_UP)
+        return store_etcd_read(etcd, key, fresh, value, mod_revision, err);
+    etcd_mirror_get(other, key, value, mod_revision, NULL);
+    return 0;
+}
+
 int store_etcd_base_read(struct store_etcd *etcd, const char *key, bool fresh, struct store_etcd_base *base,
                          struct error *err)
 {
     char *current_key = store_etcd_key(etcd, "live/current");
     struct buf record = {NULL, 0, 0};
     base->value.len = 0;
-    int result = store_etcd_read(etcd, current_key, fresh, &record, &base->record_revision, err);
+    int result = read_for_base(etcd, current_key, fresh, &record, &base->record_revision, err);
     if (result == 0)
         result = take_record(base, buf_str(&record), err);
     if (result == 0)
-        result = store_etcd_read(etcd, key, fresh, &base->value, &base->value_revision, err);
+        result = read_for_base(etcd, key, fresh, &base->value, &base->value_revision, err);
     buf_free(&record);
     free(current_key);
     return result;
@@ -244,9 +255,15 @@ static void keep_warm(void *state)
 {
     struct store_etcd *etcd = state;
     char *current_key = store_etcd_key(etcd, "live/current");
-    if (etcd->access.user != NULL && etcd_mirror_state(&etcd->mirror, &(struct error){0}) != ETCD_MIRROR_AWAY)
+    if (etcd_mirror_state(&etcd->mirror, NULL) != ETCD_MIRROR_AWAY)
         etcd_session_warm(&etcd->session, current_key);
     free(current_key);
+}
+
+static void lean_on(void *state, void *other)
+{
+    struct store_etcd *etcd = state;
+    etcd->leans_on = &((struct store_etcd *)other)->mirror;
 }
 
 const struct store_backend store_etcd = {
@@ -264,4 +281,5 @@ const struct store_backend store_etcd = {
     .watch_fd = watch_fd,
     .drain = drain,
     .keep_warm = keep_warm,
+    .lean_on = lean_on,
 };

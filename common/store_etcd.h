@@ -35,6 +35,7 @@ struct store_etcd {
     char *prefix;                /* with the slash at its end */
     struct etcd_session session; /* of the calling thread */
     struct etcd_mirror mirror;
+    struct etcd_mirror *leans_on;   /* another handle's, which has a watch; NULL: there is none */
     struct store_etcd_watch *watch; /* NULL: it was not asked for yet */
     int changed;                    /* the eventfd of the mirror */
     struct store_member self;

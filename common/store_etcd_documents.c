@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/invariant.h"
 #include "common/store_etcd.h"
 
 #define ROUNDS 30 /* others may change other things at the same moment; each round somebody gets on */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/invariant.h"
 #include "common/store_etcd.h"
 #include "common/store_json.h"
 

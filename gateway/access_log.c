@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -182,6 +181,17 @@ static void add_answer(struct access_log *log, const struct exchange *exchange)
         add_text(out, STR_LIT(",\"trace\":"), (struct str){exchange->traceparent.base + 3, 32});
 }
 
+/* Of a collection: the number of the change that was written, or of the one that wrote what was read. */
+static void add_version(struct buf *out, const h2o_req_t *req)
+{
+    ssize_t at = h2o_find_header_by_str(&req->res.headers, H2O_STRLIT("ldc-version"), -1);
+    if (at < 0)
+        return;
+    h2o_iovec_t version = req->res.headers.entries[at].value;
+    buf_append_str(out, STR_LIT(",\"version\":"));
+    buf_append(out, version.base, version.len);
+}
+
 static void add_decision(struct access_log *log, const struct exchange *exchange)
 {
     struct buf *out = &log->lines;
@@ -195,6 +205,8 @@ static void add_decision(struct access_log *log, const struct exchange *exchange
         buf_append_str(out, STR_LIT(",\"epoch\":"));
         add_number(out, exchange_epoch(exchange));
     }
+    if (exchange->route != NULL && exchange->route->action == ACTION_ZONE_C)
+        add_version(out, exchange->req);
     if (exchange->message_id.base != NULL)
         add_text(out, STR_LIT(",\"message_id\":"), exchange->message_id);
     if (exchange->node.base != NULL)

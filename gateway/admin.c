@@ -6,6 +6,8 @@
 
 #include "common/clock.h"
 #include "common/json_text.h"
+#include "common/measure.h"
+#include "common/protocol.h"
 #include "common/store_backend.h"
 #include "common/store_json.h"
 #include "gateway/failover.h"
@@ -13,9 +15,9 @@
 #include "gateway/workers.h"
 #include "rules/rules.h"
 
-#define COUNT_OF(a)  (sizeof(a) / sizeof((a)[0]))
 #define MOST_MEMBERS 1024
 #define MOST_USERS   1024
+#define UNITS_SHOWN  16 /* to who names one that is not there */
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
@@ -46,6 +48,30 @@ bool admin_query_number(struct httpd_request *request, const char *name, uint64_
         httpd_respond_problem(request, 400, "bad-request", detail);
     buf_free(&text);
     return valid;
+}
+
+static void respond_no_unit(struct httpd_request *request, const struct table *table, struct str name)
+{
+    struct buf detail = {NULL, 0, 0};
+    struct str asked = name.len > 0 ? name : STR_LIT("(none was given)");
+    asked.len = asked.len < PROTOCOL_NAME_MAX ? asked.len : PROTOCOL_NAME_MAX;
+    buf_printf(&detail, "The rules in force name no unit %.*s.", STR_ARG(asked));
+    for (uint32_t i = 0; table != NULL && i < table->unit_count && i < UNITS_SHOWN; i++)
+        buf_printf(&detail, "%s%.*s", i == 0 ? " There are " : ", ", STR_ARG(table->units[i].name));
+    if (table != NULL && table->unit_count > UNITS_SHOWN)
+        buf_printf(&detail, " and %u others", table->unit_count - UNITS_SHOWN);
+    httpd_respond_problem(request, 404, "not-found", detail.base);
+    buf_free(&detail);
+}
+
+uint32_t admin_query_unit(struct control *control, struct httpd_request *request, struct buf *name)
+{
+    const struct table *table = control->rollout.view != NULL ? control->rollout.view->table : NULL;
+    bool given = httpd_request_query(request, "unit", name);
+    uint32_t unit = given && table != NULL ? table_unit_index(table, buf_str(name)) : NO_UNIT;
+    if (unit == NO_UNIT)
+        respond_no_unit(request, table, buf_str(name));
+    return unit;
 }
 
 /* --- the small resources ------------------------------------------------------------------------------------------ */

@@ -24,6 +24,10 @@ void admin_respond_error(struct httpd_request *request, const struct error *err)
 /* The decimal query parameter NAME. *VALUE stays where it is absent; false, and answered, where it is no number. */
 bool admin_query_number(struct httpd_request *request, const char *name, uint64_t *value);
 
+/* The unit of the query parameter `unit`, whose text comes into NAME: its index in the view. NO_UNIT, and answered,
+ * where the rules name none such. */
+uint32_t admin_query_unit(struct control *control, struct httpd_request *request, struct buf *name);
+
 /* {"version", "epoch", "primary", "in_sync", "by", "at", "consumer", "hold", "target", "why", "drained"}. */
 json_t *admin_record_json(const struct broker_record *record);
 

@@ -2,7 +2,6 @@
  *
  * Whom units wait for, of the users that they took in: shown to operators, who can end it.
  */
-#include <stdio.h>
 
 #include "common/arrival_record.h"
 #include "common/log.h"
@@ -72,11 +71,11 @@ void admin_open_arrivals(struct httpd_request *request, void *context)
     struct buf unit = {NULL, 0, 0};
     struct arrival_record before;
     struct error err = {ERROR_NONE, ""};
-    httpd_request_query(request, "unit", &unit);
-    const struct view *view = control->rollout.view;
-    if (view == NULL || table_unit_index(view->table, buf_str(&unit)) == NO_UNIT) {
-        httpd_respond_problem(request, 404, "not-found", "The rules in force name no such unit.");
-    } else if (open_unit(control, buf_str(&unit), &before, &err) != 0) {
+    if (admin_query_unit(control, request, &unit) == NO_UNIT) {
+        buf_free(&unit);
+        return;
+    }
+    if (open_unit(control, buf_str(&unit), &before, &err) != 0) {
         admin_respond_error(request, &err);
     } else {
         json_t *ended = json_array();

@@ -106,17 +106,9 @@ static const struct table_unit *rules_of(const struct asked *asked)
 
 static bool find_unit(struct asked *asked)
 {
-    const struct view *view = asked->control->rollout.view;
-    char detail[120];
-    if (!httpd_request_query(asked->request, "unit", &asked->unit) || view == NULL ||
-        (asked->at = table_unit_index(view->table, buf_str(&asked->unit))) == NO_UNIT) {
-        snprintf(detail, sizeof(detail), "The rules in force name no unit %.60s.",
-                 asked->unit.base ? asked->unit.base : "(none was given)");
-        httpd_respond_problem(asked->request, 404, "not-found", detail);
-        return false;
-    }
     httpd_request_query(asked->request, "by", &asked->by);
-    return true;
+    asked->at = admin_query_unit(asked->control, asked->request, &asked->unit);
+    return asked->at != NO_UNIT;
 }
 
 /* A colour without nodes can take a queue's messages, where the unit has no nodes at all. */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "common/measure.h"
 #include "common/version.h"
 #include "gateway/admin.h"
 #include "gateway/failover.h"
 #include "gateway/follow.h"
 #include "gateway/queue.h"
 #include "gateway/workers.h"
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 static const struct stat_row worker_rows[] = {
 #define STAT(name, kind, help) {#name, kind, help, offsetof(struct gateway_stats, name)},
@@ -326,6 +325,10 @@ static const struct {
     const char *name, *help;
     size_t offset;
 } histograms[] = {
+    {"collection_read_latency_seconds", "From the whole request to its answer, of reads of collections.",
+     offsetof(struct gateway_stats, collection_read_latency)},
+    {"collection_write_latency_seconds", "From the whole request to the core unit's confirmation of the change.",
+     offsetof(struct gateway_stats, collection_write_latency)},
     {"failover_held_seconds", "From when a message or request was held to when a broker answered it, or it went on.",
      offsetof(struct gateway_stats, failover_held_time)},
     {"queue_latency_seconds", "From the whole request to the broker's confirmation.",

@@ -35,18 +35,11 @@ static struct unit *unit_of(const struct asked *asked)
 
 static bool find_unit(struct asked *asked)
 {
-    const struct view *view = asked->control->rollout.view;
-    char detail[120];
-    httpd_request_query(asked->request, "unit", &asked->unit);
-    asked->work.unit = view != NULL ? table_unit_index(view->table, buf_str(&asked->unit)) : NO_UNIT;
-    if (asked->work.unit != NO_UNIT) {
-        asked->work.table = view->table;
-        return true;
-    }
-    snprintf(detail, sizeof(detail), "The rules in force name no unit %.60s.",
-             asked->unit.base ? asked->unit.base : "(none was given)");
-    httpd_respond_problem(asked->request, 404, "not-found", detail);
-    return false;
+    asked->work.unit = admin_query_unit(asked->control, asked->request, &asked->unit);
+    if (asked->work.unit == NO_UNIT)
+        return false;
+    asked->work.table = asked->control->rollout.view->table;
+    return true;
 }
 
 static void read_texts(struct asked *asked)

@@ -19,6 +19,7 @@ struct balance_tried {
 struct node *balance_choose(struct node *const *nodes, uint32_t count, const struct balance_tried *tried,
                             uint64_t random);
 
+/* NODE was tried, and is not to be chosen again. */
 void balance_note(struct balance_tried *tried, const struct node *node);
 
 #endif

@@ -5,9 +5,10 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/json_text.h"
+#include "gateway/batch_answer.h"
 #include "gateway/batch_item.h"
 #include "gateway/envelope.h"
+#include "gateway/field.h"
 #include "gateway/gateway.h"
 #include "gateway/identity.h"
 #include "gateway/publish_options.h"
@@ -59,7 +60,7 @@ struct batch {
     size_t put_off;           /* of these; nothing more is taken up while there are any */
     uint64_t give_up_us;      /* monotonic: so long they wait */
     size_t accepted, unknown; /* of those with a verdict */
-    bool local;               /* some message is on one disk alone */
+    bool local, few;          /* some message is on one disk alone, or on some that need be no majority */
     struct identity identity; /* of the exchange's request */
     struct batch_item item;   /* the one that is read */
     struct str common_headers;
@@ -129,25 +130,21 @@ static void print_entry(const struct entry *entry, size_t index, struct buf *out
         buf_append_str(out, entry->id);
         buf_append_str(out, STR_LIT("\""));
     }
-    if (entry->replayed)
-        buf_append_str(out, STR_LIT(",\"replayed\":true"));
-    if (!stored)
-        buf_printf(out, ",\"problem\":\"urn:ldcgate:problem:%s\"", info->name);
-    if (entry->detail != NULL) {
-        buf_append_str(out, STR_LIT(",\"detail\":"));
-        json_append_text(out, str_of(entry->detail));
-    }
-    buf_append(out, "}", 1);
+    batch_answer_verdict(out, entry->verdict, entry->replayed, entry->detail);
 }
 
 static void print_answer(const struct batch *batch, struct buf *out)
 {
     size_t count = batch->slices.count;
-    buf_printf(out, "{\"accepted\":%zu,\"refused\":%zu,\"unknown\":%zu,\"items\":[", batch->accepted,
-               count - batch->accepted - batch->unknown, batch->unknown);
+    batch_answer_begin(out, count, batch->accepted, batch->unknown);
     for (size_t i = 0; i < count; i++)
         print_entry(&batch->entries[i], i, out);
     buf_append_str(out, STR_LIT("]}\n"));
+}
+
+static enum durability least_met(const struct batch *batch)
+{
+    return batch->local ? DURABILITY_LOCAL : batch->few ? DURABILITY_REPLICATED : DURABILITY_QUORUM;
 }
 
 static void answer(struct batch *batch)
@@ -155,13 +152,13 @@ static void answer(struct batch *batch)
     struct exchange *exchange = batch->exchange;
     h2o_req_t *req = exchange->req;
     struct buf body = {NULL, 0, 0};
+    const char *met = durability_name(least_met(batch));
     print_answer(batch, &body);
     req->res.status = 200;
     req->res.reason = "OK";
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/json"));
     if (batch->accepted > 0)
-        h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-durability"), 0, NULL,
-                              batch->local ? "local" : "replicated", strlen(batch->local ? "local" : "replicated"));
+        h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-durability"), 0, NULL, met, strlen(met));
     exchange_add_headers(exchange);
     stat_add(&exchange->worker->stats.verdicts[VERDICT_OK], 1);
     let_go(batch);
@@ -311,7 +308,8 @@ static void on_done(void *arg, const struct publish_result *result)
     entry->replayed = result->replayed;
     if (result->replayed)
         entry->id = arena_str(&batch->arena, result->message_id);
-    batch->local |= result->verdict == VERDICT_OK && result->durability != DURABILITY_REPLICATED;
+    batch->local |= result->verdict == VERDICT_OK && result->durability == DURABILITY_LOCAL;
+    batch->few |= result->verdict == VERDICT_OK && result->durability == DURABILITY_REPLICATED;
     settle(entry, result->verdict, result->detail);
     go_on(batch);
 }
@@ -506,18 +504,9 @@ static void on_again(h2o_timeout_entry_t *entry)
 bool batch_wanted(const struct exchange *exchange)
 {
     const h2o_req_t *req = exchange->req;
-    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
-    return exchange->route->action == ACTION_QUEUE && at >= 0 &&
+    return exchange->route->action == ACTION_QUEUE &&
            h2o_memis(req->method.base, req->method.len, H2O_STRLIT("POST")) &&
-           batch_format((struct str){req->headers.entries[at].value.base, req->headers.entries[at].value.len}) !=
-               BATCH_NONE;
-}
-
-static struct str header(const h2o_req_t *req, const char *name, size_t len)
-{
-    ssize_t at = h2o_find_header_by_str(&req->headers, name, len, -1);
-    return at < 0 ? (struct str){NULL, 0}
-                  : (struct str){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+           batch_format(field_of(req, STR_LIT("content-type"))) != BATCH_NONE;
 }
 
 static enum verdict read_options(struct batch *batch, const char **fault)
@@ -537,7 +526,7 @@ static enum verdict read_options(struct batch *batch, const char **fault)
     if (batch->keys == KEYS_EVENT && batch->format == BATCH_LINES)
         return VERDICT_BAD_REQUEST;
     *fault = "Batches are read as they are, without a content coding";
-    return header(req, H2O_STRLIT("content-encoding")).base == NULL ? VERDICT_OK : VERDICT_BAD_REQUEST;
+    return field_of(req, STR_LIT("content-encoding")).base == NULL ? VERDICT_OK : VERDICT_BAD_REQUEST;
 }
 
 static enum verdict read_document(struct batch *batch, const char **fault)
@@ -560,13 +549,13 @@ static struct batch *create(struct exchange *exchange)
     struct batch *batch = mem_calloc(1, sizeof(*batch));
     batch->exchange = exchange;
     batch->worker = exchange->worker;
-    batch->format = batch_format(header(exchange->req, H2O_STRLIT("content-type")));
+    batch->format = batch_format(field_of(exchange->req, STR_LIT("content-type")));
     batch->again.cb = on_again;
     batch->renew.cb = on_renew;
     batch->units = mem_calloc(view->table->unit_count, 1);
     batch->identity = (struct identity){.req = exchange->req, .table = view->table, .jwt_key = view->jwt_key};
     batch->routing = (struct routing){.route = (uint32_t)(exchange->route - view->table->routes),
-                                      .color = header(exchange->req, H2O_STRLIT("ldc-color")),
+                                      .color = field_of(exchange->req, STR_LIT("ldc-color")),
                                       .datacenter = str_of(exchange->worker->gateway->config.datacenter),
                                       .splits = view->splits};
     exchange->carrier = batch;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/batch_item.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/measure.h"
 #include "common/percent.h"
 
 #define JSON_TYPE "application/json"
@@ -77,7 +77,7 @@ static struct str text_of(const struct batch_item *item, const char *name)
 static enum verdict check_required(struct batch_item *item)
 {
     static const char *const required[] = {"specversion", "id", "source", "type"};
-    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(required); i++)
         if (text_of(item, required[i]).len == 0)
             return refuse(item, VERDICT_BAD_REQUEST, "An event needs the attribute \"%s\", a string", required[i]);
     if (!str_equal(text_of(item, "specversion"), STR_LIT("1.0")))

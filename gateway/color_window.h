@@ -40,6 +40,7 @@ void color_window_recent(const struct color_window *window, const struct unit *u
 uint64_t color_window_answered(const struct color_window *window, const struct unit *unit, enum color color);
 uint64_t color_window_delivered(const struct color_window *window, const struct unit *unit, enum color color);
 
+/* The same in the words of router/ramp.h: deliveries count as requests, and have no latency. */
 struct ramp_figures color_totals_figures(const struct color_totals *totals);
 
 /* {"requests", "failed", "p90_ms", "deliveries", "deliveries_failed", "buckets": [[index, count]...]}: a new reference.

@@ -2,14 +2,10 @@
 #include "gateway/config.h"
 
 #include "common/log.h"
+#include "common/measure.h"
 #include "common/store_options.h"
 
-#define AT(field)   offsetof(struct gateway_config, field)
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define KIB         1024
-#define MIB         (1024 * KIB)
-#define GIB         (1024LL * MIB)
-#define DAY_MS      86400000LL
+#define AT(field) offsetof(struct gateway_config, field)
 
 const struct option gateway_options[] = {
     {"name", option_set_string, AT(name), 0, 0, "", false,
@@ -38,7 +34,8 @@ const struct option gateway_options[] = {
     {"limits.uri", option_set_size, AT(limits.uri), 128, MIB, "8KiB", true, "Longest request target; 414 beyond."},
     {"limits.body", option_set_size, AT(limits.body), 0, GIB, "1MiB", true, "Longest request body; 413 beyond."},
     {"limits.bodies_total", option_set_size, AT(limits.bodies_total), MIB, 64 * GIB, "256MiB", true,
-     "Bytes of request bodies that all connections may hold together; 503 beyond."},
+     "Bytes of request bodies that all connections may hold together, and of values of collections that wait for their "
+     "clients; 503 beyond."},
     {"limits.connections", option_set_int, AT(limits.connections), 1, 10000000, "20000", true,
      "Client connections at once, and no more than half the file descriptors; further ones wait in the listen queue."},
     {"limits.connections_each_peer", option_set_int, AT(limits.connections_each_peer), 0, 10000000, "0", true,
@@ -95,8 +92,20 @@ const struct option gateway_options[] = {
     {"failover.hold", option_set_duration, AT(failover.hold), 0, 60000, "2s", true,
      "How long a request may wait while its unit changes its broker or its nodes; 503 beyond."},
 
+    {"collections.wait", option_set_duration, AT(collections.wait), 1, 60000, "250ms", true,
+     "How long a read of a collection waits for its unit's broker to answer, and for its copy to catch up with what it "
+     "must have applied; then the core unit is asked."},
+    {"collections.core_wait", option_set_duration, AT(collections.core_wait), 1, 60000, "1s", true,
+     "How long a read waits for the core unit, where it goes there."},
+
     {"reply.max_wait", option_set_duration, AT(reply.max_wait), 0, 3600000, "60s", true,
      "Longest time that `Prefer: wait=N` may make a client wait for the app's answer; 0 lets nobody wait."},
+
+    {"watch.clients", option_set_int, AT(watch.clients), 0, 1000000, "5000", true,
+     "Clients of one thread that may watch collections at once; 503 beyond."},
+    {"watch.heartbeat", option_set_duration, AT(watch.heartbeat), 100, DAY_MS, "15s", true,
+     "How long a client that watches a collection may hear nothing: then it gets a comment, and the number to go on "
+     "from."},
 
     {"proxy.connect_timeout", option_set_duration, AT(proxy.connect_timeout), 1, 600000, "1s", true,
      "How long connecting to a node may take."},

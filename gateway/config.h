@@ -43,8 +43,14 @@ struct gateway_config {
         int64_t hold;
     } failover;
     struct {
+        int64_t wait, core_wait;
+    } collections;
+    struct {
         int64_t max_wait;
     } reply;
+    struct {
+        int64_t clients, heartbeat;
+    } watch;
     struct {
         int64_t connect_timeout, timeout, idle_timeout, idle_each_node, probe_interval, tunnel_timeout;
     } proxy;

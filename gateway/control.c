@@ -19,6 +19,7 @@
 #include "gateway/access_log.h"
 #include "gateway/admin.h"
 #include "gateway/colors.h"
+#include "gateway/copy_floor.h"
 #include "gateway/failover.h"
 #include "gateway/follow.h"
 #include "gateway/moves.h"
@@ -217,15 +218,15 @@ static void block_signals(void)
 
 static int read_secrets(struct control *control, struct error *err)
 {
-    struct gateway *gateway = control->gateway;
-    const char *broker = gateway->config.broker.password_file, *admin = gateway->config.admin.token_file;
-    const char *agents = gateway->config.agents.token_file ? gateway->config.agents.token_file : admin;
-    if ((broker != NULL && (gateway->broker_password = file_read_secret(broker, err)) == NULL) ||
-        (admin != NULL && (control->admin_token = file_read_secret(admin, err)) == NULL) ||
-        (agents != NULL && (control->agents_token = file_read_secret(agents, err)) == NULL))
-        return -1;
-    const char *pulse = gateway->config.pulse.key_file ? gateway->config.pulse.key_file : agents;
-    return pulse == NULL || (control->pulse_key = file_read_secret(pulse, err)) != NULL ? 0 : -1;
+    const struct gateway_config *config = &control->gateway->config;
+    const char *broker = config->broker.password_file, *admin = config->admin.token_file;
+    const char *agents = config->agents.token_file ? config->agents.token_file : admin;
+    const char *pulse = config->pulse.key_file ? config->pulse.key_file : agents;
+    bool all = file_take_secret("broker.password_file", broker, &control->gateway->broker_password, err) == 0 &&
+               file_take_secret("admin.token_file", admin, &control->admin_token, err) == 0 &&
+               file_take_secret("agents.token_file", agents, &control->agents_token, err) == 0 &&
+               file_take_secret("pulse.key_file", pulse, &control->pulse_key, err) == 0;
+    return all ? 0 : -1;
 }
 
 /* Who this process is, once its admin listener has a port. */
@@ -280,6 +281,7 @@ static int start(struct control *control, struct error *err)
         peer_networks_load(&gateway->trusted_peers, &gateway->config.ingress.trusted_peers, err) == -1)
         return -1;
     gateway->registry = registry_create();
+    gateway->copy_floors = copy_floors_create();
     records_open(gateway);
     if ((gateway->failover = failover_create(gateway, control->pulse_key, err)) == NULL ||
         (control->admin = admin_create(control, err)) == NULL)
@@ -291,7 +293,7 @@ static int start(struct control *control, struct error *err)
     if (workers_start(gateway, err) == -1)
         return -1;
     control->follow = follow_create(control->loop, gateway->registry, control->agents_token);
-    if (failover_start(gateway->failover, err) == -1)
+    if (failover_start(gateway->failover, control->rollout.store, err) == -1)
         return -1;
     control->probes = probes_create(control->loop, &gateway->config, &control->stats);
     control->ramps = ramps_create(control);
@@ -320,6 +322,7 @@ static void stop(struct control *control)
     failover_destroy(&gateway->failover);
     records_close(gateway);
     registry_destroy(&gateway->registry);
+    copy_floors_destroy(&gateway->copy_floors);
     tls_destroy(&gateway->tls);
     peer_counts_destroy(&gateway->peer_counts);
     free(gateway->trusted_peers.items);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/envelope.h"
 
+#include "common/measure.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 
@@ -20,7 +21,7 @@ static bool text_is_kept(struct str name)
 {
     static const struct str dropped[] = {STR_LIT("traceparent"), STR_LIT("prefer"),  STR_LIT("forwarded"),
                                          STR_LIT("keep-alive"),  STR_LIT("trailer"), STR_LIT("proxy")};
-    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(dropped); i++)
         if (str_equal(name, dropped[i]))
             return false;
     return !str_starts(name, STR_LIT("ldc-")) && !str_starts(name, STR_LIT("proxy-")) &&

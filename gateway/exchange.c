@@ -6,10 +6,12 @@
 
 #include "common/http_status.h"
 #include "common/json_text.h"
+#include "gateway/field.h"
 #include "gateway/gateway.h"
 #include "gateway/records.h"
 
-#define RETRY_AFTER "1" /* seconds: failover and reconnects are faster than HTTP can say */
+#define SMALL_ANSWER 16384 /* bytes; a connection takes more than that */
+#define RETRY_AFTER  "1"   /* seconds: failover and reconnects are faster than HTTP can say */
 
 uint64_t exchange_epoch(const struct exchange *exchange)
 {
@@ -27,13 +29,11 @@ uint32_t exchange_slot(const struct exchange *exchange)
 
 enum verdict exchange_check_epoch(const struct exchange *exchange, uint32_t unit)
 {
-    const h2o_headers_t *headers = &exchange->req->headers;
-    ssize_t at = h2o_find_header_by_str(headers, H2O_STRLIT("ldc-epoch"), -1);
+    struct str epoch = field_of(exchange->req, STR_LIT("ldc-epoch"));
     uint64_t known, current = view_epoch(exchange->view, unit);
-    if (at < 0)
+    if (epoch.base == NULL)
         return VERDICT_OK;
-    h2o_iovec_t value = headers->entries[at].value;
-    if (!str_to_u64((struct str){value.base, value.len}, &known))
+    if (!str_to_u64(epoch, &known))
         return VERDICT_BAD_REQUEST;
     if (known > current)
         records_ask(exchange->worker->gateway);
@@ -114,6 +114,29 @@ void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *
     send_document(exchange->worker, exchange->req, verdict, &document);
 }
 
+void exchange_send(struct exchange *exchange, int status, struct str body)
+{
+    h2o_req_t *req = exchange->req;
+    bool empty = status == 204 || status == 304;
+    bool bodiless = empty || h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    req->res.status = status;
+    req->res.reason = http_status_reason(status);
+    if (!empty)
+        req->res.content_length = body.len;
+    stat_add(&exchange->worker->stats.verdicts[VERDICT_OK], 1);
+    h2o_send_inline(req, bodiless ? "" : body.base, bodiless ? 0 : body.len);
+}
+
+bool exchange_has_room(struct exchange *exchange, size_t bytes)
+{
+    struct gateway *gateway = exchange->worker->gateway;
+    if (bytes < SMALL_ANSWER)
+        return true;
+    uint64_t held = atomic_fetch_add_explicit(&gateway->answer_bytes, bytes, memory_order_relaxed);
+    exchange->answer_bytes += bytes;
+    return held + bytes <= (uint64_t)gateway->config.limits.bodies_total;
+}
+
 static void add_number(h2o_req_t *req, const char *name, size_t name_len, uint64_t number)
 {
     char *text = h2o_mem_alloc_pool(&req->pool, 20);
@@ -128,8 +151,10 @@ void exchange_add_headers(struct exchange *exchange)
         add_number(req, H2O_STRLIT("ldc-epoch"), exchange_epoch(exchange));
     if (exchange->rules == NULL)
         return;
-    const char *color = color_name(exchange->decision.color);
     h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-unit"), 0, NULL, exchange->rules->name.base,
                           exchange->rules->name.len);
+    if (exchange->decision.unit == NO_UNIT)
+        return;
+    const char *color = color_name(exchange->decision.color);
     h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("ldc-color"), 0, NULL, color, strlen(color));
 }

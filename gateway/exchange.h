@@ -37,6 +37,7 @@ struct exchange {
     struct str message_state; /* what a problem says of it; base NULL: nothing */
     struct str node;          /* proxy: authority of the node that answered */
     unsigned attempts;
+    size_t answer_bytes; /* counted in the gateway's, until the exchange goes */
     void (*detach)(struct exchange *exchange);
     void *carrier;           /* the carrier's own state */
     struct reply_wait *wait; /* for the app's answer; NULL: the client wants none */
@@ -55,8 +56,15 @@ uint32_t exchange_slot(const struct exchange *exchange);
 /* Answers with the problem of VERDICT; DETAIL (one sentence for the client, may be NULL) is copied. */
 void exchange_fail(struct exchange *exchange, enum verdict verdict, const char *detail);
 
-/* Adds LDC-Unit, LDC-Epoch and LDC-Color to the answer, as far as they are known. Call before h2o_start_response. */
+/* Adds LDC-Unit, LDC-Epoch and, where one was decided upon, LDC-Color to the answer, as far as they are known. Call
+ * before h2o_start_response. */
 void exchange_add_headers(struct exchange *exchange);
+
+/* Answers with STATUS, a good one, and BODY, which is copied; only its length where the method is HEAD. */
+void exchange_send(struct exchange *exchange, int status, struct str body);
+
+/* Whether all answers that wait for their clients leave room for one of BYTES more. Small ones are not counted. */
+bool exchange_has_room(struct exchange *exchange, size_t bytes);
 
 /* For refusals before there is an exchange, such as a malformed head: the same problem document on REQ. */
 void problem_send(struct worker *worker, h2o_req_t *req, enum verdict verdict, const char *detail);

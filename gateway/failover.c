@@ -7,13 +7,14 @@
 
 #include "common/clock.h"
 #include "common/invariant.h"
+#include "common/measure.h"
 #include "gateway/failover_state.h"
 #include "router/core_evidence.h"
 #include "router/core_state.h"
 #include "router/core_text.h"
 
-#define PUSH_EVERY_US 50000 /* to who goes by an older record */
-#define COUNT_OF(a)   (sizeof(a) / sizeof((a)[0]))
+#define PUSH_EVERY_US 50000   /* to who goes by an older record */
+#define HURRY_US      1000000 /* what is unheard for longer is no failover's concern any more */
 
 const struct stat_row failover_stat_rows[] = {
 #define STAT(name, kind, help) {#name, kind, help, offsetof(struct failover_stats, name)},
@@ -174,7 +175,8 @@ void failover_adopt(struct failover *failover, const char *name, const struct br
     pthread_mutex_unlock(&failover->lock);
 }
 
-void failover_push(struct failover *failover, const char *unit, const struct broker_record *record)
+/* RECORD is to be sent to everybody, at the next ring. */
+static void push(struct failover *failover, const char *unit, const struct broker_record *record)
 {
     struct buf text = {NULL, 0, 0};
     broker_record_format(record, &text);
@@ -187,7 +189,7 @@ void failover_push(struct failover *failover, const char *unit, const struct bro
 void failover_announce(struct failover *failover, const char *unit, const struct broker_record *record)
 {
     pthread_mutex_lock(&failover->lock);
-    failover_push(failover, unit, record);
+    push(failover, unit, record);
     pthread_mutex_unlock(&failover->lock);
     pulse_port_ring(failover->port);
     failover_adopt(failover, unit, record);
@@ -349,20 +351,27 @@ static void admit(struct failover *failover)
     failover->reach_changed = false;
 }
 
-/* Those whose lines are to ask themselves. */
-static void note_unheard(struct failover *failover)
+/* Those whose lines are to ask themselves. Nothing that may become a failover waits for others: neither the end of the
+ * gap for a tick, nor votes and records for more datagrams. */
+static void note_unheard(struct failover *failover, uint64_t now_us)
 {
+    bool hurries = false;
     for (unsigned i = 0; i < failover->unit_count; i++) {
-        const struct failover_unit *unit = &failover->units[i];
+        struct failover_unit *unit = &failover->units[i];
         const struct core_unit *known = core_find_unit(&failover->core, unit->id);
-        atomic_store_explicit(&unit->unit->unheard, known != NULL && core_is_unheard(&failover->core, known),
-                              memory_order_relaxed);
+        bool unheard = known != NULL && core_is_unheard(&failover->core, known);
+        atomic_store_explicit(&unit->unit->unheard, unheard, memory_order_relaxed);
+        unit->unheard_us = !unheard ? 0 : unit->unheard_us != 0 ? unit->unheard_us : now_us;
+        if (!unheard || now_us - unit->unheard_us >= HURRY_US)
+            continue;
+        hurries = true;
+        pulse_port_tick_by(failover->port, core_silent_us(&failover->core, known));
     }
+    pulse_port_hurry(failover->port, hurries);
 }
 
 static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
 {
-    (void)now_us;
     struct failover *failover = arg;
     struct core_event event = {.kind = CORE_TICK, .lag_us = lag_us};
     pthread_mutex_lock(&failover->lock);
@@ -371,7 +380,7 @@ static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
     for (unsigned i = 0; i < failover->unit_count; i++)
         failover_feed(failover, &failover->units[i], false);
     failover_step(failover, &event);
-    note_unheard(failover);
+    note_unheard(failover, now_us);
     send_records(failover);
     send_votes(failover, lag_us);
     pthread_mutex_unlock(&failover->lock);
@@ -422,10 +431,10 @@ static void on_rung(void *arg, uint64_t now_us)
 void failover_line(struct failover *failover, const struct unit *unit, struct str url, enum core_line_kind kind)
 {
     struct core_event event = {.kind = CORE_LINE, .line = {pulse_hash(str_of(unit->name)), pulse_hash(url), kind}};
-    if (kind != CORE_LINE_OK && kind != CORE_LINE_ALIVE)
+    if (kind != CORE_LINE_OK)
         pthread_mutex_lock(&failover->lock);
     else if (pthread_mutex_trylock(&failover->lock) != 0)
-        return; /* good news comes again */
+        return; /* the next request tells it again */
     failover_step(failover, &event);
     bool due = failover->votes_due || failover->out_count > 0;
     pthread_mutex_unlock(&failover->lock);
@@ -448,7 +457,6 @@ static void create_lock(pthread_mutex_t *lock)
 struct failover *failover_create(struct gateway *gateway, const char *secret, struct error *err)
 {
     struct failover *failover = mem_calloc(1, sizeof(*failover));
-    struct error why;
     failover->gateway = gateway;
     pulse_peers_init(&failover->peers, gateway->config.store.cache);
     failover->heard = mem_calloc(FAILOVER_HEARD_MOST, sizeof(*failover->heard));
@@ -465,9 +473,9 @@ struct failover *failover_create(struct gateway *gateway, const char *secret, st
                                     .heard = on_heard,
                                     .rung = on_rung,
                                     .arg = failover},
-        &why);
+        err);
     if (failover->port == NULL)
-        error_set(err, why.code, "pulse.listen: %s", why.text);
+        error_at(err, "pulse.listen");
     else
         failover->store = failover_store_create(failover, err);
     if (failover->store == NULL)
@@ -475,9 +483,9 @@ struct failover *failover_create(struct gateway *gateway, const char *secret, st
     return failover;
 }
 
-int failover_start(struct failover *failover, struct error *err)
+int failover_start(struct failover *failover, struct store *store, struct error *err)
 {
-    return failover_store_start(failover->store, err) == 0
+    return failover_store_start(failover->store, store, err) == 0
                ? pulse_port_start(failover->port, failover->gateway->name, err)
                : -1;
 }

@@ -34,7 +34,8 @@ struct failover;
 
 /* SECRET (may be NULL) is borrowed for its life. NULL with *err. */
 struct failover *failover_create(struct gateway *gateway, const char *secret, struct error *err) MUST_CHECK;
-int failover_start(struct failover *failover, struct error *err) MUST_CHECK;
+/* STORE: the control thread's handle, borrowed until failover_stop(). */
+int failover_start(struct failover *failover, struct store *store, struct error *err) MUST_CHECK;
 /* Ends its threads: nothing is proposed any more, and units are no longer touched. */
 void failover_stop(struct failover *failover);
 void failover_destroy(struct failover **failover);

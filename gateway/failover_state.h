@@ -29,6 +29,7 @@ struct failover_unit {
     uint64_t fed; /* version of the record that the core knows */
     uint64_t led; /* and that its primary was heard to be stamped with */
     uint64_t pushed_us;
+    uint64_t unheard_us;                  /* since when its primary is unheard; 0: it is not */
     uint64_t requests;                    /* of this gateway, when the load was told last */
     enum core_reason shown[CORE_MATTERS]; /* suspicion as the log told it last */
     enum core_plan planned;               /* as the log told it last */
@@ -87,9 +88,6 @@ void failover_feed(struct failover *failover, struct failover_unit *unit, bool a
 void failover_tell(struct failover *failover);
 /* The same for one unit, of what is to be told to the moment. */
 void failover_tell_progress(struct failover *failover, uint64_t unit);
-
-/* RECORD is to be sent to everybody; then pulse_port_ring(). */
-void failover_push(struct failover *failover, const char *unit, const struct broker_record *record);
 
 /* Without the lock: a record that came from elsewhere than the control thread's own watch. */
 void failover_adopt(struct failover *failover, const char *unit, const struct broker_record *record);

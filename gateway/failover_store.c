@@ -5,17 +5,20 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "gateway/failover_state.h"
+#include "router/core_rules.h"
 
 #define JOBS_MOST 64
-#define WARM_S    60 /* between two times that the store is kept warm while nothing is to be done */
+#define WARM_US   60000000 /* between two times that the store is kept warm while nothing is to be done */
+#define TURN_US   20000    /* from one gateway's proposal to the next one's, where all propose the same */
 
 struct job {
-    uint64_t unit;
+    uint64_t unit, due_us;
     bool proposes;
+    bool waits, lapsed; /* for its turn; what it rests on was no longer so when that came */
     struct core_proposal proposal;
+    struct broker_record record; /* that was in force when it was proposed */
     char why[BROKER_WHY_SIZE];
 };
 
@@ -38,9 +41,19 @@ static struct job *add(struct failover_store *store, uint64_t unit)
     if (store->count == JOBS_MOST)
         return NULL;
     struct job *job = &store->jobs[store->count++];
-    *job = (struct job){.unit = unit};
+    *job = (struct job){.unit = unit, .due_us = clock_monotonic_us()};
     pthread_cond_signal(&store->more);
     return job;
+}
+
+/* Who agrees proposes, and one is enough: the others follow one after the other, should he not get on. What a store has
+ * to refuse costs it as much as what it takes, in the very moment that a unit waits for. */
+static uint64_t turn_of(const struct failover_store *store, const struct core_proposal *proposal)
+{
+    uint64_t turn = 0;
+    for (unsigned i = 0; i < proposal->ballot_count; i++)
+        turn += proposal->ballots[i].reason != CORE_FINE && proposal->ballots[i].gateway < store->failover->core.self;
+    return turn;
 }
 
 void failover_store_propose(struct failover_store *store, const struct core_proposal *proposal, const char *why)
@@ -49,14 +62,18 @@ void failover_store_propose(struct failover_store *store, const struct core_prop
     if (job == NULL)
         return;
     job->proposes = true;
+    uint64_t turn = turn_of(store, proposal);
+    job->due_us += turn * TURN_US;
+    job->waits = turn > 0;
     job->proposal = *proposal;
+    unit_record(failover_find_unit(store->failover, proposal->unit)->unit, &job->record);
     snprintf(job->why, sizeof(job->why), "%s", why);
 }
 
 void failover_store_ask(struct failover_store *store, uint64_t unit)
 {
     for (unsigned i = 0; i < store->count; i++)
-        if (store->jobs[i].unit == unit)
+        if (store->jobs[i].unit == unit && !store->jobs[i].proposes)
             return;
     add(store, unit);
 }
@@ -154,16 +171,13 @@ static enum core_result put_record(struct failover_store *store, const char *uni
     return outcome_of(store, unit, &mine, record);
 }
 
-/* RECORD comes back as what is known to be in force, without members where nothing is. */
+/* RECORD comes back as what is known to be in force, without members where nothing is. The store is not asked before:
+ * where it holds another record by now, it refuses this one. */
 static enum core_result propose(struct failover_store *store, const struct job *job, const char *unit,
                                 const char *consumer, struct broker_record *record)
 {
-    struct error err = {ERROR_NONE, ""};
-    int failed = read_record(store, unit, record, &err);
-    tell_fault(store, err.text);
-    if (failed != 0)
-        return CORE_UNKNOWN;
-    if (record->version != job->proposal.from_epoch || !change(store, job, consumer, record))
+    *record = job->record;
+    if (job->lapsed || record->version != job->proposal.from_epoch || !change(store, job, consumer, record))
         return CORE_LOST;
     return put_record(store, unit, record);
 }
@@ -190,8 +204,6 @@ static void conclude(struct failover *failover, const struct job *job, const cha
     pthread_mutex_lock(&failover->lock);
     failover_log_add(&failover->log, events[result], name, record->version, text);
     count_result(failover, result);
-    if (result == CORE_WON)
-        failover_push(failover, name, record);
     failover_step(failover, &event);
     pthread_mutex_unlock(&failover->lock);
     pulse_port_ring(failover->port);
@@ -207,7 +219,9 @@ static void do_job(struct failover_store *store, const struct job *job, const ch
     else if (read_record(store, unit, &record, &err) != 0)
         record = (struct broker_record){0};
     tell_fault(store, err.text);
-    if (record.member_count > 0 && (!job->proposes || result != CORE_UNKNOWN))
+    if (result == CORE_WON) /* others first: they have the longer way */
+        failover_announce(store->failover, unit, &record);
+    else if (record.member_count > 0 && (!job->proposes || result != CORE_UNKNOWN))
         failover_adopt(store->failover, unit, &record);
     if (job->proposes)
         conclude(store->failover, job, unit, result, &record);
@@ -215,36 +229,64 @@ static void do_job(struct failover_store *store, const struct job *job, const ch
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
 
-static void await_job(struct failover_store *store)
+/* The next one that is due, or will be; NULL: there is none. */
+static struct job *next_job(struct failover_store *store)
+{
+    struct job *next = store->count > 0 ? &store->jobs[0] : NULL;
+    for (unsigned i = 1; i < store->count; i++)
+        if (store->jobs[i].due_us < next->due_us)
+            next = &store->jobs[i];
+    return next;
+}
+
+/* NULL: it is to stop. */
+static struct job *await_job(struct failover_store *store)
 {
     pthread_mutex_t *lock = &store->failover->lock;
-    while (!store->stopping && store->count == 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += WARM_S;
-        if (pthread_cond_timedwait(&store->more, lock, &until) == 0)
+    uint64_t warm_us = clock_monotonic_us() + WARM_US;
+    while (!store->stopping) {
+        struct job *next = next_job(store);
+        uint64_t now_us = clock_monotonic_us(), until_us = next != NULL ? next->due_us : warm_us;
+        if (next != NULL && now_us >= until_us)
+            return next;
+        struct timespec until = {(time_t)(until_us / 1000000), (long)(until_us % 1000000 * 1000)};
+        if (now_us < until_us) {
+            pthread_cond_timedwait(&store->more, lock, &until);
             continue;
+        }
         pthread_mutex_unlock(lock);
         store_keep_warm(store->store);
         pthread_mutex_lock(lock);
+        warm_us = clock_monotonic_us() + WARM_US;
     }
+    return NULL;
+}
+
+/* The record is the same, and no rule objects but that a proposal is under way: this one. Who slept through his turn
+ * does not know. */
+static bool stands(const struct failover *failover, const struct job *job)
+{
+    const struct core_unit *unit = core_find_unit(&failover->core, job->unit);
+    return clock_monotonic_us() < job->due_us + TURN_US && unit != NULL &&
+           unit->record.epoch == job->proposal.from_epoch &&
+           core_objection(&failover->core, unit, job->proposal.matter) == CORE_UNDECIDED;
 }
 
 static bool take_job(struct failover_store *store, struct job *job, char *unit, char *consumer)
 {
     struct failover *failover = store->failover;
     pthread_mutex_lock(&failover->lock);
-    await_job(store);
-    bool taken = !store->stopping;
-    if (taken) {
-        *job = store->jobs[0];
-        memmove(&store->jobs[0], &store->jobs[1], --store->count * sizeof(store->jobs[0]));
+    struct job *next = await_job(store);
+    if (next != NULL) {
+        *job = *next;
+        *next = store->jobs[--store->count];
         bool own = job->proposal.consumer == 0 || job->proposal.consumer == job->unit;
+        job->lapsed = job->waits && !stands(failover, job);
         snprintf(unit, BROKER_UNIT_SIZE, "%s", failover_name_of(failover, job->unit));
         snprintf(consumer, BROKER_UNIT_SIZE, "%s", own ? "" : failover_name_of(failover, job->proposal.consumer));
     }
     pthread_mutex_unlock(&failover->lock);
-    return taken;
+    return next != NULL;
 }
 
 static void *run(void *arg)
@@ -252,6 +294,7 @@ static void *run(void *arg)
     struct failover_store *store = arg;
     struct job job;
     char unit[BROKER_UNIT_SIZE], consumer[BROKER_UNIT_SIZE];
+    pulse_hurry_thread();
     store_keep_warm(store->store);
     while (take_job(store, &job, unit, consumer))
         do_job(store, &job, unit, consumer);
@@ -274,8 +317,9 @@ struct failover_store *failover_store_create(struct failover *failover, struct e
     return store;
 }
 
-int failover_store_start(struct failover_store *store, struct error *err)
+int failover_store_start(struct failover_store *store, struct store *watched, struct error *err)
 {
+    store_lean_on(store->store, watched);
     int failed = pthread_create(&store->thread, NULL, run, store);
     store->running = failed == 0;
     return failed == 0 ? 0 : error_set_errno(err, failed, "cannot start the thread that asks the store");

@@ -32,6 +32,7 @@ struct follow_agent {
     const json_t *report; /* its last one, with the agent's own keys; NULL: none yet */
 };
 
+/* Runs FN once for each agent of the rules; what it gets lives until it returns. */
 void follow_each(const struct follow *follow, void (*fn)(const struct follow_agent *agent, void *arg), void *arg);
 
 #endif

@@ -13,6 +13,7 @@
 #include "gateway/worker.h"
 
 struct control;
+struct copy_floors;
 struct failover;
 struct peer_counts;
 struct tls;
@@ -26,15 +27,17 @@ struct gateway {
     struct tls *tls;                    /* NULL: no HTTPS listener */
     struct peer_counts *peer_counts;    /* NULL until the first listener is made */
     struct registry *registry;
+    struct copy_floors *copy_floors;
     struct view *view; /* the control thread's: the newest, which workers start with; NULL where there are no rules */
     struct worker *workers;
     unsigned worker_count;
     struct control *control;
     struct failover *failover;
-    int record_wanted;            /* eventfd: a worker has heard of a newer broker record than it knows */
-    _Atomic uint64_t body_bytes;  /* request bodies held by all threads */
-    _Atomic uint32_t connections; /* client connections of all threads */
-    uint32_t places;              /* for them, of the process's descriptors; the others are for all it talks to */
+    int record_wanted;             /* eventfd: a worker has heard of a newer broker record than it knows */
+    _Atomic uint64_t body_bytes;   /* request bodies held by all threads */
+    _Atomic uint64_t answer_bytes; /* of values that are on their way to clients, of all threads */
+    _Atomic uint32_t connections;  /* client connections of all threads */
+    uint32_t places;               /* for them, of the process's descriptors; the others are for all it talks to */
     _Atomic bool draining;
 };
 

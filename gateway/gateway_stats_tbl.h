@@ -27,6 +27,25 @@ STAT(reply_waiting, STAT_GAUGE, "Requests that wait for the app's answer to thei
 STAT(reply_answers_total, STAT_COUNTER, "Answers of the app that reached who waited for them.")
 STAT(reply_timeouts_total, STAT_COUNTER, "Requests that waited in vain for the app's answer: each one a 504.")
 STAT(reply_strays_total, STAT_COUNTER, "Answers of the app that nobody waited for any more.")
+STAT(collection_reads_total, STAT_COUNTER, "Reads of collections that were answered, also that there is no such key.")
+STAT(collection_reads_stale_total, STAT_COUNTER, "Reads whose copy was further behind than it may be.")
+STAT(collection_reads_waited_total, STAT_COUNTER, "Reads that waited for their copy to catch up.")
+STAT(collection_reads_core_total, STAT_COUNTER, "Reads that the core unit was asked for.")
+STAT(collection_values_bad_total, STAT_COUNTER, "Values of copies that were not what was written.")
+STAT(collection_writes_total, STAT_COUNTER, "Changes of collections that the core unit confirmed.")
+STAT(collection_replayed_total, STAT_COUNTER, "Changes of collections whose idempotency key was known: made once.")
+STAT(collection_conflicts_total, STAT_COUNTER, "Writes to collections whose condition did not hold: each one a 412.")
+STAT(collection_batches_total, STAT_COUNTER, "Batches of changes of collections.")
+STAT(collection_unwritten_total, STAT_COUNTER,
+     "Writes to collections that the core unit refused or did not confirm in time.")
+STAT(watchers, STAT_GAUGE, "Clients that watch a collection now.")
+STAT(watch_changes_total, STAT_COUNTER,
+     "Changes read from the logs of collections that are watched, once for all clients of a thread.")
+STAT(watch_events_total, STAT_COUNTER, "Changes sent to clients that watch a collection.")
+STAT(watch_resets_total, STAT_COUNTER,
+     "Times that a client was told to forget what it has, since a log was trimmed or a copy was made anew.")
+STAT(watch_past_reads_total, STAT_COUNTER,
+     "Times that a log was read for one client, who came back late or reads slowly.")
 STAT(proxy_requests_total, STAT_COUNTER, "Requests forwarded to nodes.")
 STAT(proxy_retries_total, STAT_COUNTER, "Safe requests sent again to another node of the same unit.")
 STAT(proxy_connects_total, STAT_COUNTER, "Connections opened to nodes.")

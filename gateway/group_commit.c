@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/invariant.h"
-#include "common/log.h"
 #include "gateway/gateway.h"
 #include "gateway/line.h"
 #include "gateway/unit_lines.h"
@@ -32,7 +32,8 @@ struct lane {
     struct batch *batch;                          /* NULL: a proof alone */
     struct batch *waiting, **last_waiting, *open; /* `open` is the last of the waiting ones: it takes more */
     struct broker_record record;                  /* by which the batch was sent, and is judged */
-    bool counted;                                 /* WAIT has counted as many as the record wants */
+    uint64_t begun_us;                            /* monotonic; when the batch was sent */
+    bool waited, counted;                         /* WAIT has answered; it has counted as many as the record wants */
     bool lost;                                    /* the proof cannot come any more */
 };
 
@@ -172,7 +173,8 @@ static void on_stored(void *arg, const redisReply *reply)
 static void on_waited(void *arg, const redisReply *reply)
 {
     struct lane *lane = arg;
-    lane->counted = reply != NULL && reply->type == REDIS_REPLY_INTEGER && reply->integer >= lane->record.wait;
+    lane->waited = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
+    lane->counted = lane->waited && reply->integer >= lane->record.wait;
 }
 
 static bool is_covered(struct lane *lane, const redisReply *info)
@@ -200,7 +202,7 @@ static void hold(struct message *message, const char *made)
 
 /* A message that its function refused was not stored, whatever the others' fate is. Where no proof can come any more
  * it is sent again, under the same id. */
-static void conclude(struct batch *batch, bool covered, bool lost)
+static void conclude(struct batch *batch, const struct broker_record *record, bool covered, bool lost)
 {
     const char *at = batch->wire.base;
     for (struct message *message = batch->first, *next; message != NULL; message = next) {
@@ -208,11 +210,12 @@ static void conclude(struct batch *batch, bool covered, bool lost)
         at += message->bytes;
         next = message->next;
         bool stored = message->phase == MESSAGE_STORED;
+        bool enough = record->member_count >= unit_lines_members(message->home, message->sent_as);
         if (message->phase == MESSAGE_REFUSED)
             message_conclude(message);
-        else if (stored && covered)
-            message_accept(message, DURABILITY_REPLICATED);
-        else if (!stored || lost)
+        else if (stored && covered && enough)
+            message_accept(message, message->sent_as);
+        else if (!stored || lost || covered)
             hold(message, made);
         else
             message_give_up(message, "The replicas did not confirm it in time: send it again with the same "
@@ -221,6 +224,33 @@ static void conclude(struct batch *batch, bool covered, bool lost)
 }
 
 static void prove_again(void *arg);
+static void send_wait(struct lane *lane, int64_t timeout_ms);
+static void send_info(struct lane *lane, int64_t timeout_ms);
+
+/* How long replicas are waited for. It ends before the deadline of the commands does: a replica that is late must not
+ * cost the connection. */
+static int64_t patience_ms(int64_t timeout_ms)
+{
+    return timeout_ms - timeout_ms / 4;
+}
+
+static int64_t timeout_of(const struct lane *lane)
+{
+    return lane->batch != NULL ? lane->batch->timeout_ms
+                               : lane->group->line->lines->worker->gateway->config.broker.timeout;
+}
+
+/* A broker whose clock is set ahead ends its WAITs at once: it is asked again for what is left of their time. */
+static bool wait_again(struct lane *lane, const redisReply *info)
+{
+    int64_t passed_ms = (int64_t)(clock_monotonic_us() - lane->begun_us) / 1000, timeout_ms = timeout_of(lane);
+    if (info == NULL || !lane->waited || lane->counted || broker_state(lane->broker) != BROKER_READY ||
+        passed_ms >= patience_ms(timeout_ms) / 2)
+        return false;
+    send_wait(lane, timeout_ms - passed_ms);
+    send_info(lane, timeout_ms - passed_ms);
+    return true;
+}
 
 static void doubt(struct group_commit *group)
 {
@@ -236,6 +266,8 @@ static void on_proof(void *arg, const redisReply *reply)
     struct lane *lane = arg;
     struct group_commit *group = lane->group;
     struct batch *batch = lane->batch;
+    if (wait_again(lane, reply))
+        return;
     bool covered = is_covered(lane, reply);
     lane->busy = false;
     lane->batch = NULL;
@@ -245,7 +277,7 @@ static void on_proof(void *arg, const redisReply *reply)
         doubt(group);
     list(group);
     if (batch != NULL) {
-        conclude(batch, covered, lane->lost);
+        conclude(batch, &lane->record, covered, lane->lost);
         spare_batch(group, batch);
     }
 }
@@ -295,12 +327,11 @@ static bool send_messages(struct lane *lane, struct batch *batch)
     return sent > 0;
 }
 
-/* It ends before the deadline of the commands does: a replica that is late must not cost the connection. */
 static void send_wait(struct lane *lane, int64_t timeout_ms)
 {
     char replicas[20], timeout[24];
     snprintf(replicas, sizeof(replicas), "%u", lane->record.wait);
-    snprintf(timeout, sizeof(timeout), "%" PRId64, timeout_ms - timeout_ms / 4);
+    snprintf(timeout, sizeof(timeout), "%" PRId64, patience_ms(timeout_ms));
     const char *words[] = {"WAIT", replicas, timeout};
     INVARIANT(broker_command_for(lane->broker, timeout_ms, on_waited, lane, 3, words, NULL));
 }
@@ -319,7 +350,7 @@ static void hold_waiting(struct group_commit *group, struct batch *batch)
         const char *made = at;
         at += message->bytes;
         next = message->next;
-        message->detail = "The message was not stored: the connection was lost";
+        message->detail = "Nothing was stored: the connection was lost";
         hold(message, made);
     }
     spare_batch(group, batch);
@@ -330,7 +361,8 @@ static void begin(struct lane *lane, struct batch *batch)
     lane->busy = true;
     lane->batch = batch;
     lane->record = *line_record(lane->group->line);
-    lane->counted = false;
+    lane->begun_us = clock_monotonic_us();
+    lane->waited = lane->counted = false;
 }
 
 static void send_batch(struct lane *lane, struct batch *batch)
@@ -356,7 +388,7 @@ static void flush(struct group_commit *group)
 {
     const struct broker_record *record = line_record(group->line);
     for (struct lane *lane = group->lanes; lane < group->lanes + group->lane_count; lane++) {
-        if (lane->waiting != NULL && !group->doubted && lane_idle(lane))
+        while (lane->waiting != NULL && !group->doubted && lane_idle(lane)) /* nobody may wait for the first any more */
             send_batch(lane, take_waiting(lane));
         while (lane->waiting != NULL && !lane_ready(lane, record))
             hold_waiting(group, take_waiting(lane));
@@ -386,8 +418,8 @@ static void prove_again(void *arg)
         doubt(group);
         return;
     }
-    int64_t timeout_ms = group->line->lines->worker->gateway->config.broker.timeout;
     begin(lane, NULL);
+    int64_t timeout_ms = timeout_of(lane);
     send_ping(lane, timeout_ms);
     send_wait(lane, timeout_ms);
     send_info(lane, timeout_ms);

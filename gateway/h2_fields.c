@@ -5,6 +5,7 @@
 #include <h2o/http2_internal.h>
 
 #include "common/http1.h"
+#include "common/measure.h"
 #include "gateway/gateway.h"
 
 /* The key under which libh2o's per-request environment keeps the number of fields before the trailers. */
@@ -48,7 +49,7 @@ static bool is_connection_specific(const h2o_iovec_t *name)
         {H2O_STRLIT("connection")}, {H2O_STRLIT("keep-alive")},        {H2O_STRLIT("proxy-connection")},
         {H2O_STRLIT("upgrade")},    {H2O_STRLIT("transfer-encoding")}, {H2O_STRLIT("http2-settings")},
     };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(names); i++)
         if (h2o_memis(name->base, name->len, names[i].base, names[i].len))
             return true;
     return false;

@@ -52,6 +52,7 @@ enum verdict identity_check(struct identity *identity, struct str what, struct s
  * and malformed escapes, in whatever disguise. */
 bool identity_path_plain(struct str path);
 
+/* Lets go of the body and the token that were parsed. */
 void identity_dispose(struct identity *identity);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/broker_stamp.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "gateway/failover.h"
@@ -146,6 +147,25 @@ void line_tell_uncovered(struct line *line, const char *why)
                     line->url, count, why);
 }
 
+static void on_stamped(void *arg, const redisReply *reply)
+{
+    struct line *line = arg;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        line_tell_refusal(line, reply->str);
+    else if (reply != NULL)
+        log_warning("broker.stamped", "unit %s: no agent has told broker %s of its record: it is stamped with %s",
+                    name_of(line), line->url, reply->str);
+}
+
+/* Where it is another run, or not there, a later refusal comes back to it. */
+void line_stamp(struct line *line)
+{
+    const struct broker_record *record = line_record(line);
+    if (strcmp(record->primary, line->url) == 0)
+        (void)!broker_stamp(line->broker, str_of(name_of(line)), record, record->run_id, record->version, on_stamped,
+                            line);
+}
+
 /* --- messages ----------------------------------------------------------------------------------------------------- */
 
 /* A unit with one broker has nobody else to ask: then it is over. */
@@ -179,14 +199,16 @@ static bool run_fits(const struct line *line)
     return record->member_count < 2 || strcmp(record->run_id, broker_run_id(line->broker)) == 0;
 }
 
-static enum line_way way_by_replicas(const struct line *line, const char **detail)
+/* A majority that is missing is soon there again, where a broker follows the one that has just taken over. */
+static enum line_way way_by_replicas(const struct line *line, enum durability durability, const char **detail)
 {
+    bool quorum = durability == DURABILITY_QUORUM;
     *detail = "The unit has no replica";
     if (line->commit == NULL)
         return LINE_CLOSED;
-    *detail = "No replica is in sync";
-    if (line_record(line)->member_count < 2)
-        return LINE_CLOSED;
+    *detail = quorum ? "No majority of the unit's brokers is in sync" : "No replica is in sync";
+    if (line_record(line)->member_count < unit_lines_members(line->home, durability))
+        return quorum ? LINE_BLOCKED : LINE_CLOSED;
     *detail = group_commit_fault(line->commit);
     return *detail == NULL ? LINE_PASSABLE : LINE_BLOCKED;
 }
@@ -200,7 +222,7 @@ enum line_way line_way(const struct line *line, enum durability durability, cons
     if (!run_fits(line))
         return LINE_BLOCKED;
     *detail = NULL;
-    return durability == DURABILITY_LOCAL ? LINE_PASSABLE : way_by_replicas(line, detail);
+    return durability == DURABILITY_LOCAL ? LINE_PASSABLE : way_by_replicas(line, durability, detail);
 }
 
 bool line_has_ended_former(const struct line *line)
@@ -235,7 +257,8 @@ bool line_send(struct line *line, struct message *message, enum durability durab
 {
     message->line = line;
     line->messages++;
-    if (durability != DURABILITY_REPLICATED)
+    message->sent_as = durability;
+    if (durability == DURABILITY_LOCAL)
         return send_now(line, message, call);
     group_commit_add(line->commit, message, call);
     return true;

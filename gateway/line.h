@@ -57,8 +57,8 @@ enum line_way {
     LINE_CLOSED,  /* until somebody changes something */
 };
 
-/* Whether messages of DURABILITY (REPLICATED or LOCAL) can be sent to the broker as primary; if not, why not, as a
- * sentence in *DETAIL, or NULL. */
+/* Whether messages of DURABILITY (REPLICATED, QUORUM or LOCAL) can be sent to the broker as primary; if not, why not,
+ * as a sentence in *DETAIL, or NULL. */
 enum line_way line_way(const struct line *line, enum durability durability, const char **detail);
 
 /* Sends MESSAGE: CALL, or where that is NULL what it keeps. False: nothing has left. */
@@ -80,6 +80,9 @@ bool line_over(const struct line *line);
 /* The broker record that is in force for the unit, in this worker, and the epoch of its broker. */
 const struct broker_record *line_record(const struct line *line);
 uint64_t line_epoch(const struct line *line);
+
+/* Stamps the broker with the record in force, if it leads by it: who was to do so seems to be gone. */
+void line_stamp(struct line *line);
 
 /* Why messages that the primary has stored were not acknowledged, and, below, what the broker refused: for the log,
  * one line a second and not one for each message. */

@@ -12,6 +12,7 @@
 #define UNHEARD_MS 5
 #define CALM_US    100000 /* between two questions, while its agent tells of it */
 #define PROMPT_US  14000  /* within which an answer is to come: some brokers wait for the processor, too */
+#define TURNS      3      /* of the loop that it waits at least: after a pause of its own a question goes out late */
 #define OVERDUE_US 300000 /* without an answer the line fails */
 #define REMIND_US  100000
 
@@ -55,12 +56,15 @@ static void ask(struct line_watch *watch, uint64_t now_us)
     watch->asked = broker_command(watch->line->broker, on_answer, watch, 2, words, NULL);
 }
 
-/* The loop reads what came before it runs timers: an answer that is not here by now has not come. */
-static bool is_missed(const struct line_watch *watch, uint64_t now_us)
+/* An answer, or a way to ask at all. The loop reads what came before it runs timers: what is not here by now has not
+ * come. */
+static bool is_missed(struct line_watch *watch, uint64_t now_us)
 {
-    if (broker_state(watch->line->broker) != BROKER_READY)
-        return true;
-    return watch->asked && now_us >= watch->asked_us + PROMPT_US;
+    bool waits = watch->asked || broker_state(watch->line->broker) != BROKER_READY;
+    watch->turns = waits ? watch->turns + 1 : 0;
+    if (!waits)
+        watch->waits_us = now_us;
+    return watch->turns >= TURNS && now_us >= watch->waits_us + PROMPT_US;
 }
 
 static void on_tick(void *arg)
@@ -69,7 +73,7 @@ static void on_tick(void *arg)
     const struct broker_loop *loop = &watch->line->lines->loop;
     uint64_t now_us = clock_monotonic_us();
     watch->timer = loop->timer_start(loop->loop, is_unheard(watch) ? UNHEARD_MS : CALM_MS, on_tick, watch);
-    if (is_unheard(watch) && is_missed(watch, now_us))
+    if (is_missed(watch, now_us) && is_unheard(watch))
         tell(watch->line, CORE_LINE_MISSED);
     ask(watch, now_us);
     if (now_us >= watch->good_us + OVERDUE_US && now_us >= watch->told_us + REMIND_US) {
@@ -84,7 +88,8 @@ void line_watch_start(struct line_watch *watch, struct line *line)
     bool asked = watch->asked; /* of when the line led before */
     if (!line->home->replicas || failover_of(line) == NULL || line->lines->worker->index != 0)
         return;
-    *watch = (struct line_watch){.line = line, .asked = asked, .good_us = clock_monotonic_us()};
+    uint64_t now_us = clock_monotonic_us();
+    *watch = (struct line_watch){.line = line, .asked = asked, .waits_us = now_us, .good_us = now_us};
     watch->timer = loop->timer_start(loop->loop, CALM_MS, on_tick, watch);
 }
 

@@ -21,6 +21,8 @@ struct line_watch {
     void *timer;       /* NULL: it does not run */
     bool asked;        /* an answer is to come */
     uint64_t asked_us; /* when the last question was asked, monotonic */
+    uint64_t waits_us; /* since when it waits, for an answer or for a connection */
+    unsigned turns;    /* of the loop, since then */
     uint64_t good_us;  /* since when there is no answer */
     uint64_t told_us;  /* when that was told last */
 };

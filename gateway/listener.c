@@ -10,8 +10,8 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
+#include "common/address.h"
 #include "common/descriptors.h"
-#include "common/log.h"
 #include "gateway/gateway.h"
 #include "gateway/h2_guard.h"
 #include "gateway/http1_conn.h"
@@ -54,20 +54,6 @@ struct client {
 static void on_accept(h2o_socket_t *sock, const char *err);
 
 /* --- addresses ------------------------------------------------------------------------------------------------- */
-
-static const char *advice(int system_errno)
-{
-    switch (system_errno) {
-    case EADDRINUSE:
-        return "another process listens there: stop it, or choose another port in ingress.listen or ingress.tls_listen";
-    case EACCES:
-        return "ports below 1024 need the capability CAP_NET_BIND_SERVICE";
-    case EADDRNOTAVAIL:
-        return "no interface of this machine has that address";
-    default:
-        return "";
-    }
-}
 
 /* Splits "HOST:PORT"; an IPv6 host stands in brackets. */
 static int resolve(const char *text, struct addrinfo **info, struct error *err)
@@ -166,9 +152,7 @@ static int open_acceptors(struct listener *listener, const char *text, bool tls,
         if (fd < 0 && failed == EADDRNOTAVAIL && info != infos)
             continue; /* localhost, where there is no IPv6 */
         if (fd < 0) {
-            const char *hint = advice(failed);
-            status = error_set(err, ERROR_SYSTEM, "cannot listen on %s: %s%s%s", text, strerror(failed),
-                               hint[0] ? ": " : "", hint);
+            status = address_refuse(err, failed, text);
             break;
         }
         listener->acceptors =
@@ -179,16 +163,21 @@ static int open_acceptors(struct listener *listener, const char *text, bool tls,
     return status;
 }
 
+static int open_each(struct listener *listener, const char *option, const struct option_strings *addresses, bool tls,
+                     struct error *err)
+{
+    for (size_t i = 0; i < addresses->count; i++)
+        if (open_acceptors(listener, addresses->items[i], tls, err) != 0)
+            return error_at(err, option);
+    return 0;
+}
+
 static int open_all(struct listener *listener, struct error *err)
 {
     const struct gateway_config *config = &listener->worker->gateway->config;
-    for (size_t i = 0; i < config->ingress.listen.count; i++)
-        if (open_acceptors(listener, config->ingress.listen.items[i], false, err) != 0)
-            return -1;
-    for (size_t i = 0; i < config->ingress.tls_listen.count; i++)
-        if (open_acceptors(listener, config->ingress.tls_listen.items[i], true, err) != 0)
-            return -1;
-    return 0;
+    if (open_each(listener, "ingress.listen", &config->ingress.listen, false, err) != 0)
+        return -1;
+    return open_each(listener, "ingress.tls_listen", &config->ingress.tls_listen, true, err);
 }
 
 static void set_accepting(struct listener *listener, bool accepting)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/measure.h"
 #include "common/version.h"
 #include "gateway/admin.h"
 #include "gateway/control.h"
@@ -131,7 +132,7 @@ static const struct {
 
 static bool take_action(struct command *command, const char *flag)
 {
-    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+    for (size_t i = 0; i < COUNT_OF(actions); i++) {
         if (strcmp(flag, actions[i].flag) == 0) {
             command->run = actions[i].run;
             return true;

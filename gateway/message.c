@@ -4,12 +4,12 @@
 #include <stdlib.h>
 
 #include "common/invariant.h"
-#include "gateway/gateway.h"
+#include "common/measure.h"
 #include "gateway/line.h"
 #include "gateway/unit_lines.h"
 
 #define EPOCH     "LDC_EPOCH "
-#define NO_WRITES "The message was not stored: the broker takes no writes now"
+#define NO_WRITES "Nothing was stored: the broker takes no writes now"
 
 /* --- what the functions answer ------------------------------------------------------------------------------------ */
 
@@ -24,12 +24,13 @@ static const struct {
      "Send another Idempotency-Key, or the first request as it was"},
     {"LDC_BACKLOG", MESSAGE_REFUSED, VERDICT_BACKLOG_FULL,
      "The message was not stored: too many wait for their delivery"},
-    {"LDC_EPOCH", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, "The message was not stored: the unit is changing its broker"},
+    {"LDC_EPOCH", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, "Nothing was stored: the unit is changing its broker"},
     {"LDC_UNKNOWN", MESSAGE_REFUSED, VERDICT_NOT_FOUND,
      "No such message waits: it never did, or its end is no longer remembered"},
-    {"OOM", MESSAGE_REFUSED, VERDICT_BROKER_FULL, "The message was not stored: the broker is out of memory or disk"},
-    {"MISCONF", MESSAGE_REFUSED, VERDICT_BROKER_FULL,
-     "The message was not stored: the broker is out of memory or disk"},
+    {"LDC_STATE", MESSAGE_REFUSED, VERDICT_BROKER_AWAY,
+     "The core unit's broker holds a copy of this collection that came from another unit"},
+    {"OOM", MESSAGE_REFUSED, VERDICT_BROKER_FULL, "Nothing was stored: the broker is out of memory or disk"},
+    {"MISCONF", MESSAGE_REFUSED, VERDICT_BROKER_FULL, "Nothing was stored: the broker is out of memory or disk"},
     {"READONLY", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
     {"NOREPLICAS", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
     {"LOADING", MESSAGE_PUT_OFF, VERDICT_BROKER_AWAY, NO_WRITES},
@@ -70,11 +71,60 @@ static bool is_replay(const redisReply *reply)
            reply->element[1]->len < PROTOCOL_ID_MAX;
 }
 
+static void put_text(struct buf *texts, const redisReply *text)
+{
+    uint64_t len = text->len;
+    buf_append(texts, &len, sizeof(len));
+    buf_append(texts, text->str, text->len);
+}
+
+static void add_part(struct call_answer *answer, const redisReply *part)
+{
+    if (part->type == REDIS_REPLY_INTEGER && answer->count < COUNT_OF(answer->numbers))
+        answer->numbers[answer->count++] = (uint64_t)part->integer;
+    else if (part->type == REDIS_REPLY_STRING)
+        put_text(&answer->texts, part);
+    else if (part->type == REDIS_REPLY_ARRAY)
+        for (size_t i = 0; i < part->elements; i++)
+            if (part->element[i]->type == REDIS_REPLY_STRING)
+                put_text(&answer->texts, part->element[i]);
+}
+
+static void drop_answer(struct message *message)
+{
+    message->home->bytes -= message->answer.texts.len;
+    buf_free(&message->answer.texts);
+    message->answer = (struct call_answer){.count = 0};
+}
+
+/* The reply itself is gone before it is known to hold. */
+static void keep_answer(struct message *message, const redisReply *reply)
+{
+    drop_answer(message);
+    for (size_t i = 0; i < reply->elements; i++)
+        add_part(&message->answer, reply->element[i]);
+    message->home->bytes += message->answer.texts.len;
+    message->phase = MESSAGE_STORED;
+}
+
+bool call_answer_next(struct str *texts, struct str *text)
+{
+    uint64_t len;
+    if (texts->len == 0)
+        return false;
+    memcpy(&len, texts->base, sizeof(len));
+    *text = (struct str){texts->base + sizeof(len), len};
+    *texts = (struct str){text->base + len, texts->len - sizeof(len) - len};
+    return true;
+}
+
 void message_read_reply(struct message *message, const redisReply *reply)
 {
     if (reply == NULL)
         return;
-    if (reply->type == REDIS_REPLY_STRING && reply->len < sizeof(message->entry)) {
+    if (message->kind == QUEUE_CALL_COLLECTION && reply->type == REDIS_REPLY_ARRAY) {
+        keep_answer(message, reply);
+    } else if (reply->type == REDIS_REPLY_STRING && reply->len < sizeof(message->entry)) {
         message->phase = MESSAGE_STORED;
         message->entry_len = (uint8_t)reply->len;
         memcpy(message->entry, reply->str, reply->len);
@@ -100,7 +150,8 @@ static void count_failure(const struct message *message, enum verdict verdict)
     struct gateway_stats *stats = &message->home->lines->worker->stats;
     if (message->done == NULL)
         return;
-    stat_add(verdict == VERDICT_OUTCOME_UNKNOWN ? &stats->queue_unknown_total : &stats->queue_refused_total, 1);
+    if (message->kind != QUEUE_CALL_COLLECTION)
+        stat_add(verdict == VERDICT_OUTCOME_UNKNOWN ? &stats->queue_unknown_total : &stats->queue_refused_total, 1);
     if (verdict_info(verdict)->status >= 500)
         atomic_fetch_add_explicit(&message->home->unit->failed, 1, memory_order_relaxed);
 }
@@ -123,11 +174,13 @@ static void end(struct message *message, const struct publish_result *result)
     unit_lines_ended(message->home, message);
     message_set_bytes(message, 0);
     message->home->messages--;
+    message->home->bytes -= message->answer.texts.len;
     if (message->line != NULL)
         message->line->messages--;
     timers_disarm(&message->impatience);
     free((char *)message->made.base);
     tell(message, result);
+    buf_free(&message->answer.texts);
     message->next = lines->spare;
     lines->spare = message;
 }
@@ -140,13 +193,15 @@ static struct publish_result unknown(const struct message *message, const char *
 void message_accept(struct message *message, enum durability durability)
 {
     struct gateway_stats *stats = &message->home->lines->worker->stats;
-    stat_add(&stats->queue_accepted_total, message->counted);
+    stat_add(&stats->queue_accepted_total, message->kind == QUEUE_CALL_MESSAGE);
     stat_add(&stats->queue_replayed_total, message->replayed);
     end(message, &(struct publish_result){.verdict = VERDICT_OK,
                                           .message_id = id_of(message),
                                           .entry = {message->entry_len ? message->entry : NULL, message->entry_len},
                                           .replayed = message->replayed,
-                                          .durability = durability});
+                                          .durability = durability,
+                                          .answer = &message->answer,
+                                          .epoch = message->epoch});
 }
 
 void message_refuse(struct message *message, enum verdict verdict, const char *detail)
@@ -181,7 +236,7 @@ static void on_impatience(h2o_timeout_entry_t *entry)
     struct message *message = H2O_STRUCT_FROM_MEMBER(struct message, impatience, entry);
     struct publish_result result = unknown(message, LOOK_IT_UP);
     if (!message->tried && (message->phase == MESSAGE_WAITING || message->phase == MESSAGE_PUT_OFF)) {
-        static const char late[] = "The message was not stored: the broker did not get to it in time";
+        static const char late[] = "Nothing was stored: the broker did not get to it in time";
         message->phase = MESSAGE_REFUSED;
         result = (struct publish_result){.verdict = VERDICT_BROKER_AWAY,
                                          .detail = message->detail != NULL ? message->detail : late};
@@ -210,7 +265,7 @@ struct message *message_take(struct unit_lines *home, const struct publication *
         lines->spare = message->next;
     else
         message = mem_alloc(sizeof(*message));
-    INVARIANT(id.len > 0 && id.len < PROTOCOL_ID_MAX);
+    INVARIANT(id.len < PROTOCOL_ID_MAX && (id.len > 0 || publication->call->kind == QUEUE_CALL_COLLECTION));
     message->home = home;
     message->line = NULL;
     message->number = ++home->number;
@@ -219,7 +274,7 @@ struct message *message_take(struct unit_lines *home, const struct publication *
     message->phase = MESSAGE_WAITING;
     message->detail = NULL;
     message->replayed = false;
-    message->counted = !publication->call->bare;
+    message->kind = publication->call->kind;
     message->tried = false;
     message->epoch = message->doubt = 0;
     message->durability = publication->durability;
@@ -232,7 +287,9 @@ struct message *message_take(struct unit_lines *home, const struct publication *
     message->id_len = (uint8_t)id.len;
     message->entry_len = 0;
     message->bytes = 0;
-    memcpy(message->id, id.base, id.len);
+    message->answer = (struct call_answer){.count = 0};
+    if (id.len > 0)
+        memcpy(message->id, id.base, id.len);
     message->impatience = (h2o_timeout_entry_t){.cb = on_impatience};
     message->next = NULL;
     home->messages++;

@@ -22,14 +22,26 @@ struct unit_lines;
 
 #define MESSAGE_MOVES "The user is moving to another unit"
 
+/* What a function of collections said. */
+struct call_answer {
+    uint64_t numbers[3]; /* the first integers of its answer */
+    unsigned count;
+    struct buf texts; /* its strings in their order, each behind its length: for call_answer_next() */
+};
+
+/* Takes the next text off TEXTS; false where there is none. */
+bool call_answer_next(struct str *texts, struct str *text);
+
 struct publish_result {
-    enum verdict verdict;       /* VERDICT_OK: accepted. OUTCOME_UNKNOWN: may be stored. Others: was not stored */
-    const char *detail;         /* a sentence for the client; NULL: none. Static */
-    bool moves;                 /* of SWITCHING: its user leaves the unit; to be routed again by newer rules */
-    struct str message_id;      /* where it may be stored: its id, for a replay the first one's */
-    struct str entry;           /* the function's word: the stream's entry id, a state; base NULL: none */
-    bool replayed;              /* its idempotency key was known: nothing new was stored */
-    enum durability durability; /* of VERDICT_OK: DURABILITY_REPLICATED or _LOCAL, which was met */
+    enum verdict verdict;             /* VERDICT_OK: accepted. OUTCOME_UNKNOWN: may be stored. Others: was not stored */
+    const char *detail;               /* a sentence for the client; NULL: none. Static */
+    bool moves;                       /* of SWITCHING: its user leaves the unit; to be routed again by newer rules */
+    struct str message_id;            /* where it may be stored: its id, for a replay the first one's */
+    struct str entry;                 /* the function's word: the stream's entry id, a state; base NULL: none */
+    bool replayed;                    /* its idempotency key was known: nothing new was stored */
+    enum durability durability;       /* of VERDICT_OK: DURABILITY_REPLICATED, _QUORUM or _LOCAL, which was met */
+    const struct call_answer *answer; /* of a call of a collection; NULL: none */
+    uint64_t epoch;                   /* of VERDICT_OK: of the broker that answered */
 };
 
 /* Runs once, on the worker's thread, never from within queue_send(). RESULT and its texts live until it returns. */
@@ -63,10 +75,11 @@ struct message {
     enum verdict verdict; /* of MESSAGE_REFUSED and MESSAGE_PUT_OFF */
     const char *detail;
     bool replayed;
-    bool counted;               /* it is a message more, and no word on one that is there */
+    enum queue_call_kind kind;
     bool tried;                 /* a call of it went out whose outcome nobody knows */
     uint64_t epoch, doubt;      /* with which it was sent last; and the last of which nobody knows what came of it */
-    enum durability durability; /* what the route asks for */
+    enum durability durability; /* what the route asks for, */
+    enum durability sent_as;    /* and what the record made of it when it was sent last */
     uint32_t partition, slot;
     uint64_t routed;    /* as in the publication */
     int64_t timeout_ms; /* of the route; 0: the broker's */
@@ -74,6 +87,7 @@ struct message {
     struct str made;    /* its call, to be sent again, of its own memory; base NULL: in its batch, or nowhere */
     uint8_t id_len, entry_len;
     char id[PROTOCOL_ID_MAX], entry[STREAM_ID_TEXT + 1];
+    struct call_answer answer;
     size_t bytes;                   /* of its call on the wire */
     h2o_timeout_entry_t impatience; /* linked only while it may run out before the broker's own time */
     struct message *next;           /* in its batch, or spare */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/measure.h"
 #include "common/protocol.h"
 #include "gateway/gateway.h"
 #include "gateway/queue.h"
@@ -111,7 +112,7 @@ static void publish(struct end_request *request, struct unit *unit)
 
 static const struct ending *ending_of(struct str verb)
 {
-    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(endings); i++)
         if (str_equal(verb, endings[i].verb))
             return &endings[i];
     return NULL;

@@ -6,7 +6,6 @@
 
 #include "common/arrival_record.h"
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/slot_list.h"

@@ -47,7 +47,7 @@ int peer_networks_load(struct peer_networks *networks, const struct option_strin
 {
     for (size_t i = 0; i < texts->count; i++)
         if (peer_network_parse(networks, texts->items[i], err) == -1)
-            return -1;
+            return error_at(err, "ingress.trusted_peers");
     return 0;
 }
 

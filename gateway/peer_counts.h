@@ -6,7 +6,6 @@
 #ifndef GATEWAY_PEER_COUNTS_H
 #define GATEWAY_PEER_COUNTS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 

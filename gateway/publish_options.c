@@ -6,11 +6,11 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "common/options.h"
 #include "common/url.h"
 
 #define CHECK_URL_MAX 2048
-#define DAY_MS        86400000
 #define HTTP_PORT     80
 
 /* Each returns NULL, or what is wrong with the value. */
@@ -136,7 +136,7 @@ static const struct {
 
 static read_fn reader_of(struct str name)
 {
-    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(headers); i++)
         if (str_equal(name, headers[i].name))
             return headers[i].read;
     return NULL;
@@ -156,7 +156,7 @@ static bool is_check_url(struct str text)
 static const char *too_far(h2o_mem_pool_t *pool, int64_t longest_ms)
 {
     char *text = h2o_mem_alloc_pool(pool, 96);
-    int64_t days = longest_ms / DAY_MS, hours = longest_ms % DAY_MS / 3600000;
+    int64_t days = longest_ms / DAY_MS, hours = longest_ms % DAY_MS / HOUR_MS;
     snprintf(text, 96, "Messages can be put off for %lld days and %lld hours at most (timers.longest)", (long long)days,
              (long long)hours);
     return text;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/invariant.h"
 #include "gateway/envelope.h"
 #include "gateway/gateway.h"
 #include "gateway/group_commit.h"
@@ -85,6 +84,16 @@ struct broker *queue_broker(struct queue *queue, const struct unit *unit)
     return line != NULL ? line->broker : NULL;
 }
 
+struct broker *queue_copy(struct queue *queue, const struct unit *unit, uint64_t *epoch)
+{
+    const struct line *line = primary_of(queue, unit);
+    if (line == NULL || broker_state(line->broker) != BROKER_READY ||
+        strcmp(line_record(line)->run_id, broker_run_id(line->broker)) != 0)
+        return NULL;
+    *epoch = line_epoch(line);
+    return line->broker;
+}
+
 struct str queue_primary(struct queue *queue, const struct unit *unit)
 {
     const struct line *line = primary_of(queue, unit);
@@ -98,11 +107,16 @@ struct message *queue_send(struct queue *queue, struct unit *unit, const struct 
                            struct publish_result *refusal)
 {
     struct unit_lines *unit_lines = lines_of(queue, unit);
-    if (unit_lines != NULL)
-        return unit_lines_send(unit_lines, publication, refusal);
+    struct message *message = NULL;
     *refusal = (struct publish_result){.verdict = VERDICT_BROKER_AWAY, .detail = "The rules give the unit no broker"};
-    stat_add(&queue->lines.worker->stats.queue_refused_total, 1);
-    atomic_fetch_add_explicit(&unit->failed, 1, memory_order_relaxed);
+    if (unit_lines != NULL)
+        message = unit_lines_send(unit_lines, publication, refusal);
+    if (message != NULL || refusal->moves)
+        return message;
+    if (refusal->verdict == VERDICT_BROKER_AWAY)
+        atomic_fetch_add_explicit(&unit->failed, 1, memory_order_relaxed);
+    if (publication->call->kind != QUEUE_CALL_COLLECTION)
+        stat_add(&queue->lines.worker->stats.queue_refused_total, 1);
     return NULL;
 }
 

@@ -45,4 +45,8 @@ void queue_message_conflict(struct exchange *exchange, struct str id);
 struct broker *queue_broker(struct queue *queue, const struct unit *unit);
 struct str queue_primary(struct queue *queue, const struct unit *unit);
 
+/* The same where it leads to the very run of a broker that the unit's record tells of, and the record's *EPOCH: for
+ * that a copy must be open to be read. NULL: nothing may be read there. */
+struct broker *queue_copy(struct queue *queue, const struct unit *unit, uint64_t *epoch);
+
 #endif

@@ -4,7 +4,9 @@
 #include <xxhash.h>
 
 #include "common/broker.h"
+#include "common/collection_value.h"
 #include "common/invariant.h"
+#include "common/measure.h"
 
 #define FINGERPRINT_DIGITS 32
 
@@ -74,7 +76,7 @@ static struct str fingerprint(const struct envelope *envelope, h2o_mem_pool_t *p
     XXH3_state_t *state = XXH3_createState();
     INVARIANT(state != NULL);
     XXH3_128bits_reset(state);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
         struct str part = envelope->fields[parts[i]];
         if (part.len > 0)
             XXH3_128bits_update(state, part.base, part.len);
@@ -165,13 +167,24 @@ static bool always(const struct publish_options *options)
 
 /* The first row that takes what the client asks for. */
 static const struct {
-    struct str function, replay;
+    struct str function;
     bool (*takes)(const struct publish_options *options);
     void (*fill)(struct queue_call *call, h2o_mem_pool_t *pool, const struct publish_options *options);
 } functions[] = {
-    {STR_LIT("ldc1_prepare"), STR_LIT("ldc1_replay_prepare"), is_prepared, fill_prepare},
-    {STR_LIT("ldc1_schedule"), STR_LIT("ldc1_replay_schedule"), is_due_later, fill_schedule},
-    {STR_LIT("ldc1_enqueue"), STR_LIT("ldc1_replay"), always, fill_enqueue},
+    {STR_LIT("ldc1_prepare"), is_prepared, fill_prepare},
+    {STR_LIT("ldc1_schedule"), is_due_later, fill_schedule},
+    {STR_LIT("ldc1_enqueue"), always, fill_enqueue},
+};
+
+#define COLLECTIONS "ldc1_c_" /* as the names of their functions begin */
+
+static const struct {
+    struct str function, replay;
+} replays[] = {
+    {STR_LIT("ldc1_prepare"), STR_LIT("ldc1_replay_prepare")},
+    {STR_LIT("ldc1_schedule"), STR_LIT("ldc1_replay_schedule")},
+    {STR_LIT("ldc1_enqueue"), STR_LIT("ldc1_replay")},
+    {STR_LIT(QUEUE_CALL_PUT), STR_LIT(QUEUE_CALL_REPLAY)},
 };
 
 void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct queue_target *target,
@@ -183,7 +196,8 @@ void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct
     call->target = *target;
     call->function = functions[row].function;
     call->key_count = call->before_count = call->behind_count = 0;
-    call->bare = false;
+    call->kind = QUEUE_CALL_MESSAGE;
+    call->reads = false;
     functions[row].fill(call, pool, options);
 }
 
@@ -193,10 +207,26 @@ void queue_call_init_end(struct queue_call *call, h2o_mem_pool_t *pool, struct s
     struct protocol_id parts;
     INVARIANT(protocol_id_parse(id, &parts));
     *call = (struct queue_call){
-        .function = function, .target.unit = parts.unit, .envelope.fields[ENVELOPE_ID] = id, .bare = true};
+        .function = function, .target.unit = parts.unit, .envelope.fields[ENVELOPE_ID] = id, .kind = QUEUE_CALL_ENDING};
     add_unit_key(call, pool, "");
     add_before(call, id);
     add_before(call, argument);
+}
+
+void queue_call_init_collection(struct queue_call *call, h2o_mem_pool_t *pool, struct str function, struct str unit,
+                                struct str collection)
+{
+    char *at = h2o_mem_alloc_pool(pool, PROTOCOL_KEY_MAX);
+    *call = (struct queue_call){.function = function,
+                                .target.unit = unit,
+                                .keys[0] = {at, collection_key(at, unit, collection, "")},
+                                .key_count = 1,
+                                .kind = QUEUE_CALL_COLLECTION};
+}
+
+void queue_call_add_word(struct queue_call *call, struct str word)
+{
+    add_before(call, word);
 }
 
 /* --- the wire ----------------------------------------------------------------------------------------------------- */
@@ -213,27 +243,26 @@ static void put_words(struct buf *wire, const struct str *words, unsigned count)
         broker_put_word(wire, words[i]);
 }
 
-#define WORDS_FIXED   3                           /* FCALL name count */
-#define WORDS_BARE    1                           /* epoch, the last */
-#define WORDS_MESSAGE (1 + ENVELOPE_REQUIRED + 1) /* epoch, the message, reply */
+#define WORDS_FIXED   4                       /* FCALL name count, epoch */
+#define WORDS_MESSAGE (ENVELOPE_REQUIRED + 1) /* the message, reply */
 
 size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire)
 {
-    size_t start = wire->len, words = WORDS_FIXED + (call->bare ? WORDS_BARE : WORDS_MESSAGE);
+    size_t start = wire->len, words = WORDS_FIXED + (call->kind == QUEUE_CALL_MESSAGE ? WORDS_MESSAGE : 0);
     broker_put_count(wire, words + call->key_count + call->before_count + call->behind_count);
     broker_put_word(wire, STR_LIT("FCALL"));
     broker_put_word(wire, call->function);
     put_number(wire, call->key_count);
     put_words(wire, call->keys, call->key_count);
-    if (!call->bare)
+    if (call->kind != QUEUE_CALL_ENDING)
         put_number(wire, broker_epoch);
     put_words(wire, call->before, call->before_count);
-    if (!call->bare) {
+    if (call->kind == QUEUE_CALL_MESSAGE) {
         put_words(wire, call->envelope.fields, ENVELOPE_REQUIRED);
         broker_put_word(wire, call->envelope.fields[ENVELOPE_REPLY]);
     }
     put_words(wire, call->behind, call->behind_count);
-    if (call->bare)
+    if (call->kind == QUEUE_CALL_ENDING)
         put_number(wire, broker_epoch);
     return wire->len - start;
 }
@@ -259,13 +288,19 @@ static struct str take_word(struct str *rest)
     return word;
 }
 
-/* The row of a function that brings a message; NULL for one that ends it, which may be called twice as it is. */
-static const struct str *replay_of(struct str function)
+/* What FUNCTION is called as where nobody knows whether it has run. One that ends a message, reads, or looks for its
+ * request itself may be called twice as it is. */
+static struct str replay_of(struct str function)
 {
-    for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
-        if (str_equal(function, functions[i].function))
-            return &functions[i].replay;
-    return NULL;
+    for (size_t i = 0; i < COUNT_OF(replays); i++)
+        if (str_equal(function, replays[i].function))
+            return replays[i].replay;
+    return function;
+}
+
+static bool has_epoch_last(struct str function)
+{
+    return str_equal(function, replay_of(function)) && !str_starts(function, STR_LIT(COLLECTIONS));
 }
 
 size_t queue_call_format_again(struct str made, bool replay, uint64_t broker_epoch, struct buf *wire)
@@ -276,13 +311,13 @@ size_t queue_call_format_again(struct str made, bool replay, uint64_t broker_epo
     broker_put_count(wire, count);
     broker_put_word(wire, take_word(&rest));
     struct str function = take_word(&rest);
-    const struct str *again = replay_of(function);
-    broker_put_word(wire, again != NULL && replay ? *again : function);
+    bool last = has_epoch_last(function);
+    broker_put_word(wire, replay ? replay_of(function) : function);
     struct str keys = rest;
     INVARIANT(str_to_u64(take_word(&rest), &key_count));
     for (count -= WORDS_FIXED + key_count; key_count > 0; key_count--)
         take_word(&rest);
-    for (; again == NULL && count > 1; count--)
+    for (; last && count > 0; count--)
         take_word(&rest);
     buf_append(wire, keys.base, (size_t)(rest.base - keys.base));
     take_word(&rest);

@@ -30,7 +30,12 @@ struct queue_call {
     struct envelope envelope;           /* the fields up to ENVELOPE_BODY, and ENVELOPE_REPLY */
     struct str behind[QUEUE_CALL_ARGS]; /* behind the reply stream */
     unsigned key_count, before_count, behind_count;
-    bool bare; /* it brings no message: `before`, and the epoch as the last word, are all */
+    enum queue_call_kind {
+        QUEUE_CALL_MESSAGE = 0, /* it brings one */
+        QUEUE_CALL_ENDING,      /* ends one that is put aside: `before`, and the epoch as the last word, are all */
+        QUEUE_CALL_COLLECTION,  /* of a collection: the epoch and `before` are all */
+    } kind;
+    bool reads; /* nothing is stored by it */
 };
 
 /* The envelope is the caller's to fill, before: the fingerprint is taken of it. */
@@ -40,6 +45,15 @@ void queue_call_init(struct queue_call *call, h2o_mem_pool_t *pool, const struct
 /* A call that ends what is put aside: FUNCTION of the message ID, which must be one, with ARGUMENT. */
 void queue_call_init_end(struct queue_call *call, h2o_mem_pool_t *pool, struct str function, struct str id,
                          struct str argument);
+
+#define QUEUE_CALL_GET    "ldc1_c_get"
+#define QUEUE_CALL_PUT    "ldc1_c_put" /* sent again as QUEUE_CALL_REPLAY */
+#define QUEUE_CALL_REPLAY "ldc1_c_replay"
+
+/* A call of FUNCTION for a COLLECTION of UNIT, without its words: those that come behind the epoch are to be added. */
+void queue_call_init_collection(struct queue_call *call, h2o_mem_pool_t *pool, struct str function, struct str unit,
+                                struct str collection);
+void queue_call_add_word(struct queue_call *call, struct str word);
 
 /* Appends the call to WIRE, in RESP; returns how many bytes that were. */
 size_t queue_call_format(const struct queue_call *call, uint64_t broker_epoch, struct buf *wire);

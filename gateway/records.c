@@ -7,6 +7,7 @@
 
 #include "common/invariant.h"
 #include "common/log.h"
+#include "gateway/collection_watch.h"
 #include "gateway/gateway.h"
 #include "gateway/hold.h"
 #include "gateway/queue.h"
@@ -83,6 +84,7 @@ static void on_worker(struct worker *worker, void *arg)
     queue_follow(worker->queue, arg);
     replies_follow(worker->replies, arg);
     holds_follow(worker->holds);
+    watches_follow(worker->watches, arg);
 }
 
 static void on_record(void *arg, struct unit *unit)

@@ -5,6 +5,7 @@
 
 #include "common/http_status.h"
 #include "common/invariant.h"
+#include "common/measure.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 
@@ -28,7 +29,7 @@ bool reply_answer_read(const redisReply *entry, struct reply_answer *answer)
                  {STR_LIT("fault"), &answer->fault}};
     const redisReply *fields = entry->elements == 2 ? entry->element[1] : NULL;
     for (size_t i = 0; fields != NULL && i + 1 < fields->elements; i += 2)
-        for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
+        for (size_t k = 0; k < COUNT_OF(known); k++)
             if (str_equal(text_of(fields->element[i]), known[k].name))
                 *known[k].value = text_of(fields->element[i + 1]);
     return answer->id.len > 0 && answer->status.len > 0;
@@ -47,7 +48,7 @@ static char *put(char *at, struct str text)
 static bool is_framing(struct str line)
 {
     static const struct str names[] = {STR_LIT("content-length:"), STR_LIT("transfer-encoding:")};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(names); i++)
         if (line.len >= names[i].len && str_equal_nocase((struct str){line.base, names[i].len}, names[i]))
             return true;
     return line.len == 0;

@@ -4,10 +4,11 @@
 #include <stdio.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "gateway/access_log.h"
 #include "gateway/batch.h"
+#include "gateway/collections.h"
 #include "gateway/exchange.h"
+#include "gateway/field.h"
 #include "gateway/gateway.h"
 #include "gateway/h2_fields.h"
 #include "gateway/identity.h"
@@ -35,6 +36,9 @@ static void dispose(void *chunk)
     if (exchange->worker->access_log != NULL)
         access_log_write(exchange->worker->access_log, exchange);
     leave_unit(exchange);
+    if (exchange->answer_bytes > 0)
+        atomic_fetch_sub_explicit(&exchange->worker->gateway->answer_bytes, exchange->answer_bytes,
+                                  memory_order_relaxed);
     view_unref(&exchange->view);
     stat_set(&stats->requests_in_flight, stat_get(&stats->requests_in_flight) - 1);
 }
@@ -67,13 +71,6 @@ static void strip_ldc_headers(h2o_req_t *req)
         else
             i++;
     }
-}
-
-static struct str header(const h2o_req_t *req, const char *name, size_t len)
-{
-    ssize_t at = h2o_find_header_by_str(&req->headers, name, len, -1);
-    return at < 0 ? (struct str){NULL, 0}
-                  : (struct str){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
 }
 
 static bool is_hex(char c)
@@ -110,7 +107,7 @@ static void put_hex(char *text, uint64_t value)
 
 static void set_traceparent(struct exchange *exchange)
 {
-    exchange->traceparent = header(exchange->req, H2O_STRLIT("traceparent"));
+    exchange->traceparent = field_of(exchange->req, STR_LIT("traceparent"));
     if (exchange->traceparent.base != NULL && traceparent_valid(exchange->traceparent))
         return;
     struct worker *worker = exchange->worker;
@@ -138,6 +135,14 @@ static void add_allow(struct exchange *exchange, struct str path)
                           value.len);
 }
 
+/* Of a batch each item is measured. */
+static bool is_batch(const struct exchange *exchange)
+{
+    const h2o_req_t *req = exchange->req;
+    return batch_wanted(exchange) || (exchange->route->action == ACTION_ZONE_C &&
+                                      h2o_memis(req->method.base, req->method.len, H2O_STRLIT("POST")));
+}
+
 static enum verdict match_route(struct exchange *exchange, uint32_t *route)
 {
     h2o_req_t *req = exchange->req;
@@ -149,7 +154,7 @@ static enum verdict match_route(struct exchange *exchange, uint32_t *route)
     if (verdict != VERDICT_OK)
         return verdict;
     exchange->route = &exchange->view->table->routes[*route];
-    if (exchange->route->max_body != 0 && req->entity.len > exchange->route->max_body && !batch_wanted(exchange))
+    if (exchange->route->max_body != 0 && req->entity.len > exchange->route->max_body && !is_batch(exchange))
         return VERDICT_BODY_TOO_LARGE;
     return VERDICT_OK;
 }
@@ -174,7 +179,7 @@ static enum verdict decide(struct exchange *exchange, struct identity *identity,
     enum verdict verdict = read_identity(exchange, identity, &routing);
     if (verdict != VERDICT_OK)
         return verdict;
-    routing.color = header(exchange->req, H2O_STRLIT("ldc-color"));
+    routing.color = field_of(exchange->req, STR_LIT("ldc-color"));
     verdict = table_route(exchange->view->table, &routing, &exchange->decision);
     if (verdict != VERDICT_OK)
         return verdict;
@@ -203,9 +208,7 @@ static void dispatch(struct exchange *exchange)
 {
     if (exchange->user.base != NULL)
         sampler_observe(exchange->worker->sampler, exchange->user, exchange->received_mono_us);
-    if (exchange->route->action == ACTION_ZONE_C) {
-        exchange_fail(exchange, VERDICT_NO_COLLECTION, "The rules in force define no zone C collection");
-    } else if (!enter_unit(exchange)) {
+    if (!enter_unit(exchange)) {
         exchange_fail(exchange, VERDICT_UNIT_BUSY, NULL);
     } else if (exchange->route->action == ACTION_QUEUE) {
         queue_publish(exchange);
@@ -230,6 +233,8 @@ static void carry(struct exchange *exchange, enum verdict verdict, uint32_t rout
 {
     if (verdict != VERDICT_OK)
         exchange_fail(exchange, verdict, NULL);
+    else if (exchange->route->action == ACTION_ZONE_C)
+        collections_serve(exchange);
     else if (batch_wanted(exchange))
         batch_publish(exchange);
     else

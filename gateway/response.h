@@ -56,6 +56,7 @@ struct response_body {
     struct http1_chunked chunks;
 };
 
+/* Right behind the head. */
 void response_body_begin(const struct response *response, struct response_body *body);
 
 /* Takes the next *LEN raw BYTES and decodes them in place: *LEN becomes the payload's length, *SURPLUS counts bytes

@@ -44,6 +44,7 @@ struct rollout {
     char cache_fault[480]; /* "" where the cache file holds the rules in force, or is not asked for */
 };
 
+/* Begins with what the store has, or the cache file while it is away. Fails only where the location is no location. */
 int rollout_open(struct rollout *rollout, struct gateway *gateway, struct control_stats *stats,
                  struct error *err) MUST_CHECK;
 void rollout_close(struct rollout *rollout);

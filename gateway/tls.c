@@ -5,7 +5,6 @@
 #include <openssl/err.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "gateway/gateway.h"

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/unit_lines.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "gateway/gateway.h"
-#include "gateway/group_commit.h"
 #include "gateway/records.h"
 
 /* What may wait for one unit in one thread: beyond, the broker is slower than its clients, who must hear of it. */
 #define MOST_MESSAGES 20000
 #define MOST_BYTES    (64u << 20)
 
-#define RETRY_MS     2     /* from one feeler to the next */
-#define ASK_EVERY_US 20000 /* for a newer record */
+#define RETRY_MS     2      /* from one feeler to the next */
+#define ASK_EVERY_US 20000  /* for a newer record */
+#define FORSAKEN_US  250000 /* an agent that is there stamps its broker sooner */
 
 #define CHANGING "The unit is changing its broker"
 
@@ -105,6 +103,8 @@ void unit_lines_adopt(struct unit_lines *unit_lines, const struct table_unit *ru
     bool replicas = rules != NULL && rules->broker_count > 1;
     drop_lines(unit_lines, rules, replicas != unit_lines->replicas);
     unit_lines->replicas = replicas;
+    unit_lines->majority = rules != NULL ? table_unit_majority(rules) : 0;
+    unit_lines->by_quorum = rules != NULL && table_unit_by_quorum(rules);
     add_lines(unit_lines, rules);
     choose_primary(unit_lines);
 }
@@ -239,11 +239,19 @@ static enum durability resolve(const struct unit_lines *unit_lines, enum durabil
     enum durability as_recorded = unit_lines->record.member_count >= 2 ? DURABILITY_REPLICATED : DURABILITY_LOCAL;
     if (wanted == DURABILITY_AVAILABLE)
         return as_recorded;
+    if (wanted == DURABILITY_AUTO && unit_lines->by_quorum)
+        return DURABILITY_QUORUM;
     if (wanted != DURABILITY_AUTO)
         return wanted;
     if (!unit_lines->replicas)
         return DURABILITY_LOCAL;
     return unit_lines->record.member_count > 0 ? as_recorded : DURABILITY_REPLICATED;
+}
+
+unsigned unit_lines_members(const struct unit_lines *unit_lines, enum durability durability)
+{
+    unsigned least = durability == DURABILITY_LOCAL ? 1 : 2;
+    return durability == DURABILITY_QUORUM && unit_lines->majority > least ? unit_lines->majority : least;
 }
 
 static enum line_way way_of(struct unit_lines *unit_lines, enum durability durability, const char **detail)
@@ -330,7 +338,7 @@ void unit_lines_felt(struct unit_lines *unit_lines, struct message *message)
         return;
     if (message->held_us != 0)
         note_wait(unit_lines, clock_monotonic_us() - message->held_us);
-    unit_lines->away_us = 0;
+    unit_lines->away_us = unit_lines->behind_us = 0;
     if (message == unit_lines->feeler)
         unit_lines->feeler = NULL;
     if (unit_lines->held_count > 0 && !unit_lines->record.hold)
@@ -389,10 +397,23 @@ static void on_retry(void *arg)
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
 
+/* The agents that would stamp the primary may have died between the record and the stamp. */
+static void hear_older(struct unit_lines *unit_lines, uint64_t now_us)
+{
+    if (unit_lines->behind_us == 0)
+        unit_lines->behind_us = now_us;
+    if (unit_lines->primary == NULL || now_us - unit_lines->behind_us < FORSAKEN_US)
+        return;
+    unit_lines->behind_us = now_us;
+    line_stamp(unit_lines->primary);
+}
+
 void unit_lines_heard_epoch(struct unit_lines *unit_lines, uint64_t epoch)
 {
-    uint64_t now_us = clock_monotonic_us();
-    if (epoch <= unit_lines_epoch(unit_lines) || now_us - unit_lines->asked_us < ASK_EVERY_US)
+    uint64_t now_us = clock_monotonic_us(), known = unit_lines_epoch(unit_lines);
+    if (epoch < known)
+        hear_older(unit_lines, now_us);
+    if (epoch <= known || now_us - unit_lines->asked_us < ASK_EVERY_US)
         return;
     unit_lines->asked_us = now_us;
     records_ask(unit_lines->lines->worker->gateway);
@@ -425,7 +446,7 @@ void unit_lines_follow(struct unit_lines *unit_lines)
     pthread_mutex_lock(&unit_lines->lines->lock);
     choose_primary(unit_lines);
     pthread_mutex_unlock(&unit_lines->lines->lock);
-    unit_lines->away_us = 0;
+    unit_lines->away_us = unit_lines->behind_us = 0;
     unit_lines->detail = CHANGING;
     withdraw(unit_lines, before, &old);
     if (unit_lines->record.moving.rules != 0)
@@ -436,13 +457,9 @@ void unit_lines_follow(struct unit_lines *unit_lines)
 
 /* --- publishing --------------------------------------------------------------------------------------------------- */
 
-static struct message *refuse(struct unit_lines *unit_lines, struct publish_result *refusal, enum verdict verdict,
-                              const char *detail)
+static struct message *refuse(struct publish_result *refusal, enum verdict verdict, const char *detail)
 {
     *refusal = (struct publish_result){.verdict = verdict, .detail = detail};
-    stat_add(&stats_of(unit_lines)->queue_refused_total, 1);
-    if (verdict == VERDICT_BROKER_AWAY)
-        atomic_fetch_add_explicit(&unit_lines->unit->failed, 1, memory_order_relaxed);
     return NULL;
 }
 
@@ -480,10 +497,9 @@ struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publ
     if (is_leaving(unit_lines, publication->routed, publication->slot))
         return NULL;
     if (unit_lines->messages >= MOST_MESSAGES || unit_lines->bytes >= MOST_BYTES)
-        return refuse(unit_lines, refusal, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
-    if (memory_full(unit_lines))
-        return refuse(unit_lines, refusal, VERDICT_BROKER_FULL,
-                      "The broker's memory has reached the limit for messages");
+        return refuse(refusal, VERDICT_UNIT_BUSY, "Too many messages wait for the unit's broker");
+    if (!publication->call->reads && memory_full(unit_lines))
+        return refuse(refusal, VERDICT_BROKER_FULL, "The broker's memory has reached the limit for messages");
     enum line_way way = way_now(unit_lines, publication->durability, &detail);
     bool may_pass = unit_lines->held_count > 0 || unit_lines->record.hold || has_standby(unit_lines);
     if (way == LINE_BLOCKED && may_pass && in_time(unit_lines)) {
@@ -491,13 +507,13 @@ struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publ
         return hold_new(unit_lines, publication);
     }
     if (way != LINE_PASSABLE)
-        return refuse(unit_lines, refusal, VERDICT_BROKER_AWAY, detail);
+        return refuse(refusal, VERDICT_BROKER_AWAY, detail);
     struct message *message = message_take(unit_lines, publication);
     if (send_on(unit_lines, message, publication->call))
         return message;
     message_forget(message);
     message_conclude(message);
-    return refuse(unit_lines, refusal, VERDICT_BROKER_AWAY, NULL);
+    return refuse(refusal, VERDICT_BROKER_AWAY, NULL);
 }
 
 /* --- its life ----------------------------------------------------------------------------------------------------- */

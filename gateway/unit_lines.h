@@ -23,6 +23,8 @@ struct unit_lines {
     unsigned count;
     struct line *primary; /* NULL: none. Written under lines->lock, for readers in other threads */
     bool replicas;        /* the rules name more than one broker */
+    unsigned majority;    /* of them */
+    bool by_quorum;       /* what is accepted without a word of the route waits for a majority */
     struct broker_record record;
     struct line *retired;   /* brokers that the rules no longer name: they go when their last message is answered */
     size_t messages, bytes; /* on the way, and held */
@@ -33,6 +35,7 @@ struct unit_lines {
     void *retry;        /* timer; runs while any are held */
     uint64_t away_us;   /* since when the primary does not serve; 0: it does, for all we know */
     uint64_t asked_us;  /* when the control thread was last told that there must be a newer record */
+    uint64_t behind_us; /* since when the primary is known to bear an older stamp than the record; 0: it is not */
     const char *detail; /* why messages are held */
     bool closing;
 };
@@ -50,8 +53,7 @@ void unit_lines_sweep(struct unit_lines *unit_lines);
  * Not from a broker's callback. */
 void unit_lines_follow(struct unit_lines *unit_lines);
 
-/* Sends the message, or holds it, or says in REFUSAL why not: then NULL comes back, and nothing will be called. Counts
- * refusals. */
+/* Sends the message, or holds it, or says in REFUSAL why not: then NULL comes back, and nothing will be called. */
 struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publication *publication,
                                 struct publish_result *refusal);
 
@@ -59,6 +61,8 @@ struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publ
 
 /* MESSAGE was not stored, or nobody knows: holds it, or ends it where that is of no use. Its call is kept. */
 void unit_lines_hold(struct unit_lines *unit_lines, struct message *message);
+/* How many members the record must have for a message of DURABILITY, which is none of AUTO and AVAILABLE. */
+unsigned unit_lines_members(const struct unit_lines *unit_lines, enum durability durability);
 /* The broker has answered MESSAGE, by its phase. */
 void unit_lines_felt(struct unit_lines *unit_lines, struct message *message);
 /* MESSAGE is about to go. */

@@ -7,9 +7,12 @@
 
 #include "common/invariant.h"
 #include "gateway/access_log.h"
+#include "gateway/collection_watch.h"
+#include "gateway/copy_choice.h"
 #include "gateway/gateway.h"
 #include "gateway/hold.h"
 #include "gateway/listener.h"
+#include "gateway/loop_time.h"
 #include "gateway/proxy.h"
 #include "gateway/queue.h"
 #include "gateway/reply.h"
@@ -65,6 +68,7 @@ static void adopt(struct worker *worker, void *arg)
     worker->view = arg;
     queue_adopt(worker->queue, worker->view);
     holds_follow(worker->holds);
+    watches_adopt(worker->watches);
     view_unref(&before);
     atomic_store_explicit(&worker->epoch, worker->view->table->epoch, memory_order_release);
 }
@@ -80,6 +84,7 @@ static void drain(struct worker *worker, void *arg)
     (void)arg;
     worker->draining = true;
     listener_stop(worker->listener);
+    watches_drain(worker->watches);
 }
 
 void worker_drain(struct worker *worker)
@@ -98,6 +103,7 @@ static void end_turn(struct worker *worker)
 {
     queue_flush(worker->queue);
     replies_flush(worker->replies);
+    watches_flush(worker->watches);
     access_log_flush(worker->access_log);
 }
 
@@ -130,14 +136,17 @@ static void create_parts(struct worker *worker)
     configure_h2o(worker);
     INVARIANT(RAND_bytes((unsigned char *)worker->random, sizeof(worker->random)) == 1);
     h2o_context_init(&worker->h2o, h2o_evloop_create(), &worker->h2o_config);
+    INVARIANT(loop_time_rules());
     worker->timers.loop = worker->h2o.loop;
     worker->mail_queue = h2o_multithread_create_queue(worker->h2o.loop);
     h2o_multithread_register_receiver(worker->mail_queue, &worker->mail, open_mail);
     worker->accept = (h2o_accept_ctx_t){.ctx = &worker->h2o, .hosts = worker->h2o_config.hosts};
     worker->sampler = sampler_create();
     worker->queue = queue_create(worker);
+    worker->copies = copies_create(worker);
     worker->replies = replies_create(worker);
     worker->holds = holds_create(worker);
+    worker->watches = watches_create(worker);
     worker->proxy = proxy_create(worker);
     worker->access_log = access_log_create(worker);
 }
@@ -149,8 +158,10 @@ static void destroy_parts(struct worker *worker)
         proxy_close_tunnels(worker->proxy);
     listener_destroy(&worker->listener);
     holds_destroy(&worker->holds);
+    watches_destroy(&worker->watches);
     proxy_destroy(&worker->proxy);
     queue_destroy(&worker->queue);
+    copies_destroy(&worker->copies);
     replies_destroy(&worker->replies);
     access_log_destroy(&worker->access_log);
     sampler_destroy(&worker->sampler);

@@ -15,8 +15,10 @@
 
 struct gateway;
 struct queue;
+struct copies;
 struct replies;
 struct holds;
+struct watches;
 struct proxy;
 struct listener;
 struct access_log;
@@ -27,7 +29,8 @@ struct gateway_stats {
 #include "gateway/gateway_stats_tbl.h"
 #undef STAT
     stat_value verdicts[VERDICT_COUNT]; /* answers by verdict */
-    struct stat_histogram queue_latency, reply_latency, proxy_latency, failover_held_time;
+    struct stat_histogram queue_latency, reply_latency, proxy_latency, failover_held_time, collection_read_latency,
+        collection_write_latency;
 };
 
 struct worker {
@@ -44,8 +47,10 @@ struct worker {
     _Atomic uint64_t epoch; /* of `view`, for other threads */
     struct gateway_stats stats;
     struct queue *queue;
+    struct copies *copies;
     struct replies *replies;
     struct holds *holds;
+    struct watches *watches;
     struct proxy *proxy;
     struct listener *listener;
     struct access_log *access_log; /* NULL: off */

@@ -2,7 +2,6 @@
 #include "gateway/workers.h"
 
 #include <semaphore.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "common/invariant.h"

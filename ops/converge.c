@@ -6,7 +6,6 @@
 
 #include "common/clock.h"
 #include "common/store_json.h"
-#include "ops/ctl.h"
 #include "ops/fleet.h"
 #include "ops/poll.h"
 

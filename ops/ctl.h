@@ -77,6 +77,8 @@ enum ctl_exit verb_queue_throttle(const struct ctl *ctl);
 enum ctl_exit verb_queue_transactions_list(const struct ctl *ctl);
 enum ctl_exit verb_queue_transactions_commit(const struct ctl *ctl);
 enum ctl_exit verb_queue_transactions_rollback(const struct ctl *ctl);
+enum ctl_exit verb_zonec_status(const struct ctl *ctl);
+enum ctl_exit verb_zonec_verify(const struct ctl *ctl);
 enum ctl_exit verb_color_show(const struct ctl *ctl);
 enum ctl_exit verb_color_set(const struct ctl *ctl);
 enum ctl_exit verb_color_reset(const struct ctl *ctl);

@@ -19,8 +19,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "ops"), str(ROOT / "test" / "oracle")]
+import demo_bank  # noqa: E402
 import demo_clients  # noqa: E402
 import demo_queue  # noqa: E402
+import demo_zonec  # noqa: E402
 import oracle  # noqa: E402
 
 USERS = 3000
@@ -68,6 +70,14 @@ class Deployment:
 
     def process(self, name):
         return next(one for one in self.topology()["processes"] if one["name"] == name)
+
+    def kill_primary(self, unit):
+        """kill -9 of the broker that leads by the unit's record."""
+        with open(f"{self.folder}/store/document-brokers%2f{unit}") as file:
+            leads = json.loads(file.read().split("\n", 1)[1])["primary"]
+        pid = next(one["pid"] for one in self.topology()["processes"]
+                   if one["role"] == "broker" and leads.endswith(f":{one['ports']['redis']}"))
+        os.kill(pid, signal.SIGKILL)
 
     def records(self):
         """What the applications processed, file by file, in order."""
@@ -284,7 +294,7 @@ def show_next(deployment, build):
 
 
 async def run(deployment, build):
-    say(deployment.ctl("playground", "up", "--supervise", "--detach").split("\n\n")[0])
+    say(deployment.ctl("playground", "up", "--core-brokers", "3", "--supervise", "--detach").split("\n\n")[0])
     sent, judge, window = await drive(deployment)
     await wait_for_delivery(deployment, {one.id for one in sent if one.status == 202})
     records = [record for some in deployment.records() for record in some]
@@ -297,6 +307,10 @@ async def run(deployment, build):
     show_latency(sent)
     title("what a queue can do with one payment")
     demo_queue.show(deployment, report, say)
+    title("global data: written once in the core, read in every unit")
+    demo_zonec.show(deployment, report, say)
+    title("a payment between users of two units (docs/PAYMENTS.md)")
+    demo_bank.show(deployment, report)
     show_next(deployment, build)
     say(f"\n{'All is as it should be.' if not report.failed else plural(report.failed, 'check') + ' FAILED.'}")
     return report.failed == 0

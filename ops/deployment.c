@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/deployment.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -139,10 +138,11 @@ static long ask_one(const struct deployment *deployment, const char *url, const 
     struct buf text = {0}, whole = {0};
     buf_printf(&whole, "%s%s", url, target);
     bool reads = strcmp(method, "GET") == 0;
+    int64_t patience_ms = deployment->patience_ms > 0 ? deployment->patience_ms : READ_TIMEOUT_MS;
     struct http_request request = {.method = method,
                                    .url = whole.base,
                                    .body = body,
-                                   .timeout_ms = reads ? READ_TIMEOUT_MS : CHANGE_TIMEOUT_MS,
+                                   .timeout_ms = reads ? patience_ms : CHANGE_TIMEOUT_MS,
                                    .bearer_token = deployment->token};
     long status = http_call(&request, &text, err);
     *answer = status > 0 ? answer_parse(buf_str(&text)) : NULL;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Where a deployment is, and how its gateways are asked: by the folder of a playground, by admin URLs, or by the
- * environment. ldcctl talks to the gateways' admin listeners and to nothing else; where one is unreachable it asks
- * the next.
+ * environment. Everything else that ldcctl talks to, the gateways tell it; where one is unreachable it asks the next.
  */
 #ifndef OPS_DEPLOYMENT_H
 #define OPS_DEPLOYMENT_H
@@ -19,8 +18,9 @@
 struct deployment {
     char *urls[DEPLOYMENT_GATEWAYS]; /* admin listeners, without a slash at the end */
     size_t url_count;
-    size_t first; /* the one to ask first: it answered last time */
-    char *token;  /* NULL: none */
+    size_t first;        /* the one to ask first: it answered last time */
+    char *token;         /* NULL: none */
+    int64_t patience_ms; /* for the answer to a GET; 0: the preset */
 };
 
 /* From --dir, --gateway and --token-file; else LDC_GATEWAY and LDC_TOKEN_FILE; else the playground that stands where

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/drill_file.h"
 
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define REQUIRED    true
-#define OPTIONAL    false
-#define HOUR_MS     INT64_C(3600000)
+#include "common/measure.h"
+
+#define REQUIRED true
+#define OPTIONAL false
 
 static const char *const fault_words[] = {"kill", "freeze", "restart", "drop", "loss", "slow", "errors", NULL};
 static const char *const part_words[] = {"all",  "primary", "standby",    "agents", "apps",

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "ops/drill_parts.h"
 
 #define CALM_US  5000000 /* which a deployment may need after what was done before */
@@ -122,7 +123,7 @@ static void check_deployment(struct checks *checks)
                {DRILL_IN_SYNC, "in_sync", "every broker"},
                {DRILL_HOME, "home", "every unit"},
                {DRILL_DRAINED, "backlog", "as the drill says"}};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
         struct buf why = {0};
         bool holds = drill_holds(checks->run, all[i].wait, NO_UNIT, 0, &why);
         add_check(checks, all[i].check, holds, all[i].limit, "%s", holds ? "it is so" : why.base);

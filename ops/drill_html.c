@@ -4,8 +4,8 @@
  * first success, whom it touched, the proof, and what was done. Nothing is loaded from anywhere and nothing runs in it.
  */
 #include <math.h>
-#include <stdio.h>
 
+#include "common/measure.h"
 #include "common/version.h"
 #include "ops/ctl.h"
 #include "ops/drill_figures.h"
@@ -99,7 +99,7 @@ static void append_key_figures(const json_t *report, struct buf *out)
     };
     buf_printf(out, "<dl class=\"key-figures\">\n");
     append_success_figure(report, out);
-    for (size_t i = 0; i < sizeof(figures) / sizeof(*figures); i++) {
+    for (size_t i = 0; i < COUNT_OF(figures); i++) {
         buf_printf(out, "<div>");
         append_figure(out, figures[i].name, figures[i].count, figures[i].good);
         buf_printf(out, "</div>\n");

@@ -9,7 +9,6 @@
 #ifndef OPS_DRILL_LOAD_H
 #define OPS_DRILL_LOAD_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,6 +54,7 @@ struct drill_load_plan {
 
 struct drill_load;
 
+/* Begins to send, on a thread of its own. */
 struct drill_load *drill_load_start(const struct drill_load_plan *plan);
 
 /* Sends no more, and returns when all is answered or timed out. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "ops/drill_parts.h"
 #include "ops/poll.h"
 
@@ -93,7 +94,7 @@ struct collecting {
 
 static const char *kind_of(const json_t *transition)
 {
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
         if (strcmp(kinds[i].theirs, ctl_text(transition, "event")) == 0)
             return kinds[i].ours;
     return NULL;

@@ -2,8 +2,8 @@
 #include "ops/drill_page.h"
 
 #include <math.h>
-#include <stdio.h>
 
+#include "common/measure.h"
 #include "ops/ctl.h"
 #include "ops/drill_figures.h"
 #include "ops/drill_svg.h"
@@ -11,7 +11,6 @@
 
 #define EVENTS_MOST 300 /* of a round; the others stand in report.json */
 #define VOTES_MOST  12
-#define IDS_MOST    100
 
 /* --- tables ---------------------------------------------------------------------------------------------------------
  */
@@ -146,9 +145,9 @@ void drill_page_blast(const json_t *report, struct buf *out)
         buf_printf(out, "<tr>");
         html_element(out, "th scope=\"row\"", "%s%s", ctl_text(unit, "unit"),
                      json_is_true(json_object_get(unit, "target")) ? ", the target" : "");
-        for (size_t key = 0; key < sizeof(counts) / sizeof(*counts); key++)
+        for (size_t key = 0; key < COUNT_OF(counts); key++)
             append_count(out, unit, counts[key]);
-        for (size_t key = 0; key < sizeof(times) / sizeof(*times); key++)
+        for (size_t key = 0; key < COUNT_OF(times); key++)
             append_ms(out, drill_number(unit, times[key]));
         buf_printf(out, "</tr>\n");
     }
@@ -191,7 +190,7 @@ void drill_page_proof(const json_t *report, struct buf *out)
                 "unknown|>+ lost");
     buf_printf(out, "<tr>");
     append_count(out, proof, "accepted");
-    for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++)
+    for (size_t i = 0; i < COUNT_OF(places); i++)
         append_count(out, proof, places[i]);
     html_element(out, lost ? "td class=\"number bad\"" : "td class=\"number\"", "%lld%s", (long long)lost,
                  lost ? " \u2717" : "");

@@ -53,8 +53,11 @@ void drill_url(const json_t *process, const char *port, char *url, size_t size);
 /* --- drill_step.c: what is done --------------------------------------------------------------------------------------
  */
 
+/* Strikes whoever STEP means, notes in the round when, and how much was known then. */
 int drill_do_fault(struct drill_run *run, const struct drill_step *step, struct error *err) MUST_CHECK;
+/* Undoes all faults, of applications too. */
 int drill_do_heal(struct drill_run *run, struct error *err) MUST_CHECK;
+/* Does what an operator does, again and again until it is taken or the step's `within` is over. */
 int drill_do_operator(struct drill_run *run, const struct drill_step *step, struct error *err) MUST_CHECK;
 
 /* --- drill_wait.c: what holds ----------------------------------------------------------------------------------------
@@ -96,8 +99,10 @@ uint64_t drill_first_success(struct drill_run *run, uint32_t unit, size_t gatewa
 /* Whether GATEWAY is not among the round's targets. */
 bool drill_gateway_spared(const struct drill_run *run, size_t gateway);
 
+/* For the report, new references: the latencies around ROUND's fault, and whom the faults touched, each by unit. */
 json_t *drill_samples(struct drill_run *run, const struct drill_round *round);
 json_t *drill_blast(struct drill_run *run);
+/* Writes requests.csv into the run's folder. */
 int drill_save_requests(struct drill_run *run, struct error *err) MUST_CHECK;
 
 /* --- drill_round.c: from an injection to the steady state after it --------------------------------------------------

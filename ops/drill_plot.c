@@ -4,12 +4,11 @@
  * that stand) and what failed (hatched bars that hang), on one scale.
  */
 #include <math.h>
-#include <stdio.h>
 
+#include "common/measure.h"
 #include "ops/ctl.h"
 #include "ops/drill_figures.h"
 #include "ops/drill_svg.h"
-#include "ops/html.h"
 
 #define PLOT_TOP    60
 #define PLOT_HEIGHT 110
@@ -136,7 +135,7 @@ static void draw_deeds(const json_t *round, const struct drill_axis *axis, struc
     size_t i, drawn = 0;
     json_array_foreach(json_object_get(round, "events"), i, event) {
         double ms = drill_number(event, "at_us") / 1000;
-        for (size_t k = 0; k < sizeof(deeds) / sizeof(*deeds); k++)
+        for (size_t k = 0; k < COUNT_OF(deeds); k++)
             if (ms <= axis->to && strcmp(deeds[k][0], ctl_text(event, "kind")) == 0)
                 draw_deed(deeds[k][1], drill_axis_x(axis, ms), drawn++, out);
     }

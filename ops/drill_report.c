@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "common/file.h"
+#include "common/measure.h"
 #include "ops/ctl.h"
 #include "ops/drill_figures.h"
 #include "ops/grid.h"
@@ -131,9 +131,9 @@ static void append_blast(const json_t *report, struct buf *out)
     json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit) {
         grid_add(&grid, "%s", ctl_text(unit, "unit"));
         grid_add(&grid, "%s", json_is_true(json_object_get(unit, "target")) ? "target" : "");
-        for (size_t key = 0; key < sizeof(counts) / sizeof(*counts); key++)
+        for (size_t key = 0; key < COUNT_OF(counts); key++)
             add_count(&grid, unit, counts[key]);
-        for (size_t key = 0; key < sizeof(times) / sizeof(*times); key++)
+        for (size_t key = 0; key < COUNT_OF(times); key++)
             add_ms(&grid, drill_number(unit, times[key]));
     }
     buf_printf(out, "\n");
@@ -187,23 +187,4 @@ void drill_report_table(const json_t *report, struct buf *out)
     append_rounds(report, out);
     append_blast(report, out);
     append_proof(report, out);
-}
-
-void drill_report_print(const json_t *report)
-{
-    struct buf text = {0};
-    drill_report_table(report, &text);
-    fwrite(text.base, 1, text.len, stdout);
-    buf_free(&text);
-}
-
-int drill_report_write(const char *folder, const json_t *report, struct error *err)
-{
-    struct buf path = {0}, page = {0};
-    buf_printf(&path, "%s/report.html", folder);
-    drill_report_html(report, &page);
-    int result = file_replace(path.base, buf_str(&page), 0644, err);
-    buf_free(&path);
-    buf_free(&page);
-    return result;
 }

@@ -9,17 +9,10 @@
 
 #include <jansson.h>
 
-#include "common/error.h"
 #include "common/str.h"
 
 /* Append to OUT. */
 void drill_report_table(const json_t *report, struct buf *out);
 void drill_report_html(const json_t *report, struct buf *out);
-
-/* The table, to standard output. */
-void drill_report_print(const json_t *report);
-
-/* Writes FOLDER/report.html. */
-int drill_report_write(const char *folder, const json_t *report, struct error *err) MUST_CHECK;
 
 #endif

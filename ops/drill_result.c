@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "ops/drill_parts.h"
 
 #define SCHEMA 1
@@ -180,7 +181,7 @@ static json_t *summary_of(const json_t *rounds)
     for (size_t i = 0; i < json_array_size(rounds); i++)
         passed += strcmp(ctl_text(json_array_get(rounds, i), "outcome"), "passed") == 0;
     json_t *summary = json_pack("{s:I,s:I}", "rounds", (json_int_t)json_array_size(rounds), "passed", passed);
-    for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+    for (size_t i = 0; i < COUNT_OF(keys); i++)
         json_object_set_new(summary, keys[i], spread_of(rounds, keys[i]));
     return summary;
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/measure.h"
 #include "ops/ctl.h"
 #include "ops/drill_figures.h"
 #include "ops/html.h"
@@ -80,7 +81,7 @@ static const struct mark {
 
 static const struct mark *mark_of(const json_t *event)
 {
-    for (size_t i = 0; i < sizeof(marks) / sizeof(*marks); i++)
+    for (size_t i = 0; i < COUNT_OF(marks); i++)
         if (strcmp(marks[i].kind, ctl_text(event, "kind")) == 0)
             return &marks[i];
     return NULL;

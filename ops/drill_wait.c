@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "ops/drill_parts.h"
 
 #define WINDOW_US   1000000
@@ -22,7 +23,7 @@ void drill_catch_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = on_signal};
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+    for (size_t i = 0; i < COUNT_OF(numbers); i++)
         sigaction(numbers[i], &action, NULL);
 }
 

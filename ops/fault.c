@@ -38,14 +38,6 @@ static bool find_name(const char *name, const char *const *names, int count, int
     return false;
 }
 
-bool fault_kind_of(const char *name, enum fault_kind *kind)
-{
-    int found;
-    bool there = find_name(name, kind_names, FAULT_KINDS, &found);
-    *kind = there ? (enum fault_kind)found : FAULT_KILL;
-    return there;
-}
-
 bool fault_way_of(const char *name, enum fault_way *way)
 {
     int found;
@@ -312,28 +304,6 @@ int fault_inject(struct fault_ground *ground, const struct fault *fault, uint64_
     if (take(ground, err) != 0)
         return -1;
     int result = inject(ground, fault, at_us != NULL ? at_us : &at, err);
-    release(ground);
-    return result;
-}
-
-static int heal(struct fault_ground *ground, const struct fault *fault, struct error *err)
-{
-    struct targets targets;
-    if (fault->kind == FAULT_DROP || fault->kind == FAULT_LOSS)
-        return fault_network_mend(&ground->plan, fault, err);
-    if (find_targets(&ground->plan, fault->target, &targets, err) != 0)
-        return -1;
-    if (fault->kind != FAULT_FREEZE)
-        return start_missing(ground, &targets, err);
-    signal_targets(&targets, SIGCONT);
-    return 0;
-}
-
-int fault_heal(struct fault_ground *ground, const struct fault *fault, struct error *err)
-{
-    if (take(ground, err) != 0)
-        return -1;
-    int result = heal(ground, fault, err);
     release(ground);
     return result;
 }

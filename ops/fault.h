@@ -61,10 +61,6 @@ void fault_close(struct fault_ground **ground);
  * later, when this returns. */
 int fault_inject(struct fault_ground *ground, const struct fault *fault, uint64_t *at_us, struct error *err) MUST_CHECK;
 
-/* Undoes the very same fault: starts what was killed and does not run, lets go on what was frozen, lets messages
- * through. Done twice it does nothing. */
-int fault_heal(struct fault_ground *ground, const struct fault *fault, struct error *err) MUST_CHECK;
-
 /* Undoes all, whoever did it: every network whole, nobody frozen, everybody there. Goes on past what fails; *err is
  * the first of these. */
 int fault_heal_all(struct fault_ground *ground, struct error *err) MUST_CHECK;
@@ -73,7 +69,6 @@ int fault_heal_all(struct fault_ground *ground, struct error *err) MUST_CHECK;
 int fault_keep_copy(struct fault_ground *ground, const char *target, struct error *err) MUST_CHECK;
 
 /* "kill", "freeze", "restart", "drop", "loss"; "both", "in", "out". False: there is none of that name. */
-bool fault_kind_of(const char *name, enum fault_kind *kind);
 bool fault_way_of(const char *name, enum fault_way *way);
 const char *fault_kind_name(enum fault_kind kind);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/fault_network.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -70,13 +69,6 @@ int fault_network_cut(const struct play_plan *plan, const struct fault *fault, u
     bool is_done = run_rules(plan, "-C", fault, NULL) == 0;
     *at_us = clock_monotonic_us();
     return is_done ? 0 : run_rules(plan, "-A", fault, err);
-}
-
-int fault_network_mend(const struct play_plan *plan, const struct fault *fault, struct error *err)
-{
-    if (check(plan, fault, err) != 0)
-        return -1;
-    return run_rules(plan, "-C", fault, NULL) == 0 ? run_rules(plan, "-D", fault, err) : 0;
 }
 
 int fault_network_mend_all(const struct play_plan *plan, struct error *err)

@@ -11,7 +11,6 @@
 /* A FAULT of the kinds FAULT_DROP and FAULT_LOSS; what is done already is not done twice. */
 int fault_network_cut(const struct play_plan *plan, const struct fault *fault, uint64_t *at_us,
                       struct error *err) MUST_CHECK;
-int fault_network_mend(const struct play_plan *plan, const struct fault *fault, struct error *err) MUST_CHECK;
 
 /* Nothing where the playground has no networks. */
 int fault_network_mend_all(const struct play_plan *plan, struct error *err) MUST_CHECK;

@@ -8,6 +8,7 @@
 
 #include "common/str.h"
 
+/* As text, whatever stands in it. */
 void html_text(struct buf *out, const char *text);
 
 /* <TAG>text</TAG>, where OPEN is the tag with its attributes as they stand: "td class=\"right\"". */

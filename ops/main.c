@@ -3,14 +3,12 @@
  * ldcctl: what operators do to a deployment, from one table of verbs.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/measure.h"
 #include "common/version.h"
 #include "ops/ctl.h"
 #include "ops/drill_file.h"
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 static const char global_usage[] =
     "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [--version] "
@@ -89,6 +87,20 @@ static const struct ctl_verb verbs[] = {
      verb_queue_transactions_commit},
     {"queue transactions rollback", "ID", "Drops a prepared message, as its sender would.",
      verb_queue_transactions_rollback},
+    {"zonec status", "[COLLECTION] [--unit UNIT]",
+     "Shows each collection and each unit's copy of it, as they stand in the brokers: whether it is open to readers, "
+     "the sequence that it has applied, by how many changes and how many ms it is behind, the digest of what it holds "
+     "at that sequence, the last one that was compared with the origin, buckets that wait for their repair, keys that "
+     "were repaired, and which agent writes it.",
+     verb_zonec_status},
+    {"zonec verify", "[COLLECTION] [--unit UNIT] [--repair] [--keys N] [--timeout SECONDS]",
+     "Reads every key of the origin and of each copy, through agents but past what they claim, and compares both at "
+     "one "
+     "and the same sequence, while writers go on. Lists the first --keys (20) that differ in each copy. A copy that is "
+     "behind is waited for, --timeout (10) seconds. With --repair what differs is made what the origin has, and all is "
+     "compared again. Exit code 0: all are the same; 1: something differs, 3: somebody could not be asked, 4: a copy "
+     "is not whole or too far behind.",
+     verb_zonec_verify},
     {"color show", "[--unit UNIT]",
      "Shows how each unit's users share its colours: now, by the rules, by a ramp; and what the gateway that was asked "
      "saw of each colour in the last seconds: failed requests of all, and the 90th percentile of their latency.",
@@ -145,11 +157,13 @@ static const struct ctl_verb verbs[] = {
     {"config options", "", "Lists the options of a gateway: presets, whether a reload takes them, what they do.",
      verb_config_options},
     {"playground up",
-     "[--gateways N] [--units N] [--agents N] [--port-base PORT] [--store file|etcd] [--hosts machine|namespaces] "
+     "[--gateways N] [--units N] [--agents N] [--core-brokers N] [--port-base PORT] [--store file|etcd] [--hosts "
+     "machine|namespaces] "
      "[--supervise] [--detach]",
      "Starts a whole deployment on loopback: N (3) A units over two datacentres, a B unit, a core unit, each with a "
      "broker, its replica, N (1) agents and blue and green applications, and N (2) gateways. It runs until Ctrl-C, or "
-     "until `playground down` with --detach. --supervise starts again what dies, a second later. With "
+     "until `playground down` with --detach. With --core-brokers 3 the core accepts by quorum. --supervise starts "
+     "again what dies, a second later. With "
      "--store etcd three members of etcd hold the control store, else a folder does. With --hosts namespaces, which "
      "takes "
      "root, each gateway, unit and member of etcd has a host of its own: a network namespace with an address of its "
@@ -314,6 +328,20 @@ static enum ctl_exit without_verb(const struct ctl *ctl)
     return CTL_USAGE;
 }
 
+/* `help VERB` is `VERB --help`. */
+static enum ctl_exit help_about(int argc, char *const *argv)
+{
+    int words;
+    const struct ctl_verb *verb = argc > 0 ? find_verb(argc, argv, &words) : NULL;
+    if (verb == NULL && argc > 0)
+        return unknown_verb(argc, argv);
+    if (verb != NULL)
+        print_usage(stdout, verb);
+    else
+        print_help(stdout);
+    return CTL_DONE;
+}
+
 static int take_output(struct ctl *ctl, const struct ctl_verb *verb, struct error *err)
 {
     const char *form = args_value(&ctl->args, "-o");
@@ -355,6 +383,8 @@ int main(int argc, char **argv)
     argv += 1 + leading;
     if (argc == 0)
         return without_verb(&ctl);
+    if (strcmp(argv[0], "help") == 0)
+        return help_about(argc - 1, argv + 1);
     const struct ctl_verb *verb = find_verb(argc, argv, &words);
     if (verb == NULL)
         return unknown_verb(argc, argv);

@@ -9,7 +9,7 @@
 #include "ops/hosts.h"
 
 /* Ports, from the base: ten of ingresses, ten of the gateways' admin listeners, then five of each unit, and behind them
- * the further agents of each, then two of each member of etcd. */
+ * the further agents of each, then the further brokers of the core, then two of each member of etcd. */
 #define ADMIN_PORTS PLAY_GATEWAYS_MOST
 #define UNIT_PORTS  (2 * PLAY_GATEWAYS_MOST)
 
@@ -80,10 +80,26 @@ static unsigned agent_port(const struct play_plan *plan, size_t unit, size_t age
     return agent == 0 ? unit_port(plan, unit, AGENT_PORT) : unit_port(plan, unit_count(plan), 0) + (unsigned)further;
 }
 
+static unsigned core_ports(const struct play_plan *plan)
+{
+    return UNIT_PORTS + (unsigned)unit_count(plan) * (UNIT_PORT_COUNT + (unsigned)plan->agents - 1);
+}
+
 unsigned play_plan_ports(const struct play_plan *plan)
 {
-    return UNIT_PORTS + (unsigned)unit_count(plan) * (UNIT_PORT_COUNT + (unsigned)plan->agents - 1) +
-           (plan->etcd ? 2 * PLAY_STORE_MEMBERS : 0);
+    return core_ports(plan) + (unsigned)plan->core_brokers - PLAY_BROKERS + (plan->etcd ? 2 * PLAY_STORE_MEMBERS : 0);
+}
+
+/* Broker I of UNIT; the first is its primary at the beginning. */
+static unsigned broker_port(const struct play_plan *plan, size_t unit, size_t i)
+{
+    return i < PLAY_BROKERS ? unit_port(plan, unit, PRIMARY_PORT + (enum unit_port)i)
+                            : plan->port_base + core_ports(plan) + (unsigned)i - PLAY_BROKERS;
+}
+
+static size_t broker_count(const struct play_plan *plan, size_t unit)
+{
+    return unit + 1 == unit_count(plan) ? (size_t)plan->core_brokers : PLAY_BROKERS;
 }
 
 static unsigned store_port(const struct play_plan *plan, size_t member, bool peer)
@@ -109,17 +125,19 @@ static size_t standby_of(const struct play_plan *plan, size_t unit)
     return is_last ? unit - 1 : unit + 1;
 }
 
-static void unit_address(const struct play_plan *plan, size_t unit, enum unit_port port, char address[16])
+/* The unit on whose host UNIT's broker I stands. */
+static size_t broker_host(const struct play_plan *plan, size_t unit, size_t i)
 {
-    host_address(plan, UNIT_HOSTS + (port == REPLICA_PORT ? standby_of(plan, unit) : unit), address);
+    if (i >= PLAY_BROKERS)
+        return (i - PLAY_BROKERS) % (size_t)plan->units;
+    return i == 0 ? unit : standby_of(plan, unit);
 }
 
-/* Appends "ADDRESS:PORT" of UNIT's PORT. */
-static void append_unit_port(struct buf *out, const struct play_plan *plan, size_t unit, enum unit_port port)
+static void append_broker(struct buf *out, const struct play_plan *plan, size_t unit, size_t i)
 {
     char address[16];
-    unit_address(plan, unit, port, address);
-    buf_printf(out, "%s:%u", address, unit_port(plan, unit, port));
+    host_address(plan, UNIT_HOSTS + broker_host(plan, unit, i), address);
+    buf_printf(out, "\"redis://%s:%u\"", address, broker_port(plan, unit, i));
 }
 
 char *play_plan_store(const struct play_plan *plan)
@@ -238,16 +256,18 @@ static void add_store(struct play_plan *plan, size_t member)
     set_command(process, (char *[]){text_of("etcd"), text_of("--config-file"), text_of(process->config), NULL});
 }
 
-static void add_broker(struct play_plan *plan, size_t unit, bool primary)
+static void add_broker(struct play_plan *plan, size_t unit, size_t i)
 {
-    char owner[16], name[32], folder[48];
+    char owner[16], name[48], number[24] = "", folder[64];
     unit_name(plan, unit, owner);
-    snprintf(name, sizeof(name), "%s-%s", owner, primary ? "broker" : "replica");
+    if (i >= PLAY_BROKERS)
+        snprintf(number, sizeof(number), "-%zu", i);
+    snprintf(name, sizeof(name), "%s-%s%s", owner, i == 0 ? "broker" : "replica", number);
     snprintf(folder, sizeof(folder), "brokers/%s", name);
-    struct play_process *process = add_of_unit(plan, PLAY_BROKER, unit, primary ? unit : standby_of(plan, unit), name);
+    struct play_process *process = add_of_unit(plan, PLAY_BROKER, unit, broker_host(plan, unit, i), name);
     struct buf text = {0};
-    process->primary = primary;
-    process->ports[0] = (struct play_port){"redis", unit_port(plan, unit, primary ? PRIMARY_PORT : REPLICA_PORT)};
+    process->primary = i == 0;
+    process->ports[0] = (struct play_port){"redis", broker_port(plan, unit, i)};
     buf_printf(&text, "port %u\nbind %s\ndaemonize no\ndir ", process->ports[0].number, process->address);
     append_quoted_path(&text, plan->dir, folder);
     buf_printf(&text, "\nappendonly yes\nappendfsync always\nsave \"\"\nmaxmemory-policy noeviction\n"
@@ -300,6 +320,19 @@ static void append_common(const struct play_plan *plan, const struct play_proces
     buf_printf(out, "\n");
 }
 
+static void append_guard(struct buf *out, const struct play_plan *plan, size_t host)
+{
+    const char *before = "guard:\n  brokers: [";
+    for (size_t unit = 0; unit < unit_count(plan); unit++)
+        for (size_t i = 0; i < broker_count(plan, unit); i++)
+            if (broker_host(plan, unit, i) == host) {
+                buf_printf(out, "%s", before);
+                append_broker(out, plan, unit, i);
+                before = ", ";
+            }
+    buf_printf(out, "]\n");
+}
+
 static void add_agent(struct play_plan *plan, size_t unit, size_t agent)
 {
     char owner[16], name[48], number[24] = "";
@@ -312,6 +345,7 @@ static void add_agent(struct play_plan *plan, size_t unit, size_t agent)
     process->ports[0] = (struct play_port){"admin", agent_port(plan, unit, agent)};
     append_common(plan, process, process->ports[0].number, &text);
     buf_printf(&text, "unit: %s\n", owner);
+    append_guard(&text, plan, unit);
     set_config(process, plan, "yaml", &text);
     set_command(process, (char *[]){program(plan, "ldc-agent"), text_of("--config"), text_of(process->config), NULL});
 }
@@ -327,9 +361,11 @@ static void add_gateway(struct play_plan *plan, size_t i)
     process->ports[0] = (struct play_port){"ingress", plan->port_base + (unsigned)i};
     process->ports[1] = (struct play_port){"admin", plan->port_base + ADMIN_PORTS + (unsigned)i};
     append_common(plan, process, process->ports[1].number, &text);
-    buf_printf(&text,
-               "threads: 1\ndrain_timeout: 3s\ningress:\n  listen: [\"%s:%u\"]\nlog:\n  access: ", process->address,
+    buf_printf(&text, "threads: 1\ndrain_timeout: 3s\ningress:\n  listen: [\"%s:%u\"]\n", process->address,
                process->ports[0].number);
+    if (plan->namespaces) /* where the operator's own clients come from */
+        buf_printf(&text, "  trusted_peers: [\"127.0.0.0/8\", \"%s.0/24\"]\n", plan->network);
+    buf_printf(&text, "log:\n  access: ");
     append_quoted_path(&text, plan->dir, log);
     buf_printf(&text, "\n");
     set_config(process, plan, "yaml", &text);
@@ -340,15 +376,14 @@ void play_plan_make(struct play_plan *plan)
 {
     size_t units = unit_count(plan);
     hosts_network(plan->dir, plan->network);
-    plan->processes =
-        mem_calloc(PLAY_STORE_MEMBERS + units * (UNIT_PORT_COUNT + (size_t)plan->agents) + (size_t)plan->gateways,
-                   sizeof(*plan->processes));
+    plan->processes = mem_calloc(PLAY_STORE_MEMBERS + units * (UNIT_PORT_COUNT + (size_t)plan->agents) +
+                                     (size_t)(plan->gateways + plan->core_brokers),
+                                 sizeof(*plan->processes));
     for (size_t i = 0; plan->etcd && i < PLAY_STORE_MEMBERS; i++)
         add_store(plan, i);
-    for (size_t unit = 0; unit < units; unit++) {
-        add_broker(plan, unit, true);
-        add_broker(plan, unit, false);
-    }
+    for (size_t unit = 0; unit < units; unit++)
+        for (size_t i = 0; i < broker_count(plan, unit); i++)
+            add_broker(plan, unit, i);
     for (size_t unit = 0; unit < units; unit++) {
         add_app(plan, unit, true);
         add_app(plan, unit, false);
@@ -387,16 +422,16 @@ static void append_unit(const struct play_plan *plan, size_t unit, struct buf *o
     if (unit < units)
         buf_printf(out, "    slots: [\"%02zu-%02zu\"]\n    capacity_rps: 5000\n", (unit * 100 + units - 1) / units,
                    ((unit + 1) * 100 + units - 1) / units - 1);
-    buf_printf(out, "    brokers: [\"redis://");
-    append_unit_port(out, plan, unit, PRIMARY_PORT);
-    buf_printf(out, "\", \"redis://");
-    append_unit_port(out, plan, unit, REPLICA_PORT);
-    buf_printf(out, "\"]\n");
+    for (size_t i = 0; i < broker_count(plan, unit); i++) {
+        buf_printf(out, i == 0 ? "    brokers: [" : ", ");
+        append_broker(out, plan, unit, i);
+    }
+    buf_printf(out, "]\n");
     if (unit < units && units > 1) {
         unit_name(plan, standby_of(plan, unit), name);
         buf_printf(out, "    standby: %s\n", name);
     }
-    unit_address(plan, unit, AGENT_PORT, address);
+    host_address(plan, UNIT_HOSTS + unit, address);
     buf_printf(out, "    agents: [");
     for (size_t agent = 0; agent < (size_t)plan->agents; agent++)
         buf_printf(out, "%s\"http://%s:%u\"", agent > 0 ? ", " : "", address, agent_port(plan, unit, agent));
@@ -417,6 +452,10 @@ void play_plan_rules(const struct play_plan *plan, struct buf *out)
     for (size_t unit = 0; unit < unit_count(plan); unit++)
         append_unit(plan, unit, out);
     buf_printf(out, "topics:\n  payments: {partitions: 4}\n"
+                    "collections:\n"
+                    "  merchants: {staleness: 2s}\n"
+                    "  rates: {staleness: 1s, digest: 5s}\n"
+                    "  catalogue: {replication: snapshot, interval: 10s, staleness: 1m, when_stale: serve}\n"
                     "routes:\n"
                     "  - match: {path: \"/pay/*\", methods: [POST]}\n    zone: A\n    action: queue\n"
                     "    topic: payments\n    participants: [\"json:/payee\"]\n    cross_unit: core\n"

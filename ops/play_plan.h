@@ -5,7 +5,8 @@
  * started again finds its brokers where its rules say. The plan owns its texts.
  *
  * With namespaces each gateway, each unit and each member of the store has a host of its own; a unit's replica stands
- * on the host of the unit that is its standby. Else all are at 127.0.0.1.
+ * on the host of the unit that is its standby, further ones of the core on those of the first units. Else all are at
+ * 127.0.0.1. A broker is guarded by the agents of the unit on whose host it stands.
  */
 #ifndef OPS_PLAY_PLAN_H
 #define OPS_PLAY_PLAN_H
@@ -18,6 +19,8 @@
 #define PLAY_GATEWAYS_MOST 10
 #define PLAY_UNITS_MOST    100
 #define PLAY_AGENTS_MOST   10 /* of a unit */
+#define PLAY_BROKERS       2  /* of a unit */
+#define PLAY_BROKERS_MOST  5  /* of the core */
 #define PLAY_ARGS_MOST     16
 #define PLAY_STORE_MEMBERS 3
 #define PLAY_NAMESPACE     40 /* bytes that a network namespace's name takes at most */
@@ -61,6 +64,7 @@ struct play_plan {
     const char *dir;                 /* absolute */
     const char *programs;            /* the folder of ldc-gateway and the others */
     int64_t gateways, units, agents; /* agents: of each unit */
+    int64_t core_brokers;            /* of the core unit; any other has two */
     unsigned port_base;
     bool etcd;         /* holds the store; else a folder does */
     bool namespaces;   /* hosts; else all stand on this machine itself */

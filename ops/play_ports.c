@@ -26,7 +26,10 @@ int play_ports_check(unsigned base, unsigned count, struct error *err)
         int taken = bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ? errno : 0;
         close(fd);
         if (taken)
-            return error_set_errno(err, taken, "port %u is not to be had (--port-base names others)", port);
+            return error_set_errno(
+                err, taken,
+                "port %u is not to be had (--port-base gives a new playground others; an old one wants another --dir)",
+                port);
     }
     return 0;
 }

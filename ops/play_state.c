@@ -8,7 +8,6 @@
 
 #include "common/file.h"
 #include "ops/ctl.h"
-#include "ops/play_process.h"
 
 #define MOST_STATE (4 * 1024 * 1024)
 
@@ -83,11 +82,11 @@ static int save(const struct play_state *state, const char *dir, struct error *e
         if (state->processes[i].pid > 0)
             json_array_append_new(list, remember(&state->processes[i]));
     return write_json(dir, "playground.json",
-                      json_pack("{s:I,s:I,s:I,s:i,s:b,s:b,s:b,s:o,s:o}", "gateways", (json_int_t)state->gateways,
-                                "units", (json_int_t)state->units, "agents", (json_int_t)state->agents, "port_base",
-                                (int)state->port_base, "etcd", state->etcd, "namespaces", state->namespaces,
-                                "supervised", state->supervised, "supervisor", remember(&state->supervisor),
-                                "processes", list),
+                      json_pack("{s:I,s:I,s:I,s:I,s:i,s:b,s:b,s:b,s:o,s:o}", "gateways", (json_int_t)state->gateways,
+                                "units", (json_int_t)state->units, "agents", (json_int_t)state->agents, "core_brokers",
+                                (json_int_t)state->core_brokers, "port_base", (int)state->port_base, "etcd",
+                                state->etcd, "namespaces", state->namespaces, "supervised", state->supervised,
+                                "supervisor", remember(&state->supervisor), "processes", list),
                       err);
 }
 
@@ -96,6 +95,7 @@ int play_state_save(const struct play_plan *plan, struct error *err)
     struct play_state state = {.gateways = plan->gateways,
                                .units = plan->units,
                                .agents = plan->agents,
+                               .core_brokers = plan->core_brokers,
                                .port_base = plan->port_base,
                                .etcd = plan->etcd,
                                .namespaces = plan->namespaces,
@@ -157,6 +157,7 @@ bool play_state_load(struct play_state *state, const char *dir)
     state->gateways = json_integer_value(json_object_get(json, "gateways"));
     state->units = json_integer_value(json_object_get(json, "units"));
     state->agents = json_integer_value(json_object_get(json, "agents"));
+    state->core_brokers = json_integer_value(json_object_get(json, "core_brokers"));
     state->port_base = (unsigned)json_integer_value(json_object_get(json, "port_base"));
     state->etcd = json_is_true(json_object_get(json, "etcd"));
     state->namespaces = json_is_true(json_object_get(json, "namespaces"));
@@ -187,6 +188,7 @@ void play_state_plan(const struct play_state *state, const char *dir, const char
                                .gateways = state->gateways,
                                .units = state->units,
                                .agents = state->agents,
+                               .core_brokers = state->core_brokers,
                                .port_base = state->port_base,
                                .etcd = state->etcd,
                                .namespaces = state->namespaces,

@@ -14,7 +14,7 @@
 #include "ops/play_plan.h"
 
 struct play_state {
-    int64_t gateways, units, agents;
+    int64_t gateways, units, agents, core_brokers;
     unsigned port_base;
     bool etcd, namespaces;
     bool supervised;                /* what dies is started again */

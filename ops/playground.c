@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/invariant.h"
+#include "common/measure.h"
 #include "common/store.h"
 #include "ops/hosts.h"
 #include "ops/play_process.h"
@@ -120,7 +121,7 @@ static int make_folders(const struct play_plan *plan, struct error *err)
 {
     static const char *const names[] = {"logs", "conf", "apps", "cache", "store", "brokers", "etcd"};
     int result = 0;
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names) && result == 0; i++) {
+    for (size_t i = 0; i < COUNT_OF(names) && result == 0; i++) {
         char *path = play_path(plan->dir, "%s", names[i]);
         result = file_make_folder(path, 0700, err);
         free(path);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/http_client.h"
 #include "common/invariant.h"
 #include "common/str.h"

@@ -7,7 +7,6 @@
 #define OPS_POLL_H
 
 #include <jansson.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -25,8 +25,7 @@ static void add_agents(struct deployment *agents, const struct fleet *fleet, con
     }
 }
 
-/* Who answers for UNIT, as something that can be asked one after the other. Borrows the fleet and the deployment. */
-static struct deployment agents_of(const struct fleet *fleet, const struct deployment *deployment, const char *unit)
+struct deployment unit_agents(const struct fleet *fleet, const struct deployment *deployment, const char *unit)
 {
     struct deployment agents = {.token = deployment->token};
     add_agents(&agents, fleet, unit, true);
@@ -47,7 +46,7 @@ static void append_items(const json_t *answer, const char *unit, json_t *items)
 static int call_unit(const struct fleet *fleet, const struct deployment *deployment, const char *unit,
                      const char *method, const char *target, json_t *items, struct error *err)
 {
-    struct deployment agents = agents_of(fleet, deployment, unit);
+    struct deployment agents = unit_agents(fleet, deployment, unit);
     json_t *answer = NULL;
     struct buf whole = {0};
     buf_printf(&whole, "%s", target);
@@ -69,8 +68,7 @@ static void add_name(json_t *names, const char *name, const char *wanted)
         json_array_append_new(names, json_string(name));
 }
 
-/* The units that somebody answers for, or WANTED alone. The caller owns the list. */
-static json_t *units_of(const struct fleet *fleet, const char *wanted)
+json_t *unit_names(const struct fleet *fleet, const char *wanted)
 {
     json_t *names = json_array();
     for (size_t i = 0; i < fleet->count; i++) {
@@ -91,7 +89,7 @@ static enum ctl_exit call_all(const struct fleet *fleet, const struct deployment
 {
     enum ctl_exit result = CTL_DONE;
     struct error err;
-    json_t *names = units_of(fleet, unit);
+    json_t *names = unit_names(fleet, unit);
     size_t asked = json_array_size(names);
     for (size_t i = 0; i < asked; i++)
         if (call_unit(fleet, deployment, json_string_value(json_array_get(names, i)), method, target, items, &err) !=

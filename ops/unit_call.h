@@ -8,6 +8,13 @@
 
 #include "ops/fleet.h"
 
+/* Who answers for UNIT, as something that can be asked one after the other. Borrows the fleet and the deployment: it is
+ * not freed. */
+struct deployment unit_agents(const struct fleet *fleet, const struct deployment *deployment, const char *unit);
+
+/* The names of the units that somebody answers for, or of WANTED alone (NULL: all). A new reference. */
+json_t *unit_names(const struct fleet *fleet, const char *wanted);
+
 /* One exchange with each unit that has an agent, or with UNIT alone (NULL: all). TARGET is path and query. Each
  * answer's `items` are appended to ITEMS with their unit; returns CTL_DONE, or the code of the first fault, which was
  * printed. */

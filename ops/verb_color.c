@@ -83,7 +83,7 @@ enum ctl_exit verb_color_show(const struct ctl *ctl)
     if (answer != NULL && unit == NULL)
         list = json_incref(json_object_get(answer, "colors"));
     else if (answer != NULL && item_of(answer, unit) == NULL)
-        error_set(&err, ERROR_REFUSED, "the rules in force name no unit %s", unit);
+        error_set(&err, ERROR_REFUSED, "the rules in force name no unit %s; `ldcctl status` lists them", unit);
     else if (answer != NULL)
         list = json_pack("[O]", item_of(answer, unit));
     json_decref(answer);

@@ -2,7 +2,6 @@
  *
  * ldcctl config: what a gateway runs with, and what could be set.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "ops/ctl.h"

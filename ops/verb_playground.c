@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -13,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/measure.h"
 #include "ops/ctl.h"
 #include "ops/deployment.h"
 #include "ops/grid.h"
@@ -49,7 +49,7 @@ static int check_programs(const char *folder, const struct play_plan *plan, stru
         return error_set(err, ERROR_SYSTEM, "redis-server is missing: `make deps` installs it");
     if (plan->etcd && !program_found("etcd"))
         return error_set(err, ERROR_SYSTEM, "etcd is missing: `make deps` installs it");
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
         char *path = play_path(folder, "%s", names[i]);
         bool there = access(path, X_OK) == 0;
         free(path);
@@ -68,36 +68,47 @@ static bool any_lives(const struct play_state *state)
     return lives;
 }
 
+/* What the folder's data cannot become. The numbers of gateways and agents may change: they have no data. */
+static int refuse_other_shape(const struct args *args, const struct play_plan *plan, const struct play_state *state,
+                              struct error *err)
+{
+    if (args_value(args, "--units") != NULL && plan->units != state->units)
+        return error_set(err, ERROR_INPUT, "%s holds the data of a playground of %lld units; use another --dir",
+                         plan->dir, (long long)state->units);
+    if (args_value(args, "--core-brokers") != NULL && plan->core_brokers != state->core_brokers)
+        return error_set(err, ERROR_INPUT, "%s holds the data of a core of %lld brokers; use another --dir", plan->dir,
+                         (long long)state->core_brokers);
+    if (args_value(args, "--store") != NULL && plan->etcd != state->etcd)
+        return error_set(err, ERROR_INPUT, "%s holds a playground whose store is %s; use another --dir", plan->dir,
+                         state->etcd ? "etcd" : "a folder");
+    if (args_value(args, "--hosts") != NULL && plan->namespaces != state->namespaces)
+        return error_set(err, ERROR_INPUT, "%s holds a playground whose hosts are %s; use another --dir", plan->dir,
+                         state->namespaces ? "namespaces" : "this machine");
+    if (args_value(args, "--port-base") != NULL && plan->port_base != state->port_base)
+        return error_set(err, ERROR_INPUT, "%s holds rules with ports from %u on; use another --dir", plan->dir,
+                         state->port_base);
+    return 0;
+}
+
 /* A playground that stood in this folder comes back in its old shape: its data belongs to that. */
 static int keep_shape(const struct args *args, struct play_plan *plan, struct error *err)
 {
     struct play_state state;
-    int64_t gateways = plan->gateways, units = plan->units, agents = plan->agents;
     int result = 0;
     if (play_state_load(&state, plan->dir)) {
-        plan->gateways = args_value(args, "--gateways") ? gateways : state.gateways;
-        plan->agents = args_value(args, "--agents") || state.agents == 0 ? agents : state.agents;
+        result = any_lives(&state)
+                     ? error_set(err, ERROR_CONFLICT,
+                                 "a playground runs in %s already; end it by `ldcctl playground down --dir %s`",
+                                 plan->dir, plan->dir)
+                     : refuse_other_shape(args, plan, &state, err);
+        if (args_value(args, "--gateways") == NULL)
+            plan->gateways = state.gateways;
+        if (args_value(args, "--agents") == NULL && state.agents != 0)
+            plan->agents = state.agents;
         plan->units = state.units;
-        bool other_store = args_value(args, "--store") != NULL && plan->etcd != state.etcd;
-        bool other_hosts = args_value(args, "--hosts") != NULL && plan->namespaces != state.namespaces;
+        plan->core_brokers = state.core_brokers;
         plan->etcd = state.etcd;
         plan->namespaces = state.namespaces;
-        if (any_lives(&state))
-            result = error_set(err, ERROR_CONFLICT,
-                               "a playground runs in %s already; end it by `ldcctl playground down --dir %s`",
-                               plan->dir, plan->dir);
-        else if (args_value(args, "--units") != NULL && units != state.units)
-            result = error_set(err, ERROR_INPUT, "%s holds the data of a playground of %lld units; use another --dir",
-                               plan->dir, (long long)state.units);
-        else if (other_store)
-            result = error_set(err, ERROR_INPUT, "%s holds a playground whose store is %s; use another --dir",
-                               plan->dir, state.etcd ? "etcd" : "a folder");
-        else if (other_hosts)
-            result = error_set(err, ERROR_INPUT, "%s holds a playground whose hosts are %s; use another --dir",
-                               plan->dir, state.namespaces ? "namespaces" : "this machine");
-        else if (args_value(args, "--port-base") != NULL && plan->port_base != state.port_base)
-            result = error_set(err, ERROR_INPUT, "%s holds rules with ports from %u on; use another --dir", plan->dir,
-                               state.port_base);
         plan->port_base = state.port_base;
     }
     play_state_free(&state);
@@ -110,6 +121,7 @@ static int read_shape(const struct args *args, struct play_plan *plan, struct er
     const char *store = args_value(args, "--store"), *hosts = args_value(args, "--hosts");
     plan->gateways = GATEWAYS;
     plan->agents = 1;
+    plan->core_brokers = PLAY_BROKERS;
     plan->units = UNITS;
     plan->etcd = store != NULL && strcmp(store, "etcd") == 0;
     if (store != NULL && strcmp(store, "file") != 0 && !plan->etcd)
@@ -120,6 +132,7 @@ static int read_shape(const struct args *args, struct play_plan *plan, struct er
     if (args_number(args, "--gateways", 1, PLAY_GATEWAYS_MOST, &plan->gateways, err) != 0 ||
         args_number(args, "--agents", 1, PLAY_AGENTS_MOST, &plan->agents, err) != 0 ||
         args_number(args, "--units", 1, PLAY_UNITS_MOST, &plan->units, err) != 0 ||
+        args_number(args, "--core-brokers", PLAY_BROKERS, PLAY_BROKERS_MOST, &plan->core_brokers, err) != 0 ||
         args_number(args, "--port-base", 1024, 65000, &port_base, err) != 0)
         return -1;
     plan->port_base = (unsigned)port_base;

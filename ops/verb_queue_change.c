@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "common/options.h"
 #include "common/protocol.h"
 #include "ops/unit_call.h"
@@ -14,7 +15,7 @@
 static void add_selection(const struct ctl *ctl, struct buf *target)
 {
     static const char *const names[] = {"topic", "subscription", "partition", "limit", "id"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
         char flag[24];
         snprintf(flag, sizeof(flag), "--%s", names[i]);
         deployment_add_query(target, names[i], args_value(&ctl->args, flag));
@@ -81,7 +82,7 @@ static void show_whole(const json_t *items)
                                         "path", "color", "received", "died",         "reason"};
     for (size_t i = 0; i < json_array_size(items); i++) {
         const json_t *item = json_array_get(items, i);
-        for (size_t j = 0; j < sizeof(lines) / sizeof(lines[0]); j++)
+        for (size_t j = 0; j < COUNT_OF(lines); j++)
             printf("%-13s %s\n", lines[j], ctl_text(item, lines[j]));
         printf("%-13s %llu\n%-13s %llu\n\n%s\n\n", "status", (unsigned long long)fleet_number(item, "status"),
                "attempts", (unsigned long long)fleet_number(item, "attempts"), ctl_text(item, "headers"));

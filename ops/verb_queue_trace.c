@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "common/measure.h"
 #include "common/protocol.h"
 #include "ops/unit_call.h"
 
@@ -53,7 +54,7 @@ static void show_hops(const json_t *hops)
 static void show(const json_t *item)
 {
     static const char *const lines[] = {"id", "unit", "topic", "state", "due", "entry"};
-    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(lines); i++)
         if (*ctl_text(item, lines[i]))
             printf("%-13s %s\n", lines[i], ctl_text(item, lines[i]));
     show_places(item);

@@ -3,7 +3,6 @@
  * ldcctl rules: the verbs that only look.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "ops/ctl.h"
 #include "ops/grid.h"

@@ -4,8 +4,10 @@
  */
 #include <stdio.h>
 
+#include "common/measure.h"
 #include "ops/fleet.h"
 #include "ops/grid.h"
+#include "ops/status_collections.h"
 #include "ops/status_failover.h"
 
 static uint64_t newest_epoch(const struct fleet *fleet)
@@ -110,6 +112,7 @@ static void print_status(const struct fleet *fleet)
     print_gateways(fleet);
     print_units(fleet);
     status_print_failover(fleet);
+    status_print_collections(fleet);
     printf("\nepoch %llu%s\n", (unsigned long long)epoch,
            all_serve(fleet, epoch) ? ", served by all" : "; NOT served by all");
     if (faults.len > 0)
@@ -119,13 +122,14 @@ static void print_status(const struct fleet *fleet)
 
 static json_t *member_json(const struct fleet_member *member)
 {
-    static const char *const told[] = {"epoch",  "ready",         "draining", "store", "refused", "requests",
-                                       "broker", "broker_record", "nodes",    "lag",   "pulses",  "transitions"};
+    static const char *const told[] = {"epoch",    "ready",       "draining",      "store", "refused",
+                                       "requests", "broker",      "broker_record", "nodes", "lag",
+                                       "pulses",   "transitions", "copies"};
     json_t *json =
         json_pack("{s:s,s:s,s:s,s:s,s:I,s:b,s:s}", "name", member->member.name, "unit", member->member.unit,
                   "datacenter", member->member.datacenter, "admin", member->member.admin, "pid",
                   (json_int_t)member->member.pid, "reachable", member->status != NULL, "fault", member->fault);
-    for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
+    for (size_t i = 0; i < COUNT_OF(told); i++)
         if (json_object_get(member->status, told[i]) != NULL)
             json_object_set(json, told[i], json_object_get(member->status, told[i]));
     if (fleet_is_gateway(member))

@@ -3,7 +3,6 @@
  * ldcctl unit: planned work on a unit, and failovers by an operator's word.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "ops/unit_copies.h"
@@ -130,7 +129,9 @@ enum ctl_exit verb_unit_failback(const struct ctl *ctl)
 static int check_copy(const struct work *work, const json_t *best, struct error *err)
 {
     if (best == NULL)
-        return error_set(err, ERROR_REFUSED, "no broker of %s answers: start one, even an empty one", work->unit);
+        return error_set(err, ERROR_REFUSED,
+                         "no broker of %s answers that holds its data, or none at all: start one, even an empty one",
+                         work->unit);
     if (json_is_true(json_object_get(best, "in_sync")) && strcmp(ctl_text(best, "role"), "primary") == 0)
         return error_set(err, ERROR_REFUSED, "%s serves, and is in sync", ctl_text(best, "broker"));
     if (json_is_true(json_object_get(best, "in_sync")) && strcmp(ctl_text(best, "role"), "replica") == 0)

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "ops/ctl.h"
 #include "ops/poll.h"
 
 #define TRAFFIC_TIMEOUT_MS 2000

@@ -13,3 +13,9 @@ const char *stale_name(enum collection_stale when_stale)
         [COLLECTION_STALE_CORE] = "core", [COLLECTION_STALE_SERVE] = "serve", [COLLECTION_STALE_REFUSE] = "refuse"};
     return names[when_stale];
 }
+
+const char *writers_name(enum collection_writers writers)
+{
+    static const char *const names[] = {[COLLECTION_WRITERS_TRUSTED] = "trusted", [COLLECTION_WRITERS_ANY] = "any"};
+    return names[writers];
+}

@@ -20,10 +20,17 @@ enum collection_stale {
     COLLECTION_STALE_REFUSE,   /* 503 */
 };
 
+/* Who may write over HTTP. */
+enum collection_writers {
+    COLLECTION_WRITERS_TRUSTED = 0, /* the gateway's trusted peers */
+    COLLECTION_WRITERS_ANY,
+};
+
 struct table_collection {
     struct str name;
     enum collection_replication replication;
     enum collection_stale when_stale;
+    enum collection_writers writers;
     int64_t staleness_ms; /* how far a copy may be behind */
     int64_t digest_ms;    /* between two comparisons of all copies with the origin */
     int64_t keep_ms;      /* for how long changes wait for a unit that is away */
@@ -35,5 +42,6 @@ struct table_collection {
 
 const char *replication_name(enum collection_replication replication);
 const char *stale_name(enum collection_stale when_stale);
+const char *writers_name(enum collection_writers writers);
 
 #endif

@@ -293,7 +293,7 @@ static void hear_line(struct core *core, const struct core_event *event, struct 
     struct core_broker *broker = unit != NULL ? core_find_broker(unit, event->line.broker) : NULL;
     if (broker == NULL)
         return;
-    core_hear_line(core, broker, event->line.kind);
+    core_hear_line(core, unit, broker, event->line.kind);
     if (event->line.kind != CORE_LINE_OK && event->line.kind != CORE_LINE_ALIVE)
         consider(core, unit, actions);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "router/core_evidence.h"
 
-#define LAG_MOST_US       10000   /* later than this, and we do not trust our own silence */
-#define FAILING_US        1000000 /* in-band errors alone are a slow proof */
+#define LAG_MOST_US       10000  /* later than this, and we do not trust our own silence */
+#define FAILING_US        400000 /* in-band errors alone are a slow proof, but sooner than a standby is struck off */
 #define FAILING_FRESH_US  200000
-#define MISSED_FRESH_US   50000 /* it is told of each few milliseconds */
-#define OK_FRESH_US       10000 /* who serves requests now is not condemned by hearsay */
+#define MISSED_FRESH_US   50000    /* it is told of each few milliseconds */
+#define OK_FRESH_US       10000    /* who serves requests now is not condemned by hearsay */
+#define ACQUAINTED_US     1000000  /* whom this gateway never heard may be one to whom it is not connected yet */
+#define WARY_MOST         2        /* times that the gap grows by half */
+#define WARY_US           10000000 /* without a false alarm, until it shrinks again */
 #define TOGETHER_US       100000
 #define CONSUMERS_GONE_US 3000000 /* an agent may be restarted; its broker keeps what it did not deliver */
 #define HISTORY_STEPS     64
@@ -35,6 +38,43 @@ static void complain(const struct core *core, struct core_history *history)
     history->step = history_step(core);
 }
 
+/* --- patience ----------------------------------------------------------------------------------------------------- */
+
+/* Where a primary that is well was silent for nearly as long as one that is dead, silence proves less: on a machine
+ * that is short of processors. As accrual failure detectors do it (Hayashibara et al., 2004), in steps. */
+static unsigned wariness(const struct core *core, const struct core_broker *broker)
+{
+    uint64_t calm = (core->now_us - broker->wary_us) / WARY_US;
+    return calm < broker->wary ? broker->wary - (unsigned)calm : 0;
+}
+
+static uint64_t heard_us(const struct core_broker *broker)
+{
+    return later(broker->led_us, broker->ok_us);
+}
+
+static uint64_t patience_us(const struct core *core, const struct core_broker *broker)
+{
+    uint64_t gap_us = core_gap_us(core);
+    for (unsigned i = wariness(core, broker); i > 0; i--)
+        gap_us += gap_us / 2;
+    return heard_us(broker) != 0 ? gap_us : later(gap_us, ACQUAINTED_US);
+}
+
+/* UNIT's primary gave a sign of life at AT_US. What this gateway slept through itself was no silence of a broker. */
+static void end_silence(const struct core *core, const struct core_unit *unit, struct core_broker *broker,
+                        uint64_t at_us)
+{
+    uint64_t good_us = later(heard_us(broker), unit->since_us);
+    bool was_missed = broker->missed_us > good_us && core->now_us >= core->doubts_us;
+    if (broker->id != unit->record.primary || heard_us(broker) == 0 || !was_missed ||
+        at_us < good_us + patience_us(core, broker))
+        return;
+    unsigned wary = wariness(core, broker) + 1;
+    broker->wary = wary < WARY_MOST ? wary : WARY_MOST;
+    broker->wary_us = core->now_us;
+}
+
 /* --- what is heard ------------------------------------------------------------------------------------------------ */
 
 void core_hear_broker(struct core *core, struct core_unit *unit, const struct core_broker_seen *seen)
@@ -58,20 +98,25 @@ void core_hear_broker(struct core *core, struct core_unit *unit, const struct co
         complain(core, &broker->sick);
     } else if (seen->age_us < now_us) {
         broker->heard_us = later(broker->heard_us, now_us - seen->age_us);
-        if (seen->primary)
+        if (seen->primary) {
+            end_silence(core, unit, broker, now_us - seen->age_us);
             broker->led_us = later(broker->led_us, now_us - seen->age_us);
+        }
     }
 }
 
-void core_hear_line(struct core *core, struct core_broker *broker, enum core_line_kind kind)
+void core_hear_line(struct core *core, const struct core_unit *unit, struct core_broker *broker,
+                    enum core_line_kind kind)
 {
     uint64_t now_us = core->now_us;
     switch (kind) {
     case CORE_LINE_OK:
+        end_silence(core, unit, broker, now_us);
         broker->ok_us = now_us;
         broker->failing_us = 0;
         break;
     case CORE_LINE_ALIVE:
+        end_silence(core, unit, broker, now_us);
         broker->led_us = now_us;
         broker->failing_us = 0;
         break;
@@ -145,8 +190,8 @@ static bool stands(const struct core *core, const struct core_unit *unit, const 
  * silent broker from its own deafness. Where there is nobody to move to, nobody asks. */
 static bool is_silent(const struct core *core, const struct core_unit *unit, const struct core_broker *broker)
 {
-    uint64_t good_us = later(later(broker->led_us, broker->ok_us), unit->since_us);
-    if (core->now_us - good_us < core_gap_us(core))
+    uint64_t good_us = later(heard_us(broker), unit->since_us);
+    if (core->now_us - good_us < patience_us(core, broker))
         return false;
     return unit->facts.broker_count < 2 ||
            (broker->missed_us > good_us && within(core, broker->missed_us, MISSED_FRESH_US));
@@ -176,6 +221,12 @@ bool core_is_unheard(const struct core *core, const struct core_unit *unit)
 {
     const struct core_broker *primary = core_primary(unit);
     return primary != NULL && !within(core, later(primary->led_us, primary->ok_us), core_gap_us(core) * 3 / 8);
+}
+
+uint64_t core_silent_us(const struct core *core, const struct core_unit *unit)
+{
+    const struct core_broker *primary = core_primary(unit);
+    return later(heard_us(primary), unit->since_us) + patience_us(core, primary);
 }
 
 bool core_consumes(const struct core *core, const struct core_unit *unit)

@@ -9,7 +9,8 @@
 #include "router/core.h"
 
 void core_hear_broker(struct core *core, struct core_unit *unit, const struct core_broker_seen *seen);
-void core_hear_line(struct core *core, struct core_broker *broker, enum core_line_kind kind);
+void core_hear_line(struct core *core, const struct core_unit *unit, struct core_broker *broker,
+                    enum core_line_kind kind);
 
 /* With each event, for a loop that was stopped may read what waited before its timer: what was not heard may wait
  * still. LAG_US: how late the tick is, 0 for other events. */
@@ -27,6 +28,8 @@ bool core_consumes(const struct core *core, const struct core_unit *unit);
 /* Whether nobody has said for a good part of the gap that the primary of UNIT leads: time to ask it oneself, so that
  * the answer is there, or missed, before the gap is over. */
 bool core_is_unheard(const struct core *core, const struct core_unit *unit);
+/* When the primary of UNIT, which has one, will have been silent for too long. */
+uint64_t core_silent_us(const struct core *core, const struct core_unit *unit);
 
 /* Heard of within the gap, and healthy; `core_is_clean`: with no complaint for long enough. */
 bool core_is_well(const struct core *core, const struct core_broker *broker);

@@ -27,19 +27,23 @@ static bool is_drained_home(const struct core_unit *unit, uint64_t broker)
     return unit->record.drained && broker == unit->facts.brokers[0];
 }
 
+/* Where there are several, one that nothing is to be said against. */
 static const struct core_member *standby_member(const struct core *core, const struct core_unit *unit)
 {
-    const struct core_member *first = NULL;
+    const struct core_member *first = NULL, *able = NULL;
     for (unsigned i = 0; i < unit->record.member_count; i++) {
         const struct core_member *member = &unit->record.members[i];
         const struct core_broker *broker = core_find_broker(unit, member->broker);
         if (member->broker == unit->record.primary || broker == NULL)
             continue;
-        if (core_is_well(core, broker) && !is_drained_home(unit, member->broker))
+        bool is_able =
+            core_is_well(core, broker) && !is_drained_home(unit, member->broker) && broker->run_id == member->run_id;
+        if (is_able && core_is_clean(core, broker))
             return member;
+        able = able == NULL && is_able ? member : able;
         first = first != NULL ? first : member;
     }
-    return first;
+    return able != NULL ? able : first;
 }
 
 const struct core_broker *core_standby(const struct core *core, const struct core_unit *unit)

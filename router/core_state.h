@@ -22,6 +22,8 @@ struct core_broker {
     uint64_t ok_us, error_us, reset_us, refused_us; /* what our own connections met last */
     uint64_t missed_us;                             /* when it last owed us an answer */
     uint64_t failing_us;                            /* since when nothing but errors */
+    uint64_t wary_us;                               /* when it last came back from a silence as long as the gap */
+    unsigned wary;                                  /* how many times the gap grew for that, then */
     uint64_t condemned_us, gone_us;                 /* its agent's last bad word */
     struct core_history sick;
     bool healthy, primary, sees_primary; /* as the last pulse said */

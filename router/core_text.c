@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "router/core_text.h"
 
-#include "router/core.h"
+#include "common/measure.h"
 
 const char *core_reason_name(enum core_reason reason)
 {
@@ -9,7 +9,7 @@ const char *core_reason_name(enum core_reason reason)
         [CORE_FINE] = "fine",           [CORE_SILENT] = "silent",       [CORE_REFUSED] = "refused",
         [CORE_CONDEMNED] = "condemned", [CORE_RESTARTED] = "restarted", [CORE_FAILING] = "failing",
     };
-    return reason < sizeof(names) / sizeof(*names) ? names[reason] : "unknown";
+    return reason < COUNT_OF(names) ? names[reason] : "unknown";
 }
 
 const char *core_refusal_name(enum core_refusal refusal)
@@ -42,7 +42,7 @@ const char *core_plan_name(enum core_plan plan)
         [CORE_PLAN_NONE] = "none",   [CORE_PLAN_HELD] = "held", [CORE_PLAN_FENCED] = "fenced",
         [CORE_PLAN_LEVEL] = "level", [CORE_PLAN_LOST] = "lost",
     };
-    return plan < sizeof(names) / sizeof(*names) ? names[plan] : "unknown";
+    return plan < COUNT_OF(names) ? names[plan] : "unknown";
 }
 
 static void explain_plan(const struct core_proposal *proposal, struct buf *out)

@@ -34,6 +34,7 @@ static inline bool pattern_may_match(const struct pattern *pattern, uint64_t wor
 /* -1 with the reason where TEXT is no pattern. */
 int pattern_parse(struct str text, struct pattern *pattern, struct error *err) MUST_CHECK;
 
+/* PATH is decoded, and has no query. */
 bool pattern_match(const struct pattern *pattern, struct str path);
 
 /* True where each path that INNER matches is matched by OUTER. */

@@ -298,6 +298,7 @@ const char *durability_name(enum durability durability)
     static const char *const names[] = {[DURABILITY_AUTO] = "auto",
                                         [DURABILITY_REPLICATED] = "replicated",
                                         [DURABILITY_LOCAL] = "local",
-                                        [DURABILITY_AVAILABLE] = "available"};
+                                        [DURABILITY_AVAILABLE] = "available",
+                                        [DURABILITY_QUORUM] = "quorum"};
     return names[durability];
 }

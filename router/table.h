@@ -25,11 +25,12 @@ enum action {
 
 /* What must hold before a message is acknowledged. */
 enum durability {
-    DURABILITY_AUTO =
-        0, /* all that the unit's record names as in sync: replicated, or local where it is the primary alone */
+    DURABILITY_AUTO = 0,   /* quorum where table_unit_by_quorum(); else all that the unit's record names as in sync:
+                              replicated, or   local where it is the primary alone */
     DURABILITY_REPLICATED, /* on the primary's disk and in the in-sync replicas */
     DURABILITY_LOCAL,      /* on the primary's disk */
     DURABILITY_AVAILABLE,  /* replicated as long as a replica is in sync, else local */
+    DURABILITY_QUORUM,     /* replicated, and by a majority of the unit's brokers */
 };
 
 enum cross_unit {

@@ -46,6 +46,12 @@ struct table_unit {
 /* The colour of USER in UNIT by the rules alone: split_color() of router/split.h with the unit's own weights. */
 enum color table_color(const struct table_unit *unit, struct str user);
 
+/* How many of its brokers are a majority. */
+unsigned table_unit_majority(const struct table_unit *unit);
+/* Whether all that the unit accepts waits for a majority of its brokers, unless a route says otherwise: core units with
+ * three brokers or more. */
+bool table_unit_by_quorum(const struct table_unit *unit);
+
 const char *zone_name(enum zone zone);
 const char *color_name(enum color color);
 

@@ -22,6 +22,9 @@
     X(NO_UNIT, 503, "no-unit", "destination_unavailable", 1, "No unit of this zone can take the request")              \
     X(STALE_EPOCH, 409, "stale-epoch", "", 0, "The caller knows an older state than the one in force")                 \
     X(NO_COLLECTION, 404, "no-collection", "", 0, "There is no such zone C collection")                                \
+    X(NO_KEY, 404, "no-key", "", 0, "The collection has no such key")                                                  \
+    X(CONDITION, 412, "condition-failed", "", 0, "The value has another version than the request wants")               \
+    X(WATCHERS_FULL, 503, "watchers-full", "connection_limit_reached", 1, "Too many clients watch collections here")   \
     /* what the ingress refuses */                                                                                     \
     X(BAD_REQUEST, 400, "bad-request", "", 0, "The request is malformed")                                              \
     X(BODY_TOO_LARGE, 413, "body-too-large", "", 0, "The body exceeds the limit")                                      \
@@ -33,6 +36,7 @@
     X(UNTRUSTED_PEER, 403, "untrusted-peer", "", 0, "Only trusted peers may do this")                                  \
     X(NOT_FOUND, 404, "not-found", "", 0, "There is nothing at this reserved path")                                    \
     X(BODIES_FULL, 503, "overloaded", "connection_limit_reached", 1, "The gateway holds too many request bodies")      \
+    X(ANSWERS_FULL, 503, "answers-full", "connection_limit_reached", 1, "Too many answers wait for their clients")     \
     /* the unit */                                                                                                     \
     X(UNIT_BUSY, 503, "unit-busy", "connection_limit_reached", 1, "The unit has too many requests in flight")          \
     X(SWITCHING, 503, "unit-switching", "destination_unavailable", 1, "The unit is being switched over")               \
@@ -42,13 +46,16 @@
     X(IDEMPOTENCY_CONFLICT, 422, "idempotency-conflict", "", 0, "The idempotency key was used for another request")    \
     X(MESSAGE_STATE, 409, "message-state", "", 0, "The message is in a state that does not allow this")                \
     X(OUTCOME_UNKNOWN, 503, "outcome-unknown", "connection_timeout", 1,                                                \
-      "The broker did not confirm in time; the message may have been stored")                                          \
+      "The broker did not confirm in time; what was sent may have been stored")                                        \
     X(REPLY_TIMEOUT, 504, "reply-timeout", "http_response_timeout", 0, "The app did not answer the message in time")   \
     X(REPLY_MISSING, 502, "reply-missing", "http_response_incomplete", 0, "There is no answer of the app to pass on")  \
     X(NODE_AWAY, 503, "node-unavailable", "destination_unavailable", 1, "No node of the unit is reachable")            \
     X(NODE_RESET, 502, "node-reset", "connection_terminated", 0, "The node closed the connection before it answered")  \
     X(NODE_PROTOCOL, 502, "node-protocol", "http_protocol_error", 0, "The node's answer is malformed")                 \
     X(NODE_TIMEOUT, 504, "node-timeout", "http_response_timeout", 0, "The node did not answer in time")                \
+    /* collections */                                                                                                  \
+    X(STALE_COPY, 503, "stale-copy", "destination_unavailable", 1, "No copy of the collection is as new as wanted")    \
+    X(BAD_VALUE, 502, "bad-value", "proxy_internal_error", 0, "What is stored is not what was written")                \
     X(DRAINING, 503, "draining", "", 1, "The gateway is shutting down")
 
 enum verdict {

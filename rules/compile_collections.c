@@ -16,14 +16,24 @@ static void check_push(struct compiler *compiler, const struct schema_text *push
               SHOWN(push->value));
 }
 
-static void check_times(struct compiler *compiler, const struct model_collection *model)
+/* The log keeps the newest `feed` changes, too; but nobody knows how long these take. */
+static void check_snapshot(struct compiler *compiler, const struct model_collection *model)
 {
-    bool snapshot = model->replication.value == COLLECTION_SNAPSHOT;
-    if (!snapshot && model->interval.at.line > 0)
-        WARNING(compiler->diags, model->interval.at, NULL, "interval means nothing without replication: snapshot");
-    if (snapshot && model->staleness.value < model->interval.value)
+    if (model->staleness.value < model->interval.value)
         WARNING(compiler->diags, model->staleness.at.line > 0 ? model->staleness.at : model->replication.at, NULL,
                 "staleness is shorter than interval: each copy is stale until the next snapshot");
+    if (model->keep.value <= model->interval.value)
+        WARNING(compiler->diags, model->keep.at.line > 0 ? model->keep.at : model->interval.at,
+                "a longer keep, or a shorter interval",
+                "keep is not longer than interval: each copy is made anew where more than `feed` changes came between");
+}
+
+static void check_times(struct compiler *compiler, const struct model_collection *model)
+{
+    if (model->replication.value == COLLECTION_SNAPSHOT)
+        check_snapshot(compiler, model);
+    else if (model->interval.at.line > 0)
+        WARNING(compiler->diags, model->interval.at, NULL, "interval means nothing without replication: snapshot");
 }
 
 static void add_collection(struct compiler *compiler, const struct model_collection *model,
@@ -33,6 +43,7 @@ static void add_collection(struct compiler *compiler, const struct model_collect
     *collection = (struct table_collection){.name = compile_str(compiler, model->name.value),
                                             .replication = (enum collection_replication)model->replication.value,
                                             .when_stale = (enum collection_stale)model->when_stale.value,
+                                            .writers = (enum collection_writers)model->writers.value,
                                             .staleness_ms = model->staleness.value,
                                             .digest_ms = model->digest.value,
                                             .keep_ms = model->keep.value,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/compile.h"
 
+#define LAGGARD_MS 1000 /* broker.replica_timeout of agents, if they say nothing else */
+
 static bool has_standby(const struct table *table)
 {
     for (uint32_t i = 0; i < table->unit_count; i++)
@@ -25,6 +27,10 @@ void compile_failover(struct compiler *compiler)
     if (model->cooldown.value < model->window.value)
         FAULT(compiler->diags, model->cooldown.at.line > 0 ? model->cooldown.at : model->window.at, NULL,
               "cooldown is shorter than window: the same unit could be moved to and fro within the window");
+    if (model->gap.value >= LAGGARD_MS)
+        WARNING(compiler->diags, model->gap.at,
+                "a gap that is shorter than broker.replica_timeout of the agents, which is 1s if unset",
+                "with so long a gap a primary that is cut off strikes its standby off first, and nobody can take over");
     if (!has_standby(compiler->table))
         WARNING(compiler->diags, *mapping, "name a unit's standby in `standby`, and further brokers in `brokers`",
                 "no unit has a standby, so none can fail over");

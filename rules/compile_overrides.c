@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/compile.h"
 
-#include <stdlib.h>
-
 /* WHAT: "user" or "prefix". */
 static void add(struct compiler *compiler, struct name_map *map, struct str text, struct place at, uint32_t unit,
                 const char *what)

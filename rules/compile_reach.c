@@ -55,7 +55,8 @@ static void check_unit(struct compiler *compiler, const struct reach *reach, uin
 static void check_durability(struct compiler *compiler, uint32_t i)
 {
     const struct table_route *route = &compiler->table->routes[i];
-    for (uint32_t j = 0; j < compiler->table->unit_count && route->durability == DURABILITY_REPLICATED; j++) {
+    bool wants_more = route->durability == DURABILITY_REPLICATED || route->durability == DURABILITY_QUORUM;
+    for (uint32_t j = 0; j < compiler->table->unit_count && wants_more; j++) {
         const struct table_unit *unit = &compiler->table->units[j];
         if (unit->broker_count != 1 || !reaches(compiler, route, unit->kind))
             continue;

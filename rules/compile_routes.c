@@ -111,7 +111,7 @@ static void compile_route(struct building *building, const struct model_route *m
 {
     static const enum zone zones[] = {ZONE_A, ZONE_B, ZONE_C, ZONE_CORE};
     static const enum durability durabilities[] = {DURABILITY_AUTO, DURABILITY_REPLICATED, DURABILITY_LOCAL,
-                                                   DURABILITY_AVAILABLE};
+                                                   DURABILITY_AVAILABLE, DURABILITY_QUORUM};
     *route = (struct table_route){.zone = zones[model->zone.value],
                                   .methods = compile_methods(building->compiler, model->match.methods),
                                   .durability = durabilities[model->durability.value],

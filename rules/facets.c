@@ -3,9 +3,8 @@
 
 #include <inttypes.h>
 
+#include "common/measure.h"
 #include "router/table_index.h"
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 /* One aspect of an item; two items differ where their texts do. */
 struct facet {
@@ -159,6 +158,7 @@ PRINTER(replication, table_collection, buf_printf(out, "%s", replication_name(it
 PRINTER(interval, table_collection, buf_printf(out, "%" PRId64 "ms", it->interval_ms))
 PRINTER(staleness, table_collection, buf_printf(out, "%" PRId64 "ms", it->staleness_ms))
 PRINTER(when_stale, table_collection, buf_printf(out, "%s", stale_name(it->when_stale)))
+PRINTER(writers, table_collection, buf_printf(out, "%s", writers_name(it->writers)))
 PRINTER(digest, table_collection, buf_printf(out, "%" PRId64 "ms", it->digest_ms))
 PRINTER(keep, table_collection, buf_printf(out, "%" PRId64 "ms", it->keep_ms))
 PRINTER(feed, table_collection, print_count(it->feed, "", out))
@@ -169,6 +169,7 @@ static const struct facet collection_facets[] = {
     {"interval", print_interval},
     {"staleness", print_staleness},
     {"when_stale", print_when_stale},
+    {"writers", print_writers},
     {"digest", print_digest},
     {"keep", print_keep},
     {"feed", print_feed},

@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 
+#include "common/measure.h"
 #include "router/hash.h"
 #include "router/table.h"
 
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 #define CHOICES(...)                                                                                                   \
     (const char *const[])                                                                                              \
     {                                                                                                                  \
@@ -14,11 +14,6 @@
     }
 #define REQUIRED true
 #define OPTIONAL false
-
-#define SECOND_MS INT64_C(1000)
-#define HOUR_MS   (3600 * SECOND_MS)
-#define DAY_MS    (24 * HOUR_MS)
-#define GIB       (INT64_C(1) << 30)
 
 #define AT(field) offsetof(struct model_top, field)
 static const struct schema_key top_keys[] = {
@@ -193,12 +188,15 @@ static const struct schema retry_schema = {"topics.NAME.retry", "retry",
 static const struct schema_key collection_keys[] = {
     {"replication", SCHEMA_CHOICE, AT(replication), OPTIONAL, 0, 0, "bus", CHOICES("bus", "snapshot"),
      "How changes come to the units. `bus`: each one as it is written; `snapshot`: all that changed, at intervals."},
-    {"interval", SCHEMA_DURATION, AT(interval), OPTIONAL, SECOND_MS, DAY_MS, "10m", NULL, "Between two snapshots."},
+    {"interval", SCHEMA_DURATION, AT(interval), OPTIONAL, SECOND_MS, DAY_MS, "10m", NULL,
+     "Between two snapshots; shorter than `keep`."},
     {"staleness", SCHEMA_DURATION, AT(staleness), OPTIONAL, 10, DAY_MS, "2s", NULL,
      "How far a unit's copy may be behind before `when_stale` holds."},
     {"when_stale", SCHEMA_CHOICE, AT(when_stale), OPTIONAL, 0, 0, "core", CHOICES("core", "serve", "refuse"),
      "What becomes of a read then. `core`: the core unit is asked; `serve`: the old value, with a `Warning`; `refuse`: "
      "503."},
+    {"writers", SCHEMA_CHOICE, AT(writers), OPTIONAL, 0, 0, "trusted", CHOICES("trusted", "any"),
+     "Who may write over HTTP. `trusted`: the gateway's `ingress.trusted_peers`; `any`: whoever gets there."},
     {"digest", SCHEMA_DURATION, AT(digest), OPTIONAL, 100, DAY_MS, "10s", NULL,
      "How often all copies are compared with the origin, and each copy with itself. A wrong value is found within this "
      "time."},
@@ -240,10 +238,11 @@ static const struct schema_key route_keys[] = {
      "gateway's own collections."},
     {"topic", SCHEMA_TEXT, AT(topic), OPTIONAL, 0, 0, NULL, NULL, "The topic of a queue route."},
     {"durability", SCHEMA_CHOICE, AT(durability), OPTIONAL, 0, 0, "auto",
-     CHOICES("auto", "replicated", "local", "available"),
+     CHOICES("auto", "replicated", "local", "available", "quorum"),
      "What holds before a message is accepted. `replicated`: it is on the disks of the primary and of every in-sync "
      "replica; `local`: on the primary's; `available`: `replicated` as long as a replica is in sync, else `local`; "
-     "`auto`: as `available` in units with more than one broker, where the record names them; `local` in the others."},
+     "`quorum`: as `replicated`, by a majority of the unit's brokers at least; `auto`: `quorum` in core units with "
+     "three brokers or more, as `available` in other units with more than one, `local` in the others."},
     {"participants", SCHEMA_TEXTS, AT(participants), OPTIONAL, 1, ROUTE_MAX_PARTICIPANTS, NULL, NULL,
      "Sources, as in `identity`, of the other users that a queued request touches."},
     {"cross_unit", SCHEMA_CHOICE, AT(cross_unit), OPTIONAL, 0, 0, "reject", CHOICES("reject", "core"),
@@ -276,7 +275,7 @@ static const struct schema_key failover_keys[] = {
      "Whether they may at all; operators always may."},
     {"gap", SCHEMA_DURATION, AT(gap), OPTIONAL, 20, 10 * SECOND_MS, "40ms", NULL,
      "A broker that nobody has heard of for so long is suspected. Shorter finds failures sooner, and is misled "
-     "sooner."},
+     "sooner; from `broker.replica_timeout` on, nobody can take over."},
     {"cooldown", SCHEMA_DURATION, AT(cooldown), OPTIONAL, 0, DAY_MS, "10m", NULL,
      "Between two automatic failovers of the same unit."},
     {"window", SCHEMA_DURATION, AT(window), OPTIONAL, 1 * SECOND_MS, DAY_MS, "60s", NULL,

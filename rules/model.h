@@ -71,7 +71,7 @@ struct model_topic {
 
 struct model_collection {
     struct schema_text name; /* its key */
-    struct schema_number replication, staleness, when_stale, digest, keep, feed, interval;
+    struct schema_number replication, staleness, when_stale, writers, digest, keep, feed, interval;
     struct schema_text push;
 };
 

@@ -3,10 +3,11 @@
 
 #include <stdlib.h>
 
+#include "common/measure.h"
 #include "router/table_index.h"
 
 static const enum zone zones[] = {ZONE_A, ZONE_B};
-#define ZONES (sizeof(zones) / sizeof(zones[0]))
+#define ZONES COUNT_OF(zones)
 
 /* Where the users of a slot, or of all (UINT32_MAX), go: from unit FROM of the old table to TO of the new one, or to
  * nowhere. */

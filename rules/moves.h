@@ -17,6 +17,7 @@ struct rules_moves {
     bool any;
 };
 
+/* Borrows both tables. What was found is the caller's, for rules_moves_free(). */
 void rules_moves_find(const struct table *before, const struct table *after, struct rules_moves *moves);
 void rules_moves_free(struct rules_moves *moves);
 

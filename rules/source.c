@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 
+#include "common/measure.h"
+
 #define LONGEST 256
 
 bool source_is_token(struct str name)
@@ -73,7 +75,7 @@ int source_parse(struct str text, struct source *source, struct error *err)
 {
     struct str rest = text, scheme;
     str_next(&rest, ':', &scheme);
-    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
+    for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
         if (!str_equal(scheme, kinds[kind].scheme) || rest.len == 0)
             continue;
         if (text.len > LONGEST)

@@ -7,7 +7,9 @@
 Each check yields its findings as lines; none means that it holds. Last line: `N passed, N failed`.
 """
 import argparse
+import fnmatch
 import hashlib
+import importlib
 import os
 import pathlib
 import re
@@ -197,12 +199,21 @@ def documents(build):
             yield f"{name_of(path)}: {fault}"
 
 
+def headings(path):
+    """What a link may name of a document, behind its #."""
+    return {re.sub(r"[^\w\- ]", "", line.lower().strip()).replace(" ", "-")
+            for line in re.findall(r"^#+ (.*)$", path.read_text(), re.M)}
+
+
 def links(_):
-    """Documents name files that exist."""
+    """Documents name files that exist, and headings that stand there."""
     for path in git_files("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-            if not (path.parent / target).exists():
+        for target, heading in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)", path.read_text()):
+            named = path.parent / target if target else path
+            if not named.exists():
                 yield f"{name_of(path)}: no such file: {target}"
+            elif heading and heading not in headings(named):
+                yield f"{name_of(path)}: no such heading: {target}#{heading}"
 
 
 def names(_):
@@ -234,6 +245,37 @@ def protocol(_):
     for word in sorted(errors) + re.findall(r'"(\w+)"', listed.group(1)):
         if not re.search(rf"^\| (`\w+`, )*`{word}`(, `\w+`)* \|", text, re.M):
             yield f"docs/PROTOCOL.md: no row for {word}"
+
+
+def charted(_):
+    """docs/ARCHITECTURE.md has a place for each source file, and no place without one."""
+    text = (ROOT / "docs/ARCHITECTURE.md").read_text()
+    for folder in LAYERS:
+        chart = text.split(f"| `{folder}/` |")[1].split("\n\n")[0]
+        places = {place for row in chart.splitlines() for place in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+        files = {str(path.relative_to(ROOT / folder).with_suffix("")) for path in sources(folder)}
+        for name in sorted(files):
+            if not any(fnmatch.fnmatch(name, place) for place in places):
+                yield f"docs/ARCHITECTURE.md: the map lacks {folder}/{name}"
+        for place in sorted(places):
+            if not fnmatch.filter(files, place):
+                yield f"docs/ARCHITECTURE.md: the map names {folder}/{place}, where nothing is"
+
+
+def removable(_):
+    """What make mutants and make matrix take out stands where they say, and the tests that are to notice exist."""
+    sys.path[:0] = [str(ROOT / "test"), str(ROOT / "test/matrix"), str(ROOT / "test/system")]
+    mutants, rules = importlib.import_module("mutants"), importlib.import_module("rules")
+    changes = [(rule, path, old) for rule, path, old, _, _ in mutants.MUTANTS]
+    changes += [(rule.name, rule.path, old) for rule in rules.RULES for old, _ in rule.changes]
+    for rule, path, old in changes:
+        if (ROOT / path).read_text().count(old) != 1:
+            yield f"{path}: \"{rule}\" is not there to be taken out"
+    for rule, _, _, _, test in mutants.MUTANTS:
+        program, group, name = test.split(".")
+        text = (ROOT / "test/system" / f"{program}.py").read_text()
+        if f"class {group}(" not in text or f"def {name}(" not in text:
+            yield f"test/mutants.py: \"{rule}\" names a test that is not there: {test}"
 
 
 def examples(build):
@@ -276,7 +318,7 @@ def model(build):
 
 
 CHECKS = [layers, libraries, purity, licences, headers, sizes, words, formatted, analysis, documents, links, names, protocol,
-          examples, places, model]
+          charted, removable, examples, places, model]
 
 
 def fix(build):

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/admin.h"
 
+#include "common/measure.h"
+#include "unit-agent/collections_admin.h"
 #include "unit-agent/health.h"
 #include "unit-agent/prepared.h"
 #include "unit-agent/report.h"
 
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define MOST_BODY   4096
+#define MOST_BODY 4096
 
 static void get_ready(struct httpd_request *request, void *context)
 {
@@ -84,6 +85,18 @@ static void end_transaction(struct httpd_request *request, void *context)
         prepared_end(operations_broker(duty->operations), duty->unit, keeper_record(duty->keeper)->version, request);
 }
 
+#define COLLECTIONS(function)                                                                                          \
+    static void collections_##function(struct httpd_request *request, void *context)                                   \
+    {                                                                                                                  \
+        const struct duty *duty = duty_asked(context, request);                                                        \
+        if (duty != NULL)                                                                                              \
+            collections_admin_##function(duty, request);                                                               \
+    }
+COLLECTIONS(list)
+COLLECTIONS(entries)
+COLLECTIONS(changes)
+COLLECTIONS(repair)
+
 static const struct httpd_route routes[] = {
     {"GET", "/healthz", httpd_admin_health, true, "200 while the process lives."},
     {"GET", "/readyz", get_ready, true,
@@ -91,8 +104,9 @@ static const struct httpd_route routes[] = {
     {"GET", "/metrics", admin_get_metrics, false, "Everything that is counted, as Prometheus text."},
     {"GET", "/v1/status", get_status, false,
      "`{name, unit, datacenter, pid, version, ready, unready, epoch, rules, store, broker, nodes, partitions, "
-     "broker_record, arrivals, guests, counters, latency_us}`; a guest is `{unit, serves, broker, partitions, "
-     "broker_record}`; a "
+     "broker_record, arrivals, copies, guests, counters, latency_us}`; a guest is `{unit, serves, broker, partitions, "
+     "broker_record, copies}`; a copy is `{collection, live, open, seq, seq_lag, time_lag_ms, bad, fault}`, of those "
+     "that this agent writes; a "
      "partition is `{topic, partition, subscription, owned, linked, watermark, last_read, "
      "pending, "
      "held, "
@@ -125,6 +139,21 @@ static const struct httpd_route routes[] = {
     {"POST", "/v1/queue/transactions", end_transaction, false,
      "Ends the prepared message `id` by `verb`: `commit` or `rollback`. 409 where it has ended otherwise, 404 where no "
      "such message waits."},
+    {"GET", "/v1/collections", collections_list, false,
+     "The unit's collections, or the one of the query's `name`, as they stand in its broker: `{unit, count, items: "
+     "[{collection, replication, role, state, open, seq, time_lag_ms, digest, digest_seq, digest_ok, bad, repaired, "
+     "owner, keys, log, copy_bucket}]}`."},
+    {"GET", "/v1/collections/entries", collections_entries, false,
+     "Reads buckets of the collection `name` whole, `count` (1) of them `from` (0) on, each at a sequence of its own: "
+     "`{unit, collection, count, items: [{bucket, seq, sum, made, entries, fingerprint, unsound}]}`; with `keys=1`, "
+     "for 16 buckets at most, also `keys`: `{KEY: [version, fingerprint]}`."},
+    {"GET", "/v1/collections/changes", collections_changes, false,
+     "What the log of the collection `name` has of the changes `from` to `to`, the first 1000: `{unit, collection, "
+     "count, items: [{seq, op, bucket, key, fingerprint}]}`."},
+    {"POST", "/v1/collections/repair", collections_repair, false,
+     "Has the `buckets` (such as `7,12`) of the unit's copy of `name` repaired from the origin, by whoever owns it. "
+     "409 "
+     "where the copy is not whole yet."},
     {"GET", "/stats", get_stats, false, "The figures of /v1/status as lines `STAT name value`, and END."},
     {"GET", "/v1/config", get_config, false, "`{file, options: [{name, value, default, reloadable, doc}...]}`."},
 };

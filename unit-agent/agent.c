@@ -154,13 +154,20 @@ static void on_look(void *arg, struct pulse *pulse, uint64_t late_us)
     tell_brokers(agent, pulse, late_us);
 }
 
+void agent_overheard(struct agent *agent, const char *unit, const struct broker_record *record)
+{
+    warden_heard(agent->warden, unit, record);
+    for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)
+        duty_overheard(duty, unit, record);
+}
+
 static void on_pushed(void *arg, const char *unit, const struct broker_record *record)
 {
     struct agent *agent = arg;
     struct duty *duty = agent_duty(agent, unit);
     if (duty != NULL)
         duty_heard(duty, record);
-    warden_heard(agent->warden, unit, record);
+    agent_overheard(agent, unit, record);
 }
 
 static void on_looked(void *arg)
@@ -251,7 +258,8 @@ static void set_log_level(const struct agent *agent)
     log_setup("ldc-agent", level);
 }
 
-int agent_reload(struct agent *agent, struct error *err)
+/* What cannot be taken leaves everything as it is. */
+static int reload(struct agent *agent, struct error *err)
 {
     struct agent_config config = {0};
     int result = read_config(agent, &config, err);
@@ -272,7 +280,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
     struct agent *agent = arg;
     struct error err;
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lu", (unsigned long)clock_monotonic_us());
-    bool taken = agent_reload(agent, &err) == 0;
+    bool taken = reload(agent, &err) == 0;
     if (taken)
         log_info("config.reloaded", "the configuration was read again");
     else
@@ -297,12 +305,13 @@ static void block_signals(void)
 
 static int read_secrets(struct agent *agent, struct error *err)
 {
-    const char *broker = agent->config.broker.password_file, *admin = agent->config.admin.token_file;
-    if ((broker != NULL && (agent->broker_password = file_read_secret(broker, err)) == NULL) ||
-        (admin != NULL && (agent->admin_token = file_read_secret(admin, err)) == NULL))
-        return -1;
-    const char *pulse = agent->config.pulse.key_file ? agent->config.pulse.key_file : admin;
-    return pulse == NULL || (agent->pulse_key = file_read_secret(pulse, err)) != NULL ? 0 : -1;
+    const struct agent_config *config = &agent->config;
+    const char *broker = config->broker.password_file, *admin = config->admin.token_file;
+    const char *pulse = config->pulse.key_file ? config->pulse.key_file : admin;
+    bool all = file_take_secret("broker.password_file", broker, &agent->broker_password, err) == 0 &&
+               file_take_secret("admin.token_file", admin, &agent->admin_token, err) == 0 &&
+               file_take_secret("pulse.key_file", pulse, &agent->pulse_key, err) == 0;
+    return all ? 0 : -1;
 }
 
 static void take_name(struct agent *agent)

@@ -43,11 +43,11 @@ struct agent {
 /* Runs an agent until it is told to end. Returns the exit status. OVERRIDES: "NAME=VALUE", NULL-terminated. */
 int agent_run(const char *config_path, const char *const *overrides);
 
-/* SIGHUP: reads the configuration and the store again. What cannot be taken leaves everything as it is. */
-int agent_reload(struct agent *agent, struct error *err) MUST_CHECK;
-
 /* There is something new in the store: it is looked at on the next turn of the loop. */
 void agent_hurry(struct agent *agent);
+
+/* RECORD of UNIT came by another way than from the store, or was put there by this agent. */
+void agent_overheard(struct agent *agent, const char *unit, const struct broker_record *record);
 
 /* What AGENT does, or would do, for UNIT; NULL: nothing. */
 struct duty *agent_duty(const struct agent *agent, const char *unit);

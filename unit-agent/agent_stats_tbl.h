@@ -64,6 +64,25 @@ STAT(agent_checks_total, STAT_COUNTER, "Times that this agent asked an LDC-Check
 STAT(agent_checks_failed_total, STAT_COUNTER, "Checks that were not answered with 2xx.")
 STAT(agent_checks_committed_total, STAT_COUNTER, "Transactions that were committed by the answer to a check.")
 STAT(agent_checks_rolled_back_total, STAT_COUNTER, "Transactions that were rolled back by the answer to a check.")
+STAT(agent_scrubs_total, STAT_COUNTER, "Times that all buckets of a collection were looked through.")
+STAT(agent_buckets_scrubbed_total, STAT_COUNTER, "Buckets of collections that were looked through for that.")
+STAT(agent_buckets_divergent_total, STAT_COUNTER,
+     "Buckets found to be wrong: changed by hand, or other than the origin's by its digest.")
+STAT(agent_buckets_wrong, STAT_GAUGE, "Buckets of the unit's copies that are known to be wrong, and not repaired yet.")
+STAT(agent_values_repaired_total, STAT_COUNTER, "Values of the unit's copies that were replaced by the origin's.")
+STAT(agent_keys_relisted_total, STAT_COUNTER, "Keys that a collection's list lacked, or had too many.")
+STAT(agent_copy_changes_total, STAT_COUNTER, "Changes of collections that this agent applied to its unit's copies.")
+STAT(agent_copy_bootstraps_total, STAT_COUNTER, "Copies of collections that this agent began to make anew.")
+STAT(agent_copy_share_percent, STAT_GAUGE,
+     "Of its time, what it may work at making copies and having them catch up: 25, less where live writes want a "
+     "broker.")
+STAT(agent_copies_owned, STAT_GAUGE, "Copies of collections that this agent keeps for its unit.")
+STAT(agent_copies_open, STAT_GAUGE, "Those of them that may be read.")
+STAT(agent_origin_buckets_wrong, STAT_GAUGE,
+     "Buckets of collections that were changed by hand where they are written, and not mended yet.")
+STAT(agent_origin_values_mended_total, STAT_COUNTER, "Values there that were written again, as a unit's copy had them.")
+STAT(agent_pushed_total, STAT_COUNTER, "Changes of collections that an app was told of by push.")
+STAT(agent_push_failures_total, STAT_COUNTER, "Pushes that the app did not answer with 2xx; they are tried again.")
 #include "common/follower_stats_tbl.h"
 STAT(ready, STAT_GAUGE,
      "1 while /readyz says so: rules are there that name the unit, its broker serves, and nothing ends.")

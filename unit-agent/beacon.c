@@ -235,7 +235,6 @@ void beacon_follow(struct beacon *beacon, struct store *store)
 struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config, struct error *err)
 {
     struct beacon *beacon = mem_calloc(1, sizeof(*beacon));
-    struct error why;
     beacon->config = *config;
     beacon->told = (struct pulse){.kind = PULSE_AGENT};
     pulse_peers_init(&beacon->peers, config->options->store.cache);
@@ -254,9 +253,9 @@ struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config,
                                                                .heard = on_heard,
                                                                .rung = on_rung,
                                                                .arg = beacon},
-                                   &why);
+                                   err);
     if (beacon->port == NULL) {
-        error_set(err, why.code, "pulse.listen: %s", why.text);
+        error_at(err, "pulse.listen");
         beacon_destroy(&beacon);
         return NULL;
     }

@@ -64,7 +64,7 @@ bool command_send(const struct command *command, struct broker *broker, broker_r
 
 bool command_fenced(const redisReply *reply)
 {
-    return reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LDC_LEASE", 9) == 0;
+    return broker_is_error(reply, "LDC_LEASE");
 }
 
 void command_free(struct command *command)

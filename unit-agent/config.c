@@ -2,16 +2,11 @@
 #include "unit-agent/config.h"
 
 #include "common/log.h"
+#include "common/measure.h"
 #include "common/protocol.h"
 #include "common/store_options.h"
 
-#define AT(field)   offsetof(struct agent_config, field)
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define KIB         1024LL
-#define MIB         (1024 * KIB)
-#define GIB         (1024 * MIB)
-#define MINUTE_MS   60000LL
-#define DAY_MS      (1440 * MINUTE_MS)
+#define AT(field) offsetof(struct agent_config, field)
 
 const struct option agent_options[] = {
     {"name", option_set_string, AT(name), 0, 0, "", false,

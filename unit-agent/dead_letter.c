@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/measure.h"
 #include "common/protocol.h"
 
 static struct str value_of(const redisReply *fields, const char *name)
@@ -63,7 +64,7 @@ bool dead_letter_to_json(const redisReply *entry, struct str id, json_t *item)
     const redisReply *fields = entry->element[1];
     if (id.len > 0 && !str_equal(value_of(fields, "id"), id))
         return false;
-    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(shown); i++)
         add_text(item, envelope_names[shown[i]], value_of(fields, envelope_names[shown[i]]));
     add_text(item, "reason", value_of(fields, "reason"));
     add_number(item, "status", value_of(fields, "status"));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "common/log.h"
+#include "common/measure.h"
 #include "common/protocol.h"
 
 static void scan(struct discovery *discovery, const char *position);
@@ -32,7 +33,7 @@ static void scan(struct discovery *discovery, const char *position)
     char pattern[PROTOCOL_KEY_MAX];
     snprintf(pattern, sizeof(pattern), "ldc:{%.*s/*}:stream", STR_ARG(discovery->unit));
     const char *words[] = {"SCAN", position, "MATCH", pattern, "COUNT", "1000", "TYPE", "stream"};
-    (void)!broker_command(discovery->broker, on_scanned, discovery, sizeof(words) / sizeof(*words), words, NULL);
+    (void)!broker_command(discovery->broker, on_scanned, discovery, COUNT_OF(words), words, NULL);
 }
 
 void discovery_begin(struct discovery *discovery, struct broker *broker)

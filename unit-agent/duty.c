@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
+#include "common/protocol.h"
 #include "unit-agent/agent.h"
 #include "unit-agent/health.h"
 
@@ -88,7 +89,7 @@ static bool is_keeper(void *arg)
     const struct duty *duty = arg;
     const char *primary = keeper_primary_url(duty->keeper), *beaten = inbox_broker_url(duty->inbox);
     bool mute = primary != NULL && beaten != NULL && strcmp(primary, beaten) != 0;
-    return inbox_is_keeper(duty->inbox) || mute ||
+    return inbox_is_keeper(duty->inbox) || mute || inbox_sees_fenced(duty->inbox) ||
            (primary != NULL && warden_sees_fenced(duty->agent->warden, primary));
 }
 
@@ -107,7 +108,7 @@ static void on_put(void *arg, const struct broker_record *record)
 {
     struct duty *duty = arg;
     beacon_push(duty->agent->beacon, duty->unit, record);
-    warden_heard(duty->agent->warden, duty->unit, record);
+    agent_overheard(duty->agent, duty->unit, record);
 }
 
 /* Told by the keeper from within its own work: what follows from it waits for the next turn. */
@@ -126,6 +127,16 @@ static void on_arrivals_changed(void *arg)
 static void on_arrivals_waited(void *arg)
 {
     inbox_park_barred(((struct duty *)arg)->inbox);
+}
+
+static const char *owner(void *arg)
+{
+    return inbox_owner(((struct duty *)arg)->inbox);
+}
+
+static bool chooses(void *arg, uint64_t hash)
+{
+    return inbox_chooses(((struct duty *)arg)->inbox, hash);
 }
 
 static void on_behind(void *arg)
@@ -160,10 +171,22 @@ static void create_arrivals(struct duty *duty)
     duty->guard = (struct partition_guard){arrivals_admit, duty->arrivals};
 }
 
+static void create_chores(struct duty *duty)
+{
+    duty->chores = collection_chores_create(duty->agent->loop,
+                                            &(struct collection_chores_config){.options = &duty->options,
+                                                                               .password = duty->agent->broker_password,
+                                                                               .stats = &duty->stats,
+                                                                               .is_keeper = is_keeper,
+                                                                               .record = broker_record,
+                                                                               .arg = duty});
+}
+
 static void create_parts(struct duty *duty)
 {
     create_outbox(duty);
     create_arrivals(duty);
+    create_chores(duty);
     duty->nodes = nodes_create(duty->agent->loop, &duty->options, on_nodes_changed, duty);
     duty->delivery = delivery_create(duty->agent->loop, &(struct delivery_config){.options = &duty->options,
                                                                                   .unit = str_of(duty->unit),
@@ -203,10 +226,20 @@ static void create_parts(struct duty *duty)
                                                                        .is_keeper = is_keeper,
                                                                        .record = broker_record,
                                                                        .arg = duty});
+    duty->copies = copies_create(duty->agent->loop, &(struct copies_config){.options = &duty->options,
+                                                                            .password = duty->agent->broker_password,
+                                                                            .agent = str_of(duty->agent->name),
+                                                                            .stats = &duty->stats,
+                                                                            .record = broker_record,
+                                                                            .owner = owner,
+                                                                            .chooses = chooses,
+                                                                            .arg = duty});
 }
 
 static void destroy_parts(struct duty *duty)
 {
+    collection_chores_destroy(&duty->chores);
+    copies_destroy(&duty->copies);
     clockwork_destroy(&duty->clockwork);
     operations_destroy(&duty->operations);
     inbox_destroy(&duty->inbox); /* takes its messages back from the delivery */
@@ -262,6 +295,8 @@ static void apply(struct duty *duty)
     operations_adopt(duty->operations, table, str_of(known != NULL ? known : ""));
     outbox_adopt(duty->outbox, primary);
     clockwork_adopt(duty->clockwork, primary);
+    collection_chores_adopt(duty->chores, table, primary);
+    copies_adopt(duty->copies, table, primary);
 }
 
 static void begin_serving(struct duty *duty)
@@ -284,12 +319,22 @@ static void rest(struct duty *duty)
     sd_event_source_set_enabled(duty->review, SD_EVENT_ONESHOT);
 }
 
+/* What is still to be said while the duty ends is said where the unit is now. */
+static void follow_moved(struct duty *duty)
+{
+    const char *primary = keeper_primary_url(duty->keeper);
+    if (primary != NULL)
+        outbox_adopt(duty->outbox, str_of(primary));
+}
+
 static int on_review(sd_event_source *source, void *arg)
 {
     (void)source;
     struct duty *duty = arg;
-    if (duty->end_by_us != 0)
+    if (duty->end_by_us != 0) {
+        follow_moved(duty);
         return 0;
+    }
     bool serve = is_consumer(duty);
     if (serve && !duty->serves)
         begin_serving(duty);
@@ -311,13 +356,22 @@ void duty_adopt(struct duty *duty, const struct table *table)
 void duty_sync(struct duty *duty, struct store *store)
 {
     keeper_sync(duty->keeper, store);
-    if (duty->serves && duty->agent->rules.table != NULL)
-        arrivals_sync(duty->arrivals, store, duty->agent->rules.table);
+    if (!duty->serves || duty->agent->rules.table == NULL)
+        return;
+    arrivals_sync(duty->arrivals, store, duty->agent->rules.table);
+    collection_chores_sync(duty->chores, store);
+    copies_sync(duty->copies, store);
 }
 
 void duty_heard(struct duty *duty, const struct broker_record *record)
 {
     keeper_heard(duty->keeper, record);
+}
+
+void duty_overheard(struct duty *duty, const char *unit, const struct broker_record *record)
+{
+    if (duty->serves)
+        copies_heard(duty->copies, unit, record);
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
@@ -328,13 +382,54 @@ static void on_left(void *arg)
     duty->ended(duty);
 }
 
+static void on_left_moved(void *arg, const redisReply *reply)
+{
+    (void)reply;
+    on_left(arg);
+}
+
+/* The unit's broker is another one since this duty began to end: to the old one nothing can be written any more. */
+static bool has_moved(const struct duty *duty)
+{
+    const char *primary = keeper_primary_url(duty->keeper), *beaten = inbox_broker_url(duty->inbox);
+    return primary != NULL && beaten != NULL && strcmp(primary, beaten) != 0;
+}
+
+/* To the broker where the next consumers ask who lives: else they would wait until the last beat runs out. Nothing is
+ * in flight, and what the old broker was told last they find there as far as it got, and deliver the rest once more. */
+static void leave_moved(struct duty *duty)
+{
+    char key[PROTOCOL_KEY_MAX];
+    const char *incarnation = strrchr(inbox_owner(duty->inbox), '/') + 1;
+    const struct str args[] = {str_of(duty->agent->name), str_of(incarnation)};
+    protocol_unit_key(key, str_of(duty->unit), "agents");
+    if (!outbox_call(duty->outbox, "ldc1_leave", str_of(key), args, 2, on_left_moved, duty))
+        on_left(duty);
+}
+
+static void leave(struct duty *duty)
+{
+    if (!has_moved(duty))
+        inbox_leave(duty->inbox, on_left, duty);
+    else if (duty->clean)
+        leave_moved(duty);
+    else
+        on_left(duty); /* who waits for what is in flight yet waits for the end of the beat */
+}
+
+/* Until its beats have run out there is somebody to be told. */
+static bool may_leave(const struct duty *duty)
+{
+    return !has_moved(duty) || outbox_ready(duty->outbox) || clock_monotonic_us() >= duty->lapsed_us;
+}
+
 static bool is_idle(struct duty *duty)
 {
-    bool idle = stat_get(&duty->stats.agent_deliveries_in_flight) == 0 && inbox_idle(duty->inbox) &&
-                inbox_returned(duty->inbox);
+    bool recorded = has_moved(duty) || (inbox_idle(duty->inbox) && inbox_returned(duty->inbox));
+    bool idle = recorded && stat_get(&duty->stats.agent_deliveries_in_flight) == 0;
     if (idle)
         traces_flush(duty->traces);
-    return idle && replies_idle(duty->replies) && traces_idle(duty->traces);
+    return idle && replies_idle(duty->replies) && traces_idle(duty->traces) && may_leave(duty);
 }
 
 static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
@@ -344,7 +439,7 @@ static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
     bool idle = is_idle(duty);
     if (idle || clock_monotonic_us() >= duty->end_by_us) {
         duty->clean = idle;
-        inbox_leave(duty->inbox, on_left, duty);
+        leave(duty);
         return 0;
     }
     sd_event_source_set_time_relative(source, ENDING_US);
@@ -356,9 +451,14 @@ void duty_end(struct duty *duty, void (*ended)(struct duty *duty))
     duty->ended = ended;
     if (duty->end_by_us != 0)
         return;
-    duty->end_by_us = clock_monotonic_us() + (uint64_t)duty->options.delivery.stop_timeout * 1000;
+    uint64_t now_us = clock_monotonic_us();
+    duty->end_by_us = now_us + (uint64_t)duty->options.delivery.stop_timeout * 1000;
+    duty->lapsed_us = now_us + (uint64_t)duty->options.lease.ttl * 1000;
+    follow_moved(duty);
+    copies_stop(duty->copies);
     inbox_stop(duty->inbox);
     clockwork_stop(duty->clockwork);
+    collection_chores_stop(duty->chores);
     delivery_stop(duty->delivery);
     sd_event_source_set_time_relative(duty->ending, 0);
     sd_event_source_set_enabled(duty->ending, SD_EVENT_ONESHOT);
@@ -401,7 +501,11 @@ static void refresh_held(struct duty *duty)
 
 void duty_refresh(struct duty *duty)
 {
+    unsigned owned, open;
     refresh_held(duty);
+    copies_count(duty->copies, &owned, &open);
+    stat_set(&duty->stats.agent_copies_owned, owned);
+    stat_set(&duty->stats.agent_copies_open, open);
     uint64_t nodes = 0, up = 0;
     for (const struct node *node = nodes_first(duty->nodes); node != NULL; node = node->next) {
         nodes += node->listed;

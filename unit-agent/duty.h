@@ -13,6 +13,8 @@
 
 #include "unit-agent/arrivals.h"
 #include "unit-agent/clockwork.h"
+#include "unit-agent/collection_chores.h"
+#include "unit-agent/copies.h"
 #include "unit-agent/delivery.h"
 #include "unit-agent/inbox.h"
 #include "unit-agent/keeper.h"
@@ -39,14 +41,17 @@ struct duty {
     struct traces *traces;
     struct observer observer;
     struct clockwork *clockwork;
+    struct collection_chores *chores;
     struct arrivals *arrivals;
     struct partition_guard guard; /* these */
     struct inbox *inbox;
+    struct copies *copies;
     struct keeper *keeper;
     struct str brokers[BROKER_MEMBERS_MOST]; /* the primary first */
     bool serves;
     sd_event_source *review, *ending;
     uint64_t end_by_us; /* monotonic; 0: not ending */
+    uint64_t lapsed_us; /* when nobody takes its agent for one that lives any more, if it beats no more */
     bool clean;         /* it ended in time */
     void (*ended)(struct duty *duty);
 };
@@ -62,6 +67,8 @@ void duty_adopt(struct duty *duty, const struct table *table);
 /* Looks for a newer record in STORE, or takes RECORD where that is newer; serves or rests as it says. */
 void duty_sync(struct duty *duty, struct store *store);
 void duty_heard(struct duty *duty, const struct broker_record *record);
+/* The record of any unit, which came by another way than from the store. */
+void duty_overheard(struct duty *duty, const char *unit, const struct broker_record *record);
 
 /* To be called at an interval. */
 void duty_tick(struct duty *duty);

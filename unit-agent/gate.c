@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/gate.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "unit-agent/cover.h"
 
-#define WAIT_MS  "100"
 #define RETRY_US 20000
 
 /* What is asked about in one round: this far, PARTITION is covered if it succeeds. */
@@ -19,7 +17,7 @@ struct claim {
     bool written; /* and its cursor is proven */
 };
 
-/* IDLE -> (something waits) -> asking, until INFO was answered -> IDLE, or, where it did not prove anything, `retry`.
+/* IDLE -> (something waits) -> asking, until that was answered -> IDLE, or, where it did not prove anything, `retry`.
  */
 struct gate {
     struct gate_config config;
@@ -29,18 +27,18 @@ struct gate {
     size_t waiting;
     struct claim *claims;
     size_t claim_count, claim_room;
-    bool asking, holding; /* HOLDING: `retry` runs, and begins the next round */
-    bool closed;          /* the last round proved nothing, and the log has it */
-    uint64_t version;     /* of the record that the round goes by */
-    long long counted;    /* what WAIT said */
+    struct cover cover;
+    bool holding; /* `retry` runs, and begins the next round */
+    bool closed;  /* the last round proved nothing, and the log has it */
 };
 
-static const struct broker_record *record_of(const struct gate *gate)
+static const struct broker_record *record_of(void *arg)
 {
+    const struct gate *gate = arg;
     return gate->config.record(gate->config.arg);
 }
 
-static bool is_open(const struct gate *gate)
+static bool is_open(struct gate *gate)
 {
     const struct broker_record *record = record_of(gate);
     return record == NULL || record->member_count == 1;
@@ -121,27 +119,9 @@ static void put_back(struct gate *gate)
     gate->claim_count = 0;
 }
 
-static bool proves(const struct gate *gate, const redisReply *info, char *why, size_t size)
-{
-    snprintf(why, size, "the connection was lost");
-    if (info == NULL || info->type != REDIS_REPLY_STRING)
-        return false;
-    const struct broker_record *record = record_of(gate);
-    snprintf(why, size, "the record of the in-sync brokers changed");
-    if (record == NULL || record->version != gate->version)
-        return false;
-    snprintf(why, size, "%lld of %u replicas have confirmed it", gate->counted, record->wait);
-    return gate->counted >= (long long)record->wait &&
-           broker_record_covers(record, (struct str){info->str, (size_t)info->len}, broker_run_id(gate->broker), why,
-                                size);
-}
-
-static void on_info(void *arg, const redisReply *reply)
+static void on_answered(void *arg, bool proven, const char *why)
 {
     struct gate *gate = arg;
-    char why[200];
-    bool proven = proves(gate, reply, why, sizeof(why));
-    gate->asking = false;
     stat_add(&gate->config.stats->agent_gate_rounds_total, 1);
     set_closed(gate, !proven, why);
     if (proven) {
@@ -152,28 +132,6 @@ static void on_info(void *arg, const redisReply *reply)
         put_back(gate);
         hold(gate);
     }
-}
-
-static void on_wait(void *arg, const redisReply *reply)
-{
-    struct gate *gate = arg;
-    gate->counted = reply != NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
-}
-
-static void on_ping(void *arg, const redisReply *reply)
-{
-    (void)arg, (void)reply;
-}
-
-static bool ask(struct gate *gate, unsigned wait)
-{
-    char count[24];
-    snprintf(count, sizeof(count), "%u", wait);
-    const char *const ping_words[] = {"PING"}, *const wait_words[] = {"WAIT", count, WAIT_MS},
-                      *const info_words[] = {"INFO", "replication", "stats", "persistence"};
-    return broker_command(gate->broker, on_ping, gate, 1, ping_words, NULL) &&
-           broker_command(gate->broker, on_wait, gate, 3, wait_words, NULL) &&
-           broker_command(gate->broker, on_info, gate, 4, info_words, NULL);
 }
 
 static void claim(struct gate *gate, struct partition *partition)
@@ -198,10 +156,7 @@ static void begin_round(struct gate *gate)
         admit(gate);
         return;
     }
-    gate->version = record->version;
-    gate->counted = -1;
-    gate->asking = record->member_count > 0 && ask(gate, record->wait);
-    if (gate->asking)
+    if (cover_ask(&gate->cover, gate->broker))
         return;
     set_closed(gate, true, record->member_count > 0 ? broker_fault(gate->broker) : "no broker record is there yet");
     put_back(gate);
@@ -212,7 +167,7 @@ static int on_turn(sd_event_source *source, void *arg)
 {
     (void)source;
     struct gate *gate = arg;
-    if (!gate->asking && gate->waiting > 0)
+    if (!gate->cover.asking && gate->waiting > 0)
         begin_round(gate);
     return 0;
 }
@@ -262,6 +217,7 @@ struct gate *gate_create(sd_event *loop, const struct gate_config *config)
     struct gate *gate = mem_calloc(1, sizeof(*gate));
     gate->config = *config;
     gate->last = &gate->first;
+    gate->cover = (struct cover){.record = record_of, .ended = on_answered, .arg = gate};
     gate->turn = loop_later(loop, on_turn, gate);
     gate->retry = loop_timer(loop, on_retry, gate);
     gate->broker = broker_create(config->broker_loop, config->broker, on_state, gate);

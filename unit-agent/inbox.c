@@ -373,14 +373,14 @@ bool inbox_is_keeper(const struct inbox *inbox)
     return inbox->roster != NULL && roster_is_keeper(inbox->roster);
 }
 
+bool inbox_chooses(const struct inbox *inbox, uint64_t hash)
+{
+    return inbox->roster != NULL && roster_chooses(inbox->roster, hash);
+}
+
 const char *inbox_owner(const struct inbox *inbox)
 {
     return inbox->owner;
-}
-
-size_t inbox_agents(const struct inbox *inbox)
-{
-    return inbox->roster != NULL ? roster_count(inbox->roster) : 0;
 }
 
 const struct partition_list *inbox_partitions(const struct inbox *inbox)
@@ -395,7 +395,14 @@ const char *inbox_broker_url(const struct inbox *inbox)
 
 const char *inbox_broker_fault(const struct inbox *inbox)
 {
-    return inbox->ledger != NULL ? ledger_fault(inbox->ledger) : "the rules name no broker";
+    bool fenced;
+    return inbox->ledger != NULL ? ledger_fault(inbox->ledger, &fenced) : "the rules name no broker";
+}
+
+bool inbox_sees_fenced(const struct inbox *inbox)
+{
+    bool fenced = false;
+    return inbox->ledger != NULL && ledger_fault(inbox->ledger, &fenced) != NULL && fenced;
 }
 
 const char *inbox_fault(const struct inbox *inbox)

@@ -57,15 +57,17 @@ void inbox_leave(struct inbox *inbox, void (*done)(void *arg), void *arg);
 bool inbox_may_deliver(const struct inbox *inbox);
 /* Of the unit's agents, this is the one that does what only one may do: see roster.h. */
 bool inbox_is_keeper(const struct inbox *inbox);
+/* Of the unit's agents, this is the one that should own what HASH stands for. */
+bool inbox_chooses(const struct inbox *inbox, uint64_t hash);
 /* "AGENT/INCARNATION", as the broker's functions want it. */
 const char *inbox_owner(const struct inbox *inbox);
-/* How many agents of the unit live, as far as is known. */
-size_t inbox_agents(const struct inbox *inbox);
 
 const struct partition_list *inbox_partitions(const struct inbox *inbox);
 const char *inbox_broker_url(const struct inbox *inbox); /* NULL: the rules name none yet */
 /* NULL while the broker serves; else why not. */
 const char *inbox_broker_fault(const struct inbox *inbox);
+/* Whether the broker is fenced, as far as it said: no agent's beat gets through. */
+bool inbox_sees_fenced(const struct inbox *inbox);
 /* NULL while this agent may own partitions; else why not: the broker does not serve, or hears another of this name. */
 const char *inbox_fault(const struct inbox *inbox);
 

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "common/broker_event.h"
+#include "common/broker_stamp.h"
 #include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
@@ -33,7 +34,7 @@ struct keeper {
     bool marking, stamping;
     uint64_t hasty_us;                                /* until then one look follows the other, for writers wait */
     char named[BROKER_MEMBERS_MOST][BROKER_URL_SIZE]; /* by the rules, in their order */
-    unsigned named_count;
+    unsigned named_count, quorum;                     /* as in the state */
 };
 
 static void stamp(struct keeper *keeper, uint64_t epoch);
@@ -58,6 +59,8 @@ static void adopt_record(struct keeper *keeper, const struct broker_record *reco
     buf_free(&members);
     if (strcmp(record->run_id, keeper->state.record.run_id) != 0) /* what it holds was judged when that was written */
         keeper->state.most_writes = 0;
+    if (strcmp(record->primary, keeper->state.record.primary) != 0) /* and its replicas are to be in sync soon */
+        sd_event_source_set_time_relative(keeper->tick, 0);
     keeper->state.record = *record;
     told(keeper);
 }
@@ -95,11 +98,11 @@ void keeper_heard(struct keeper *keeper, const struct broker_record *record)
         adopt_record(keeper, record);
 }
 
-static void strike_dropped(struct keeper *keeper, const struct keeper_action *action)
+static void strike_leavers(struct keeper *keeper, const struct keeper_action *action)
 {
     for (unsigned i = 0; i < keeper->state.replica_count; i++)
-        if (action->strike[i])
-            keeper_strike(&keeper->state, i, clock_monotonic_us());
+        if (action->leave[i] != KEEPER_STAYS)
+            keeper_strike(&keeper->state, i, action->leave[i] == KEEPER_LAGS, clock_monotonic_us());
 }
 
 static void draw_dataset(char *name)
@@ -130,7 +133,7 @@ static void write_record(struct keeper *keeper, struct keeper_action *action)
                         before->member_count, action->why);
         record->version = version;
         stat_add(&keeper->config.stats->agent_record_writes_total, 1);
-        strike_dropped(keeper, action);
+        strike_leavers(keeper, action);
         set_store_fault(keeper, "");
         adopt_record(keeper, record);
         if (keeper->config.put != NULL)
@@ -181,16 +184,10 @@ static void on_stamped(void *arg, const redisReply *reply)
         look_at_replicas(keeper);
 }
 
-/* The connection leads to the run that was looked at: another one has another connection. */
 static void stamp(struct keeper *keeper, uint64_t epoch)
 {
-    char key[PROTOCOL_KEY_MAX], text[24];
-    if (strcmp(broker_run_id(keeper_probe_broker(keeper->primary)), keeper->state.primary.run_id) != 0)
-        return;
-    protocol_unit_key(key, str_of(keeper->config.options->unit), "epoch");
-    snprintf(text, sizeof(text), "%" PRIu64, epoch);
-    keeper->stamping = broker_command(keeper_probe_broker(keeper->primary), on_stamped, keeper, 5,
-                                      (const char *[]){"FCALL", "ldc1_stamp", "1", key, text}, NULL);
+    keeper->stamping = broker_stamp(keeper_probe_broker(keeper->primary), str_of(keeper->config.options->unit),
+                                    &keeper->state.record, keeper->state.primary.run_id, epoch, on_stamped, keeper);
 }
 
 /* Whether the store takes changes now, and not only was there a while ago: asked by one that changes nothing else. */
@@ -323,7 +320,9 @@ static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
         act(keeper); /* says that the primary does not answer */
     if (looks)
         keeper_probe_look(keeper->primary);
-    sd_event_source_set_time_relative(source, (uint64_t)keeper->config.options->broker.look_interval * 1000);
+    bool strange = looks && keeper->state.primary.ended_us == 0; /* its connection is still to stand */
+    uint64_t interval_us = (uint64_t)keeper->config.options->broker.look_interval * 1000;
+    sd_event_source_set_time_relative(source, strange && HURRIED_US < interval_us ? HURRIED_US : interval_us);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -386,6 +385,7 @@ static void place_brokers(struct keeper *keeper)
     forget(keeper);
     *state = (struct keeper_state){.record = state->record, .record_known = state->record_known};
     state->timeout_us = (uint64_t)keeper->config.options->broker.replica_timeout * 1000;
+    state->quorum = keeper->quorum;
     memcpy(state->url, url, strlen(url) + 1);
     for (unsigned i = 0; i < keeper->named_count; i++)
         if (strcmp(keeper->named[i], state->url) != 0)
@@ -403,6 +403,7 @@ static bool is_known(const struct keeper *keeper, const struct table_unit *unit)
 
 void keeper_adopt(struct keeper *keeper, const struct table_unit *unit)
 {
+    keeper->quorum = keeper->state.quorum = table_unit_by_quorum(unit) ? table_unit_majority(unit) : 0;
     if (is_known(keeper, unit))
         return;
     forget(keeper);
@@ -428,11 +429,6 @@ const char *keeper_primary_url(const struct keeper *keeper)
 const char *keeper_alarm(const struct keeper *keeper)
 {
     return keeper->alarm[0] != '\0' ? keeper->alarm : NULL;
-}
-
-const char *keeper_why(const struct keeper *keeper)
-{
-    return keeper->why;
 }
 
 json_t *keeper_report(const struct keeper *keeper)

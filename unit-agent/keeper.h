@@ -51,8 +51,6 @@ const char *keeper_primary_url(const struct keeper *keeper);
 
 /* NULL, or the alarm: the primary's data are not those of the record. */
 const char *keeper_alarm(const struct keeper *keeper);
-/* Why not every broker that the rules name is in sync; "" where each is, and in an agent that does not keep. */
-const char *keeper_why(const struct keeper *keeper);
 
 /* {"version","epoch","primary","in_sync":[URL...],"wait","at_us","by","consumer","hold","because","keeper","why","alarm"};
  * the caller owns it. */

@@ -5,9 +5,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define STRIKES_MOST 3
-#define GONE_US      50000    /* a link that has ended may be anew by then */
-#define FORGIVEN_US  60000000 /* a replica that was in sync for so long is as good as new */
+#define STRIKES_MOST 4
+#define GONE_US      50000     /* a link that has ended may be anew by then */
+#define JOINING_US   1000000   /* a replica that is sound joins within it */
+#define FORGIVEN_US  120000000 /* a replica that did not leave for so long is as good as new */
 
 /* --- what was seen ------------------------------------------------------------------------------------------------ */
 
@@ -69,6 +70,13 @@ static void miss(struct keeper_replica *replica, const struct keeper_look *prima
         replica->gone_us = primary->began_us;
 }
 
+/* Who rests must be well all the while. */
+static void note_unwell(struct keeper_replica *replica, const struct keeper_look *primary, uint64_t timeout_us)
+{
+    if (keeper_look_link(primary, replica->look.link_at) == NULL || replica->heard_us + timeout_us < primary->began_us)
+        replica->well_us = primary->ended_us;
+}
+
 void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *look)
 {
     struct keeper_look before = state->primary;
@@ -87,12 +95,15 @@ void keeper_saw_primary(struct keeper_state *state, const struct keeper_look *lo
             state->replicas[i].base_link = 0;
         hear_of(&state->replicas[i], &state->primary);
         miss(&state->replicas[i], &state->primary, state->record.member_count);
+        note_unwell(&state->replicas[i], &state->primary, state->timeout_us);
     }
 }
 
 bool keeper_hurries(const struct keeper_state *state)
 {
-    bool hurries = false;
+    const struct keeper_look *primary = &state->primary;
+    bool joins = primary->online >= state->record.member_count && primary->ended_us < state->steady_us + JOINING_US;
+    bool hurries = state->record.member_count > 0 && (joins || state->record.member_count < state->quorum);
     for (unsigned i = 0; i < state->replica_count; i++)
         hurries |=
             state->replicas[i].gone_us != 0 && broker_record_member(&state->record, state->replicas[i].url) != NULL;
@@ -108,14 +119,17 @@ void keeper_saw_replica(struct keeper_state *state, unsigned index, const struct
         reach(replica, &state->primary, look->offset, look->began_us);
 }
 
-void keeper_strike(struct keeper_state *state, unsigned index, uint64_t now_us)
+void keeper_strike(struct keeper_state *state, unsigned index, bool lags, uint64_t now_us)
 {
     struct keeper_replica *replica = &state->replicas[index];
-    if (now_us > replica->not_before_us + FORGIVEN_US)
+    if (now_us > replica->left_us + FORGIVEN_US)
         replica->strikes = 0;
-    replica->struck_us = now_us;
-    replica->not_before_us = now_us + (state->timeout_us << replica->strikes);
+    unsigned grade = replica->strikes + lags;
+    replica->rest_us = grade > 0 ? state->timeout_us << (grade - 1) : 0;
     replica->strikes += replica->strikes < STRIKES_MOST;
+    replica->left_us = replica->well_us = now_us;
+    if (lags)
+        replica->struck_us = now_us;
 }
 
 /* --- one replica -------------------------------------------------------------------------------------------------- */
@@ -183,12 +197,15 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
 /* --- the primary -------------------------------------------------------------------------------------------------- */
 
 /* It was started anew before it was stamped with its record. Nobody has written by that record then, and where nobody
- * else is a member all there is to lose is what it had taken until the record was written. */
-static bool has_what_was_counted(const struct keeper_state *state)
+ * else is a member all there is to lose is what it had taken until the record was written: what was counted then; or,
+ * of one that was to take over, what the record before counted on. */
+static bool has_what_came_before(const struct keeper_state *state)
 {
     const struct broker_record *record = &state->record;
-    return record->member_count == 1 && same(record->primary, state->url) && state->primary.fsync_always &&
-           broker_record_counted(record, state->primary.writes);
+    const struct keeper_look *primary = &state->primary;
+    bool stamped = record->before != 0 && primary->epoch >= record->before;
+    return record->member_count == 1 && same(record->primary, state->url) && primary->fsync_always &&
+           (stamped || broker_record_counted(record, primary->writes));
 }
 
 /* Whether the primary holds the data that the record speaks of. */
@@ -201,7 +218,7 @@ static bool holds_the_data(const struct keeper_state *state, char *why)
                 primary->dataset[0] == '\0' ? "%s is empty, or was emptied: its data are not those of the broker record"
                                             : "%s holds other data than those of the broker record",
                 state->url);
-    else if (primary->epoch < record->version && !same(primary->run_id, record->run_id) && !has_what_was_counted(state))
+    else if (primary->epoch < record->version && !same(primary->run_id, record->run_id) && !has_what_came_before(state))
         because(why, LOST, "%s holds data of epoch %" PRIu64 ", and the broker record is of epoch %" PRIu64, state->url,
                 primary->epoch, record->version);
     else if (primary->fsync_always && primary->writes < state->most_writes)
@@ -341,15 +358,26 @@ static bool must_not_shrink(const struct keeper_state *state)
            !same(state->record.run_id, state->primary.run_id);
 }
 
-/* Puts replica I into the next record or leaves it out. False where that cannot be told yet. */
-static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i, struct keeper_action *action)
+/* The primary says that it is online, over the link that it came by. */
+static bool is_online(const struct keeper_state *state, const struct keeper_replica *replica)
+{
+    const struct keeper_link *link = keeper_look_link(&state->primary, replica->look.link_at);
+    return link != NULL && link->id == replica->base_link;
+}
+
+/* Puts replica I into the next record or leaves it out. False where that cannot be told yet. A WAIT does not say whom
+ * it counts: beside a member that is not there another replica would stand in for it. KEEP: only who holds the data no
+ * more is left out; WAIT is to count one more then than there are for each who is missed. */
+static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i, bool keep,
+                  struct keeper_action *action)
 {
     const struct keeper_replica *replica = &state->replicas[i];
     const struct broker_member *member = broker_record_member(&state->record, replica->url);
     char why[KEEPER_WHY];
     enum standing standing = judge(state, replica, why);
-    if (standing == SAFE && member == NULL && now_us < replica->not_before_us)
-        standing = because(why, LOST, "it fell behind, and must prove itself for a while");
+    if (standing == SAFE && member == NULL && !keep && now_us < replica->well_us + replica->rest_us)
+        standing = because(why, LOST, "it has left %u times of late, and must prove itself for %.0f s",
+                           replica->strikes, (double)replica->rest_us / 1e6);
     if (standing != SAFE && action->why[0] == '\0')
         because(action->why, standing, "%s is not in sync: %.150s", replica->url, why);
     if (standing == SAFE)
@@ -361,11 +389,25 @@ static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i,
     bool lagging = lags(state, replica, now_us);
     bool gone = replica->gone_us != 0 && now_us > replica->gone_us + GONE_US;
     bool overdue = is_void(state) && now_us > state->steady_us + 2 * state->timeout_us;
-    action->strike[i] = lagging && keeper_look_link(&state->primary, replica->look.link_at) != NULL;
-    if (standing == LOST || lagging || gone || overdue)
+    bool attached = keeper_look_link(&state->primary, replica->look.link_at) != NULL;
+    action->leave[i] = !keep && lagging && attached ? KEEPER_LAGS : KEEPER_LEAVES;
+    if (standing == LOST || (!keep && (lagging || gone || overdue)))
         return true;
+    action->leave[i] = KEEPER_STAYS;
     add_member(&action->record, replica->url, member->run_id);
-    return !is_void(state);
+    bool doubted = is_void(state) || !is_online(state, replica);
+    action->record.wait += keep && doubted;
+    return keep || !doubted;
+}
+
+static bool place_all(const struct keeper_state *state, uint64_t now_us, bool keep, struct keeper_action *action)
+{
+    bool certain = true;
+    begin_record(state, &action->record);
+    memset(action->leave, KEEPER_STAYS, sizeof(action->leave));
+    for (unsigned i = 0; i < state->replica_count; i++)
+        certain = place(state, now_us, i, keep, action) && certain;
+    return certain && action->record.wait + 1 >= action->record.member_count;
 }
 
 static bool differs(const struct broker_record *next, const struct broker_record *record)
@@ -471,14 +513,14 @@ bool keeper_lacks_stamp(const struct keeper_state *state)
     const struct broker_record *record = &state->record;
     const struct keeper_look *primary = &state->primary;
     return state->record_known && primary->is_primary && same(state->url, record->primary) &&
-           same(primary->run_id, record->run_id) && primary->epoch < record->version;
+           same(primary->run_id, record->run_id) && same(primary->dataset, record->dataset) &&
+           primary->epoch < record->version;
 }
 
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action)
 {
-    bool certain = true;
     *action = (struct keeper_action){.verdict = KEEPER_REST};
     action->verdict = judge_primary(state, now_us, action->why);
     if (action->verdict != KEEPER_WRITE)
@@ -486,9 +528,9 @@ void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct kee
     begin_record(state, &action->record);
     if (!state->primary.is_primary)
         return;
-    for (unsigned i = 0; i < state->replica_count; i++)
-        certain = place(state, now_us, i, action) && certain;
-    certain = certain && action->record.wait + 1 >= action->record.member_count;
+    bool certain = place_all(state, now_us, false, action);
+    if (action->record.member_count < state->quorum)
+        certain = place_all(state, now_us, true, action);
     bool stamped = state->primary.epoch > state->record.version; /* and nobody may write before the record follows */
     if (!certain || !(stamped || differs(&action->record, &state->record)))
         action->verdict = KEEPER_REST;

@@ -9,6 +9,11 @@
  * - A member leaves when it has not kept up for the timeout, soon when the primary says that its link has ended
  * (writers wait), or at once when it holds the data no more (it copies them anew) or its append-only file is of no use.
  * The record is changed first; a replica that is still attached is detached when the change is in force.
+ * - Who has left joins again only after it has been well for a while, which doubles with each time of the last minutes;
+ * at once where there would be no quorum without it. Nothing that makes a member leave waits.
+ * - In a unit that accepts by quorum, who might still hold the data stays a member where a majority would be left
+ *   without him: writers wait, and he can still be promoted.
+ * - No record is written while it is not known whether a member is online: a WAIT counts whoever is.
  * - An attachment that the record does not know makes every WAIT void (broker_record_covers): the record is written
  *   anew only when each member was found safe again.
  * - Before a member joins, the primary is stamped with the next epoch: whoever still writes by a record in which nobody
@@ -17,7 +22,8 @@
  * - A primary that was started anew is fenced: the record lets it serve, alone, only where it holds no less than each
  *   member does. Where it holds less a member must take over.
  * - One that comes back with an older stamp than its record's holds an old copy, or was started anew before it was
- *   stamped: the only member is taken up where its data have taken all that was counted for the record.
+ *   stamped: the only member is taken up where its data have taken all that was counted for the record, or where it was
+ *   to take over and has the stamp of the record before, by which it was in sync.
  * - Replicas that the rules do not name are detached.
  *
  * Owned by the keeper, which reports its looks and carries out the action. Times are monotonic microseconds.
@@ -39,8 +45,10 @@ struct keeper_replica {
     uint64_t heard_us;               /* it is known to hold all that the primary held then */
     uint64_t gone_us;                /* since when the primary has no link of it, and too few; 0: it has */
     uint64_t struck_us;              /* when it was last dropped for lagging while it was attached */
-    uint64_t not_before_us;          /* and when it may join again */
-    unsigned strikes;                /* how often that was */
+    uint64_t left_us;                /* when it last left the set, for whatever reason */
+    unsigned strikes;                /* how often that was of late */
+    uint64_t rest_us;                /* for how long it must be well before it may join again */
+    uint64_t well_us;                /* and since when it is: attached, and not late */
 };
 
 struct keeper_state {
@@ -52,6 +60,7 @@ struct keeper_state {
     uint64_t watch_us;           /* since when the primary is looked at without a gap */
     struct keeper_replica replicas[KEEPER_REPLICAS_MOST];
     unsigned replica_count;
+    unsigned quorum;      /* fewer members are left only of necessity; 0: the unit does not accept by quorum */
     uint64_t most_writes; /* that the data of the record were seen to hold, by this process */
     uint64_t timeout_us;  /* how long a member may fall behind */
 };
@@ -64,14 +73,20 @@ enum keeper_verdict {
     KEEPER_REFUSE,   /* the primary's data are not those of the record: an operator must look */
 };
 
+enum keeper_leave {
+    KEEPER_STAYS = 0, /* or was no member */
+    KEEPER_LEAVES,
+    KEEPER_LAGS, /* leaves, and is still attached */
+};
+
 struct keeper_action {
     enum keeper_verdict verdict;
     struct broker_record record; /* KEEPER_WRITE: all but version, at_us and by; dataset "": draw one */
     uint64_t stamp;
-    char why[KEEPER_WHY];               /* "" when every named replica is in sync */
-    bool strike[KEEPER_REPLICAS_MOST];  /* KEEPER_WRITE: who is dropped for lagging (keeper_strike) */
-    uint64_t detach[KEEPER_LINKS_MOST]; /* ids of links to end; none while a record is to be written */
-    bool foreign[KEEPER_LINKS_MOST];    /* it is of no replica that the rules name */
+    char why[KEEPER_WHY];                          /* "" when every named replica is in sync */
+    enum keeper_leave leave[KEEPER_REPLICAS_MOST]; /* KEEPER_WRITE: for keeper_strike */
+    uint64_t detach[KEEPER_LINKS_MOST];            /* ids of links to end; none while a record is to be written */
+    bool foreign[KEEPER_LINKS_MOST];               /* it is of no replica that the rules name */
     unsigned detach_count;
 };
 
@@ -85,10 +100,11 @@ bool keeper_lacks_stamp(const struct keeper_state *state);
 
 void keeper_decide(const struct keeper_state *state, uint64_t now_us, struct keeper_action *action);
 
-/* Whether the next look at the primary is awaited: a member's link has ended, and writers wait. */
+/* Whether the next look at the primary is awaited, for writers wait or may: a member's link has ended, somebody who is
+ * no member has just attached, or there is no quorum. */
 bool keeper_hurries(const struct keeper_state *state);
 
-/* Replica INDEX was dropped for lagging: each time it stays out for longer. */
-void keeper_strike(struct keeper_state *state, unsigned index, uint64_t now_us);
+/* Replica INDEX was struck off the record, LAGS: for lagging. Each time it stays out for longer. */
+void keeper_strike(struct keeper_state *state, unsigned index, bool lags, uint64_t now_us);
 
 #endif

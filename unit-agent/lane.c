@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-#include "common/invariant.h"
-
 #define LANES_AT_FIRST 64
 
 static bool is_of(const struct lane *lane, struct str user, uint64_t hash)

@@ -6,7 +6,6 @@
 #include <xxhash.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
 
@@ -408,14 +407,17 @@ bool leases_sure(const struct leases *leases)
     return leases->roster != NULL && leases->doubted == 0 && roster_holds(leases->roster);
 }
 
+/* Another broker may lack what the last one was told last: what was given back there may be ours here. */
 void leases_attach(struct leases *leases, struct roster *roster)
 {
     leases->roster = roster;
     leases->generation = 0;
     leases->sure = false;
-    if (roster == NULL)
-        for (size_t i = 0; i < leases->count; i++)
+    for (size_t i = 0; i < leases->count; i++) {
+        if (roster == NULL)
             drop(leases, leases->items[i]);
+        leases->items[i]->stray = true;
+    }
 }
 
 void leases_stop(struct leases *leases)
@@ -428,11 +430,6 @@ void leases_stop(struct leases *leases)
 bool leases_idle(const struct leases *leases)
 {
     return leases->held == 0 && leases->batches == 0;
-}
-
-size_t leases_held(const struct leases *leases)
-{
-    return leases->held;
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */

@@ -81,6 +81,4 @@ void leases_stop(struct leases *leases);
 /* Nothing is held, or about to be. */
 bool leases_idle(const struct leases *leases);
 
-size_t leases_held(const struct leases *leases);
-
 #endif

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/ledger.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "unit-agent/discovery.h"
@@ -543,8 +541,9 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
     ledger->config.changed(ledger->config.arg);
 }
 
-const char *ledger_fault(const struct ledger *ledger)
+const char *ledger_fault(const struct ledger *ledger, bool *fenced)
 {
+    *fenced = broker_was_replica(ledger->broker);
     return broker_state(ledger->broker) == BROKER_READY ? NULL : broker_fault(ledger->broker);
 }
 

@@ -52,8 +52,8 @@ void ledger_link(struct ledger *ledger);
 /* The same, and surveys and trims the rest. To be called at an interval. */
 void ledger_tick(struct ledger *ledger);
 
-/* NULL while the broker serves; else why not. */
-const char *ledger_fault(const struct ledger *ledger);
+/* NULL while the broker serves; else why not. *FENCED: it is a replica, as far as it said. */
+const char *ledger_fault(const struct ledger *ledger, bool *fenced);
 
 /* Nothing is left to record. */
 bool ledger_idle(const struct ledger *ledger);

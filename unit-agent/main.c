@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/measure.h"
 #include "common/version.h"
 #include "unit-agent/admin.h"
 #include "unit-agent/agent.h"
@@ -67,7 +68,7 @@ static const struct {
 static bool print_paper(const char *flag)
 {
     struct buf out = {0};
-    for (size_t i = 0; i < sizeof(papers) / sizeof(papers[0]); i++)
+    for (size_t i = 0; i < COUNT_OF(papers); i++)
         if (strcmp(flag, papers[i].flag) == 0)
             papers[i].print(&out);
     bool known = out.len > 0;

@@ -4,9 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/httpd_admin.h"
-#include "common/log.h"
 #include "common/protocol.h"
 #include "common/stream_id.h"
 #include "unit-agent/dead_letter.h"

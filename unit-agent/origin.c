@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/broker_event.h"
 #include "common/log.h"
 
 #define MOST_PARKED "1000" /* users of a partition; of more, all who come from there wait */

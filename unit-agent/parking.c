@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "unit-agent/entry.h"
@@ -98,7 +97,8 @@ static void arm(struct parking *parking, uint64_t due_us)
     loop_wake(parking->timer);
 }
 
-void parking_expect(struct parking *parking, struct partition *partition, int64_t wait_ms)
+/* A user of PARTITION is due in WAIT_MS. */
+static void expect(struct parking *parking, struct partition *partition, int64_t wait_ms)
 {
     uint64_t due_us = clock_monotonic_us() + (uint64_t)(wait_ms < LONGEST_WAIT ? wait_ms : LONGEST_WAIT) * 1000;
     if (due_us < partition->park.due_us)
@@ -128,7 +128,7 @@ void parking_adopt(struct parking *parking, struct partition *partition, struct 
         park_add_user(partition, user);
     partition->park.due_us = NEVER;
     if (partition->park.user_count > 0)
-        parking_expect(parking, partition, 0);
+        expect(parking, partition, 0);
     count_dead(parking, partition);
 }
 
@@ -159,7 +159,7 @@ static void take_due(struct parking *parking, struct partition *partition, const
             wait_ms = AGAIN_MS;
     parking_tell(parking, partition);
     if (partition->park.head_count < PARK_MOST_HEADS && partition->park.user_count > 0)
-        parking_expect(parking, partition, wait_ms >= 0 ? wait_ms : PATIENCE_MS);
+        expect(parking, partition, wait_ms >= 0 ? wait_ms : PATIENCE_MS);
 }
 
 static void on_due(void *arg, const redisReply *reply)
@@ -173,7 +173,7 @@ static void on_due(void *arg, const redisReply *reply)
     if (command_fenced(reply))
         call.parking->config.fenced(call.parking->config.arg, partition);
     else if (is_fault(reply, "parked") || reply->type != REDIS_REPLY_ARRAY)
-        parking_expect(call.parking, partition, PATIENCE_MS);
+        expect(call.parking, partition, PATIENCE_MS);
     else
         take_due(call.parking, partition, reply);
 }
@@ -241,7 +241,7 @@ static void end_head(struct parking *parking, struct partition *partition, struc
     observer_recorded(partition->observer, head);
     park_leave(partition, head, fate == FATE_PARKED || next != NULL);
     if (next == NULL || !take_head(partition, next))
-        parking_expect(parking, partition, fate == FATE_PARKED ? wait_ms : 0);
+        expect(parking, partition, fate == FATE_PARKED ? wait_ms : 0);
     parking_tell(parking, partition);
 }
 
@@ -314,7 +314,7 @@ void parking_moved(struct parking *parking, struct partition *partition, const r
     stat_add(&parking->config.stats->agent_parked_total, parked);
     stat_add(&parking->config.stats->agent_dead_letters_total, dead);
     if (parked > 0)
-        parking_expect(parking, partition, wait_ms);
+        expect(parking, partition, wait_ms);
 }
 
 void parking_tick(struct parking *parking)
@@ -325,7 +325,7 @@ void parking_tick(struct parking *parking)
             continue;
         parking_tell(parking, partition);
         if (partition->park.user_count > 0 && partition->park.head_count < PARK_MOST_HEADS && !partition->park.asking)
-            parking_expect(parking, partition, PATIENCE_MS);
+            expect(parking, partition, PATIENCE_MS);
         if (partition->park.dead > 0) /* operators may have brought some back, or purged them */
             count_dead(parking, partition);
     }

@@ -35,9 +35,6 @@ void parking_adopt(struct parking *parking, struct partition *partition, struct 
 /* Heads of PARTITION have ended: tells the broker. */
 void parking_tell(struct parking *parking, struct partition *partition);
 
-/* A user of PARTITION is due in WAIT_MS. */
-void parking_expect(struct parking *parking, struct partition *partition, int64_t wait_ms);
-
 /* To be called at an interval: does what could not be done before, and counts the dead letters that are left. */
 void parking_tick(struct parking *parking);
 

@@ -14,6 +14,7 @@ struct partition_guard {
     void *arg;
 };
 
+/* Whether the partition's guard, where it has one, lets MESSAGE go now. */
 bool partition_admits(const struct partition *partition, const struct message *message);
 
 /* The guard may admit what it did not before. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/post.h"
 
-#include <stdlib.h>
-
 #include "common/clock.h"
 #include "common/percent.h"
 

@@ -132,7 +132,7 @@ static void on_end(void *arg, const redisReply *reply)
     } else if (reply != NULL && reply->type == REDIS_REPLY_STRING) {
         snprintf(detail, sizeof(detail), "The message is %.40s", reply->str);
         refuse(question, 409, "message-state", detail);
-    } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LDC_UNKNOWN", 11) == 0) {
+    } else if (broker_is_error(reply, "LDC_UNKNOWN")) {
         refuse(question, 404, "not-found", "No such message waits");
     } else {
         refuse(question, 503, "broker-unavailable", reply != NULL ? "the broker refuses it" : "no answer; ask again");

@@ -21,6 +21,7 @@ struct primary {
     char *url;
 };
 
+/* OPTIONS and PASSWORD are borrowed. */
 void primary_init(struct primary *primary, sd_event *loop, const struct agent_config *options, const char *password,
                   broker_state_fn changed, void *arg);
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "unit-agent/entry.h"

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"

@@ -99,14 +99,34 @@ static json_t *report_partitions(const struct duty *duty)
     return list;
 }
 
+/* Each copy that this agent writes. */
+static json_t *report_copies(const struct duty *duty)
+{
+    uint64_t now_us = clock_wall_us();
+    json_t *list = json_array();
+    for (const struct copy *copy = duty->copies->first; copy != NULL; copy = copy->next) {
+        if (!copy->owned || !copy->listed)
+            continue;
+        uint64_t lag = copy->origin_seq > copy->seq ? copy->origin_seq - copy->seq : 0;
+        uint64_t lag_us = copy->beat_us > 0 && now_us > copy->beat_us ? now_us - copy->beat_us : 0;
+        json_array_append_new(list, json_pack("{s:s%,s:b,s:b,s:I,s:I,s:I,s:s,s:s}", "collection", copy->rules.name.base,
+                                              copy->rules.name.len, "live", copy->live, "open", copy_is_open(copy),
+                                              "seq", (json_int_t)copy->seq, "seq_lag", (json_int_t)lag, "time_lag_ms",
+                                              (json_int_t)(lag_us / 1000), "bad", copy->bad ? copy->bad : "", "fault",
+                                              copy->fault));
+    }
+    return list;
+}
+
 /* The units that this agent may have to deliver for beside its own. */
 static json_t *report_guests(const struct agent *agent)
 {
     json_t *list = json_array();
     for (const struct duty *duty = agent->duties->next; duty != NULL; duty = duty->next)
-        json_array_append_new(list, json_pack("{s:s,s:b,s:o,s:o,s:o}", "unit", duty->unit, "serves", duty->serves,
-                                              "broker", report_broker(duty), "partitions", report_partitions(duty),
-                                              "broker_record", keeper_report(duty->keeper)));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:b,s:o,s:o,s:o,s:o}", "unit", duty->unit, "serves", duty->serves,
+                                        "broker", report_broker(duty), "partitions", report_partitions(duty),
+                                        "broker_record", keeper_report(duty->keeper), "copies", report_copies(duty)));
     return list;
 }
 
@@ -156,6 +176,7 @@ json_t *report_status(const struct agent *agent)
     json_object_set_new(status, "guarded", warden_report(agent->warden));
     json_object_set_new(status, "broker_record", keeper_report(agent->duties->keeper));
     json_object_set_new(status, "arrivals", arrivals_report(agent->duties->arrivals));
+    json_object_set_new(status, "copies", report_copies(agent->duties));
     json_object_set_new(status, "guests", report_guests(agent));
     json_object_set_new(status, "counters", report_counters(agent));
     json_object_set_new(status, "latency_us", report_latency(&agent->duties->stats.latency));

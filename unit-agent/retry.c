@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "common/measure.h"
+
 void retry_adopt(struct retry *retry, const struct table_retry *rules)
 {
     size_t ladder = rules->ladder_count * sizeof(*rules->ladder_ms);
@@ -22,9 +24,8 @@ void retry_adopt(struct retry *retry, const struct table_retry *rules)
 void retry_preset(struct retry *retry)
 {
     static const int64_t ladder_ms[] = {10000, 60000, 600000};
-    retry_adopt(retry, &(struct table_retry){.attempts = UINT32_MAX,
-                                             .ladder_ms = ladder_ms,
-                                             .ladder_count = sizeof(ladder_ms) / sizeof(*ladder_ms)});
+    retry_adopt(retry, &(struct table_retry){
+                           .attempts = UINT32_MAX, .ladder_ms = ladder_ms, .ladder_count = COUNT_OF(ladder_ms)});
 }
 
 void retry_free(struct retry *retry)

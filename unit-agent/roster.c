@@ -11,7 +11,8 @@
 #include "common/loop.h"
 #include "common/protocol.h"
 
-#define LATE_US 50000 /* a timer that is later than this was not late by chance */
+#define LATE_US       50000 /* a timer that is later than this was not late by chance */
+#define EARLY_BEAT_US 20000 /* while it does not know yet who of those that it found will stay */
 
 struct member {
     char *name;
@@ -29,6 +30,7 @@ struct roster {
     bool first;        /* by name */
     bool held;         /* the last beat did not run out yet, as far as was looked */
     uint64_t until_us; /* monotonic: when it does */
+    uint64_t early_us; /* monotonic: until then others may be about to leave, or gone */
     bool leaving;
     uint64_t sent_us[4]; /* of the beats under way, oldest first */
     size_t under_way;
@@ -103,11 +105,6 @@ bool roster_is_keeper(const struct roster *roster)
 uint64_t roster_generation(const struct roster *roster)
 {
     return roster->generation;
-}
-
-size_t roster_count(const struct roster *roster)
-{
-    return roster->count;
 }
 
 /* --- beats ------------------------------------------------------------------------------------------------------- */
@@ -193,12 +190,20 @@ static void beat(struct roster *roster)
         roster->under_way--;
 }
 
+/* Whose unit has just moved finds the agents of before, and waits for their leaving, or their end. */
+static uint64_t beat_us(const struct roster *roster)
+{
+    uint64_t usual_us = (uint64_t)roster->config.options->lease.beat * 1000;
+    bool early = clock_monotonic_us() < roster->early_us && !(roster->present && roster->count == 1);
+    return early && EARLY_BEAT_US < usual_us ? EARLY_BEAT_US : usual_us;
+}
+
 static int on_beat(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
     struct roster *roster = arg;
     beat(roster);
-    return loop_wake_in(source, (uint64_t)roster->config.options->lease.beat * 1000);
+    return loop_wake_in(source, beat_us(roster));
 }
 
 /* --- leaving ----------------------------------------------------------------------------------------------------- */
@@ -254,6 +259,7 @@ struct roster *roster_create(sd_event *loop, const struct roster_config *config)
 {
     struct roster *roster = mem_calloc(1, sizeof(*roster));
     roster->config = *config;
+    roster->early_us = clock_monotonic_us() + (uint64_t)config->options->lease.ttl * 1000;
     protocol_unit_key(roster->agents_key, config->unit, "agents");
     roster->lapse = loop_timer(loop, on_lapse, roster);
     /* A process that wakes up after having been stopped learns this before it does anything else. */

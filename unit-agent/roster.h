@@ -37,7 +37,6 @@ bool roster_holds(const struct roster *roster);
 
 /* Rises whenever other agents live than before. */
 uint64_t roster_generation(const struct roster *roster);
-size_t roster_count(const struct roster *roster); /* of those who live; 0 before the first beat */
 
 /* Whether this agent should own what HASH stands for. All agents that know the same members agree; one that comes or
  * goes moves only its own share (rendezvous hashing: the highest of the members' mixes with HASH wins). */

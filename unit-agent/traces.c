@@ -9,6 +9,7 @@
 #include "common/invariant.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/measure.h"
 #include "common/percent.h"
 
 #define HELD_MOST     (8u << 20) /* bytes that wait, or are under way */
@@ -73,8 +74,7 @@ static void write_page(struct traces *traces, struct trace_page *page)
                          str_of(traces->config.agent),
                          str_of(page->subscription),
                          buf_str(&page->lines)};
-    if (!outbox_call(traces->config.outbox, "ldc1_note", str_of(page->key), args, sizeof(args) / sizeof(args[0]),
-                     on_written, entry))
+    if (!outbox_call(traces->config.outbox, "ldc1_note", str_of(page->key), args, COUNT_OF(args), on_written, entry))
         on_written(entry, NULL);
     page->lines.len = page->count = 0;
 }

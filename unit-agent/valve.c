@@ -194,10 +194,3 @@ void valves_adopt(struct valves *valves, const struct str *names, const struct s
         if (!valve->named)
             set_rate(valve, VALVE_OPEN);
 }
-
-uint32_t valves_rate(const struct valves *valves, struct str topic, struct str subscription, size_t *held)
-{
-    const struct valve *valve = find(valves, topic, subscription);
-    *held = valve != NULL ? valve->held.count : 0;
-    return valve != NULL ? valve->rate : VALVE_OPEN;
-}

@@ -27,7 +27,4 @@ void valves_withdraw(void *valves, struct message *message);
  * does not name are open. */
 void valves_adopt(struct valves *valves, const struct str *names, const struct str *settings, size_t count);
 
-/* The rate of one valve, and how many messages it keeps. */
-uint32_t valves_rate(const struct valves *valves, struct str topic, struct str subscription, size_t *held);
-
 #endif

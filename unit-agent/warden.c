@@ -172,11 +172,24 @@ static void look_at_primary(struct ward *ward)
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
 
+/* Users wait for it: what was seen last stands still, or the transaction does nothing and the next look judges anew. */
+static void promote_at_once(struct ward *ward)
+{
+    const struct warden_look *look = warden_probe_standing(ward->probe);
+    struct warden_action action;
+    if (look == NULL)
+        return;
+    warden_decide(&ward->record, ward->facts.url, look, &action);
+    if (action.verdict == WARDEN_PROMOTE)
+        promote(ward, look);
+}
+
 static void take_record(struct ward *ward, const struct broker_record *record)
 {
     ward->record = *record;
     ward->record_known = true;
     look_at_primary(ward);
+    promote_at_once(ward);
     warden_probe_look(ward->probe);
     if (is_waited_for(ward->warden, record))
         sd_event_source_set_time_relative(ward->warden->tick, HELD_MS * 1000);

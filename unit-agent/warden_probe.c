@@ -22,6 +22,7 @@ struct warden_probe {
     struct warden_look look; /* under way */
     unsigned owed;           /* replies to it, and to what it led to */
     bool failed;
+    bool watches; /* the last look's WATCH stands: what it saw is so still, or EXEC does nothing */
 };
 
 static struct str text_of(const redisReply *reply)
@@ -89,6 +90,7 @@ static void on_role(void *arg, const redisReply *reply)
     if (probe->failed || !take_role(&probe->look, reply))
         return;
     snprintf(probe->look.run_id, sizeof(probe->look.run_id), "%s", broker_run_id(probe->broker));
+    probe->watches = true;
     if (probe->look.run_id[0] != '\0')
         probe->looked(probe->arg, &probe->look);
 }
@@ -106,11 +108,16 @@ void warden_probe_look(struct warden_probe *probe)
     if (probe->owed > 0 || broker_state(probe->broker) != BROKER_READY)
         return;
     probe->look = (struct warden_look){.stamp = 0};
-    probe->failed = false;
+    probe->failed = probe->watches = false;
     ask(probe, on_watched, 1, (const char *[]){"UNWATCH"});
     ask(probe, on_watched, 3, (const char *[]){"WATCH", probe->epoch_key, probe->dataset_key});
     ask(probe, on_marks, 4, (const char *[]){"MGET", probe->epoch_key, probe->dataset_key, probe->writes_key});
     ask(probe, on_role, 1, (const char *[]){"ROLE"});
+}
+
+const struct warden_look *warden_probe_standing(const struct warden_probe *probe)
+{
+    return probe->watches && probe->owed == 0 && probe->look.run_id[0] != '\0' ? &probe->look : NULL;
 }
 
 /* --- acting ------------------------------------------------------------------------------------------------------- */
@@ -147,18 +154,22 @@ static bool queue_stamp(struct warden_probe *probe, const struct broker_record *
         (const char *[]){"EVAL", stamp_script, "2", probe->epoch_key, probe->dataset_key, version, record->dataset});
 }
 
+static bool begin(struct warden_probe *probe)
+{
+    probe->watches = false;
+    return ask(probe, on_queued, 1, (const char *[]){"MULTI"});
+}
+
 bool warden_probe_promote(struct warden_probe *probe, const struct broker_record *record)
 {
-    return ask(probe, on_queued, 1, (const char *[]){"MULTI"}) &&
-           ask(probe, on_queued, 3, (const char *[]){"REPLICAOF", "NO", "ONE"}) &&
+    return begin(probe) && ask(probe, on_queued, 3, (const char *[]){"REPLICAOF", "NO", "ONE"}) &&
            ask(probe, on_queued, 4, (const char *[]){"CONFIG", "SET", "min-replicas-to-write", "0"}) &&
            queue_stamp(probe, record) && ask(probe, on_executed, 1, (const char *[]){"EXEC"});
 }
 
 bool warden_probe_stamp(struct warden_probe *probe, const struct broker_record *record)
 {
-    return ask(probe, on_queued, 1, (const char *[]){"MULTI"}) && queue_stamp(probe, record) &&
-           ask(probe, on_executed, 1, (const char *[]){"EXEC"});
+    return begin(probe) && queue_stamp(probe, record) && ask(probe, on_executed, 1, (const char *[]){"EXEC"});
 }
 
 bool warden_probe_follow(struct warden_probe *probe, const struct broker_record *record)
@@ -170,8 +181,7 @@ bool warden_probe_follow(struct warden_probe *probe, const struct broker_record 
         return false;
     snprintf(host, sizeof(host), "%.*s", STR_ARG(url.host));
     snprintf(port, sizeof(port), "%u", url.port);
-    return ask(probe, on_queued, 1, (const char *[]){"MULTI"}) &&
-           ask(probe, on_queued, 3, (const char *[]){"REPLICAOF", host, port}) &&
+    return begin(probe) && ask(probe, on_queued, 3, (const char *[]){"REPLICAOF", host, port}) &&
            ask(probe, on_executed, 1, (const char *[]){"EXEC"});
 }
 
@@ -187,6 +197,14 @@ bool warden_probe_gone(const struct warden_probe *probe)
     return broker_state(probe->broker) == BROKER_DOWN && strstr(broker_fault(probe->broker), "refused") != NULL;
 }
 
+/* A new connection watches nothing. */
+static void on_state(void *arg, struct broker *broker, enum broker_state state)
+{
+    struct warden_probe *probe = arg;
+    (void)broker, (void)state;
+    probe->watches = false;
+}
+
 struct warden_probe *warden_probe_create(const struct broker_loop *loop, const struct broker_config *broker,
                                          struct str unit, warden_look_fn looked, void *arg)
 {
@@ -196,7 +214,7 @@ struct warden_probe *warden_probe_create(const struct broker_loop *loop, const s
     protocol_unit_key(probe->epoch_key, unit, "epoch");
     protocol_unit_key(probe->dataset_key, unit, "dataset");
     protocol_unit_key(probe->writes_key, unit, "writes");
-    probe->broker = broker_create(loop, broker, NULL, NULL);
+    probe->broker = broker_create(loop, broker, on_state, probe);
     return probe;
 }
 

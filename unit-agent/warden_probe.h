@@ -21,8 +21,12 @@ void warden_probe_destroy(struct warden_probe **probe);
 /* Begins a look unless one is under way, or what it led to. */
 void warden_probe_look(struct warden_probe *probe);
 
-/* Only from within LOOKED. RECORD is borrowed for the call. A promotion and a stamp also name the data where they have
- * no name. False where the connection takes no command. */
+/* The last look, where nothing was done upon it and no other one is under way, so that it may still be acted upon.
+ * Borrowed until the next call. NULL: there is none. */
+const struct warden_look *warden_probe_standing(const struct warden_probe *probe);
+
+/* Only upon a look: from within LOOKED, or where one stands. RECORD is borrowed for the call. A promotion and a stamp
+ * also name the data where they have no name. False where the connection takes no command. */
 bool warden_probe_promote(struct warden_probe *probe, const struct broker_record *record);
 bool warden_probe_stamp(struct warden_probe *probe, const struct broker_record *record);
 bool warden_probe_follow(struct warden_probe *probe, const struct broker_record *record);

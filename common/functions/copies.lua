@@ -21,6 +21,13 @@ local function answer_of(meta)
     return {meta.seq, meta.state, meta.bad}
 end
 
+-- A copy whose log does not take what comes next, or that is behind where its making began, is none any more: somebody else
+-- wrote into the log, or set the sequence back.
+local function give_up(at)
+    redis.call('HDEL', at .. 'meta', 'state', 'epoch')
+    return fail('STATE', '')
+end
+
 -- Live is a copy that has all buckets and all that happened while they were read.
 local function settle(meta)
     if meta.state == 'copying' and meta.copy_bucket == BUCKETS and meta.seq >= meta.copy_until then
@@ -47,7 +54,7 @@ local function fill_part(at, bucket, args, first, last)
         sum = (sum + share_of(args[i + 1])) % SUM_LIMIT
     end
     redis.call('HSET', at .. 'b/' .. bucket, unpack(args, first, last))
-    redis.call('ZADD', at .. 'keys', unpack(list))
+    use('ZADD', at .. 'keys', unpack(list))
     return sum
 end
 
@@ -93,30 +100,52 @@ local function check_entries(applied, args)
     return nil
 end
 
--- A change that the origin made. While the copy is being made, its buckets are newer than the log here and there.
+-- A change that the origin made. While the copy is being made, its buckets are newer than the log here and there. Returns
+-- whether the log took it.
 local function apply_change(at, meta, seq, op, key, bucket, was, us, value)
-    local old = look_up(at, bucket, key)
-    local _, version = share_of(old)
-    if meta.state == 'live' or seq > version then
-        set_value(at, bucket, key, old, value)
+    if is_error(add_change(at, seq, '0', op, key, bucket, was, us, value)) then
+        return false
     end
-    add_change(at, seq, '0', op, key, bucket, was, us, value)
+    local old, share, version = look_up(at, bucket, key)
+    if meta.state == 'live' or seq > version then
+        set_value(at, bucket, key, old, share, value)
+    end
     meta.seq = seq
+    return true
 end
 
--- Compares all buckets with the origin's, both at the same sequence. Notes those that differ.
+-- The numbers of buckets in a text, with commas, as keys.
+local function read_numbers(text)
+    local numbers = {}
+    for number in string.gmatch(text, '%d+') do
+        numbers[tonumber(number)] = is_bucket(number) or nil
+    end
+    return numbers
+end
+
+local function write_numbers(numbers)
+    local list = {}
+    for number in pairs(numbers) do
+        list[#list + 1] = number
+    end
+    table.sort(list)
+    return table.concat(list, ',')
+end
+
+-- Compares all buckets with the origin's, both at the same sequence. Notes those that differ beside those that wait for their
+-- repair.
 local function compare_sums(at, meta, sums)
-    local own, bad = all_sums(at), {}
+    local own, bad, equal = all_sums(at), read_numbers(meta.bad), 1
     if own ~= sums then
         for bucket = 0, BUCKETS - 1 do
             local from, to = SUM_BYTES * bucket + 1, SUM_BYTES * (bucket + 1)
             if string.sub(own, from, to) ~= string.sub(sums, from, to) then
-                bad[#bad + 1] = bucket
+                bad[bucket], equal = true, 0
             end
         end
     end
-    meta.bad = table.concat(bad, ',')
-    redis.call('HSET', at .. 'meta', 'digest_seq', meta.seq, 'digest_ok', #bad == 0 and 1 or 0, 'bad', meta.bad)
+    meta.bad = write_numbers(bad)
+    redis.call('HSET', at .. 'meta', 'digest_seq', meta.seq, 'digest_ok', equal, 'bad', meta.bad)
 end
 
 -- keys: the collection
@@ -124,14 +153,19 @@ end
 -- Applies changes in their order; what is applied already is passed over. A digest at the very sequence is compared. Returns
 -- the sequence that is applied then, the state, and the buckets that differ from the origin's, with commas.
 register_copy('c_apply', function(at, meta, args)
-    if meta.state == '' or meta.state == 'copying' and meta.copy_bucket < BUCKETS then
+    if meta.state ~= 'live' and (meta.state ~= 'copying' or meta.copy_bucket < BUCKETS) then
         return fail('STATE', meta.state)
+    end
+    if meta.seq < meta.copy_from then
+        return give_up(at)
     end
     local gap, us = check_entries(meta.seq, args), nil
     for i = ARGS_BEFORE + 1, gap and 0 or #args, ENTRY_WORDS do
         local seq, op = tonumber(args[i]), args[i + 1]
         if seq == meta.seq + 1 then
-            apply_change(at, meta, seq, op, unpack(args, i + 2, i + 6))
+            if not apply_change(at, meta, seq, op, unpack(args, i + 2, i + 6)) then
+                return give_up(at)
+            end
             settle(meta)
         elseif seq == meta.seq and op == 'digest' and meta.state == 'live' then
             compare_sums(at, meta, args[i + 6])
@@ -159,12 +193,12 @@ local MOST_SINCE = 1000 -- changes between the reading of a bucket and its repai
 -- The keys that were changed behind a sequence; nil where the log does not say it, or there are too many.
 local function changed_since(at, meta, seq)
     local keys, last = {}, string.format('%.0f-0', seq + 1)
-    local entries = seq < meta.seq and redis.call('XRANGE', at .. 'log', last, '+', 'COUNT', MOST_SINCE) or {}
+    local entries = seq < meta.seq and use('XRANGE', at .. 'log', last, '+', 'COUNT', MOST_SINCE) or {}
     if #entries == MOST_SINCE or seq > meta.seq or seq < meta.seq and (not entries[1] or entries[1][1] ~= last) then
         return nil
     end
     for _, entry in ipairs(entries) do
-        keys[entry[2][4]] = true
+        keys[entry[2][4] or ''] = true
     end
     return keys
 end
@@ -191,21 +225,19 @@ local function list_keys(at, values)
     for key in pairs(values) do
         words[#words + 1], words[#words + 2] = 0, key
         if #words == AT_ONCE then
-            redis.call('ZADD', at .. 'keys', unpack(words))
+            use('ZADD', at .. 'keys', unpack(words))
             words = {}
         end
     end
     if #words > 0 then
-        redis.call('ZADD', at .. 'keys', unpack(words))
+        use('ZADD', at .. 'keys', unpack(words))
     end
 end
 
 local function remove_bad(meta, bucket)
-    local rest = {}
-    for bad in string.gmatch(meta.bad, '%d+') do
-        rest[#rest + 1] = bad ~= bucket and bad or nil
-    end
-    meta.bad = table.concat(rest, ',')
+    local rest = read_numbers(meta.bad)
+    rest[tonumber(bucket)] = nil
+    meta.bad = write_numbers(rest)
 end
 
 -- keys: the collection; args: the broker's epoch, owner, bucket, the sequence at which it was read, key, value ...
@@ -224,10 +256,12 @@ register_copy('c_repair', function(at, meta, args)
     local own, sum = read_bucket(at, bucket)
     for key, value in pairs(find_wrong(own, theirs, changed)) do
         local old = own[key] or ''
-        local _, was = share_of(old)
-        set_value(at, bucket, key, old, value)
-        sum = (sum - share_of(old) + share_of(value)) % SUM_LIMIT
-        add_change(at, meta.seq, '*', 'repair', key, bucket, was, now_us(), value)
+        local share, was = share_of(old)
+        if is_error(add_change(at, meta.seq, '*', 'repair', key, bucket, was, now_us(), value)) then
+            return give_up(at)
+        end
+        set_value(at, bucket, key, old, share, value)
+        sum = (sum - share + share_of(value)) % SUM_LIMIT
         own[key] = value ~= '' and value or nil
         count = count + 1
     end
@@ -235,5 +269,19 @@ register_copy('c_repair', function(at, meta, args)
     list_keys(at, own)
     remove_bad(meta, bucket)
     write_meta(at, meta, 'bad', meta.bad)
+    redis.call('HINCRBY', at .. 'meta', 'repaired', count)
     return count
 end)
+
+-- keys: the collection; args: the broker's epoch, numbers of buckets with commas
+-- Has these buckets of a copy repaired by whoever owns it. Returns all that wait for that.
+register('c_doubt', function(keys, args)
+    local at = keys[1]
+    local stale, meta = check_epoch(unit_key(at, 'epoch'), args[1]), read_meta(at)
+    if stale or meta.state ~= 'live' then
+        return stale or fail('STATE', meta.state)
+    end
+    meta.bad = write_numbers(read_numbers(meta.bad .. ',' .. args[2]))
+    redis.call('HSET', at .. 'meta', 'bad', meta.bad)
+    return meta.bad
+end, {'allow-oom'})

@@ -5,7 +5,7 @@
 -- Lua's own formatting does not. What a function wrote before an error stays written, so all checks come first.
 
 -- Raised when a function changes in a way that its callers must know. A broker keeps the newest that it was given.
-local VERSION = 3
+local VERSION = 4
 
 local function register(name, callback, flags)
     redis.register_function{function_name = 'ldc1_' .. name, callback = callback, flags = flags}
@@ -20,9 +20,14 @@ local function now_us()
     return time[1] .. string.sub('00000' .. time[2], -6)
 end
 
+local asked = {key = '', prefix = ''} -- by the last call: most often the next one is for the same key
+
 -- The unit's key of that suffix, of any key of the unit.
 local function unit_key(key, suffix)
-    return 'ldc:{' .. string.match(key, '^ldc:{([^/}]*)') .. '}:' .. suffix
+    if key ~= asked.key then
+        asked = {prefix = 'ldc:{' .. string.match(key, '^ldc:{([^/}]*)') .. '}:', key = key}
+    end
+    return asked.prefix .. suffix
 end
 
 -- The error for a caller whose record is not the one that this broker is stamped with; nil for others. Whoever it is that
@@ -49,18 +54,22 @@ local function register_fenced(name, callback, flags)
     end, flags)
 end
 
-local SHARE = 0.5 -- of the broker's memory: beyond it a tenth is kept of what can be missed
-local memory = {looked = 0, short = false}
+local SHORT = 0.5 -- of the broker's memory: beyond it a tenth is kept of what can be missed
+local memory = {looked = 0, share = 0}
 
--- Looks once a second.
-local function is_memory_short()
+-- How much of its memory the broker uses; 0 where there is no bound. Looks once a second.
+local function memory_share()
     local now = tonumber(redis.call('TIME')[1])
     if now ~= memory.looked then
         local info = redis.call('INFO', 'memory')
         local used, most = string.match(info, 'used_memory:(%d+)'), tonumber(string.match(info, 'maxmemory:(%d+)'))
-        memory = {looked = now, short = most > 0 and tonumber(used) > most * SHARE}
+        memory = {looked = now, share = most > 0 and tonumber(used) / most or 0}
     end
-    return memory.short
+    return memory.share
+end
+
+local function is_memory_short()
+    return memory_share() > SHORT
 end
 
 -- Returns the library's number and its digest.

@@ -18,6 +18,7 @@
 #include "common/httpd.h"
 #include "common/json_text.h"
 #include "common/log.h"
+#include "common/measure.h"
 
 #define MOST_BODY  (16 * 1024 * 1024)
 #define MOST_FAILS 64
@@ -251,7 +252,7 @@ static int run(struct sample *sample, const char *listen, const char *token, str
     struct httpd_config config = {.listen = listen,
                                   .token = token,
                                   .routes = routes,
-                                  .route_count = sizeof(routes) / sizeof(*routes),
+                                  .route_count = COUNT_OF(routes),
                                   .context = sample,
                                   .most_body = MOST_BODY};
     struct httpd *httpd = httpd_create(sample->loop, &config, err);

@@ -299,8 +299,8 @@ class Bench:
         for text, reached, wanted in self.targets:
             print(f"{text:56} {reached:10.3f}   wanted <= {wanted:<6} {'ok' if reached <= wanted else 'MISSED'}")
 
-    def write_results(self):
-        out = self.h.BUILD / "bench" / "bench.json"
+    def write_results(self, name="bench.json"):
+        out = self.h.BUILD / "bench" / name
         out.parent.mkdir(exist_ok=True)
         out.write_text(json.dumps(self.rows, indent=1) + "\n")
         print(f"\nwritten: {out}")

@@ -70,7 +70,7 @@ backend app_tcp
   server app 127.0.0.1:{backend}
 """
 
-_DONE = """
+DONE = """
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format("RESULT %d %d %d %f %d\\n", summary.requests, latency:percentile(50), latency:percentile(99),
@@ -85,7 +85,7 @@ function request()
   return "GET /echo/x HTTP/1.1\\r\\nHost: app.test\\r\\nUser-Agent: bench\\r\\nAccept: */*\\r\\nX-User-Id: " ..
     (n % 100000) .. "\\r\\n\\r\\n"
 end
-""" + _DONE
+""" + DONE
 
 QUEUE_LOAD = f"""
 local n, body = 0, "{BODY}"
@@ -94,7 +94,7 @@ function request()
   return "POST /pay/1 HTTP/1.1\\r\\nHost: app.test\\r\\nContent-Type: application/json\\r\\nX-User-Id: " .. (n % 100000) ..
     "\\r\\nContent-Length: " .. #body .. "\\r\\n\\r\\n" .. body
 end
-""" + _DONE
+""" + DONE
 
 
 
@@ -111,7 +111,7 @@ local text = "POST /pay/1 HTTP/1.1\\r\\nHost: app.test\\r\\nContent-Type: applic
 function request()
   return text
 end
-""" + _DONE
+""" + DONE
 
 
 # The fields of the gateway's envelope, so that broker and wire carry the same bytes.
@@ -138,7 +138,7 @@ function request()
   return "POST / HTTP/1.1\\r\\nHost: app.test\\r\\nContent-Type: application/json\\r\\nX-User-Id: " .. user ..
     "\\r\\nContent-Length: " .. #body .. "\\r\\n\\r\\n" .. body
 end
-""" + _DONE
+""" + DONE
 
 
 def webdis(port, broker_port, log):

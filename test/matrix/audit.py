@@ -88,12 +88,11 @@ class Audit:
         return self._logs[gateway]
 
     def _read_log(self, gateway):
-        offset = self.scene.fault_wall_us / 1e6 - self.scene.fault_at
         for line in pathlib.Path(self.scene.processes[gateway]["log"]).read_text().splitlines():
             if line.startswith("{") and '"unit.' in line:
                 entry = json.loads(line)
                 at = datetime.datetime.fromisoformat(entry["time"].replace("Z", "+00:00")).timestamp()
-                yield at - offset, entry["event"], entry.get("text", "")
+                yield self.scene.clock_of(gateway, at), entry["event"], entry.get("text", "")
 
     def _find_moves(self):
         for gateway in self.scene.of(role="gateway"):
@@ -118,15 +117,16 @@ class Audit:
                    for at, event, text in self.logged(gateway))
 
     def silence_before(self, unit, at, within=1.0):
-        """The longest time that the primary of UNIT kept a question, shortly before AT, in seconds; what held up the eyes
-        themselves is taken off."""
-        seen, start = self.scene.seen, at - within
-        primaries = {one["broker"] for one in seen if one["kind"] == "was" and one["unit"] == unit and
+        """The longest time that the primary of UNIT kept a question, shortly before AT, in seconds. What held up one pair
+        of eyes is taken off what that pair saw: a processor that stands still stops the eyes on it and a broker alike,
+        and then those on the other one tell."""
+        start = at - within
+        primaries = {one["broker"] for one in self.scene.seen if one["kind"] == "was" and one["unit"] == unit and
                      one["role"] == "master" and one["from"] < at and one["to"] > start}
-        silences = [one for one in seen if one["kind"] == "silent" and one["broker"] in primaries and
-                    one["from"] < at and one["to"] > start]
-        return max((one["to"] - one["from"] - self._held_up(one["from"], one["to"]) for one in silences), default=0.0)
+        return max((one["to"] - one["from"] - self._held_up(seen, one["from"], one["to"])
+                    for seen in self.scene.seen_by for one in seen
+                    if one["kind"] == "silent" and one["broker"] in primaries and one["from"] < at and one["to"] > start),
+                   default=0.0)
 
-    def _held_up(self, since, until):
-        return sum(max(0.0, min(one["to"], until) - max(one["from"], since)) for one in self.scene.seen
-                   if one["kind"] == "late")
+    def _held_up(self, seen, since, until):
+        return sum(max(0.0, min(one["to"], until) - max(one["from"], since)) for one in seen if one["kind"] == "late")

@@ -104,9 +104,10 @@ def explained(audit, row):
 
 
 def failures(audit, who):
-    """What a client that comes through a gateway which is struck itself loses with his connection counts for nothing."""
+    """Where a gateway is struck itself, it counts for nothing that its client loses the connection, or that nobody knows
+    what came of his request."""
     return [answer for answer in audit.answers[who] if answer.status != 202 and
-            not (answer.status == 0 and answer.gateway in audit.scene.struck_gateways)]
+            not (answer.gateway in audit.scene.struck_gateways and (answer.status == 0 or answer.problem == "outcome-unknown"))]
 
 
 def refused(audit, row):

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One deployment that something is done to: a playground, payers of the unit that is struck and of the others, and eyes
 on every broker."""
+import collections
 import contextlib
 import http.client
 import json
+import math
 import os
 import pathlib
 import re
@@ -40,6 +42,7 @@ class Scene:
     def __init__(self, stack, store="dir", hosts=False, env=None, small=None, gap_ms=40):
         self.stack, self.store, self.hosts, self.env = stack, store, hosts, env or {}
         self.started, self.struck_gateways, self.fault_at, self.healed, self.rules = {}, set(), None, "", []
+        self.clocks = collections.defaultdict(list)  # (since, how far ahead in seconds) of each process
         folder = stack.folder / "playground"
         self.small = small
         if small:
@@ -188,17 +191,14 @@ class Scene:
     # --- who looks and who pays ---
 
     def begin(self, pause=0.003):
-        out, plan = self.stack.folder / "watch.jsonl", self.stack.folder / "watch.plan"
         brokers = [{"name": name, "host": self.address(name, "redis")[0], "port": self.address(name, "redis")[1],
                     "unit": self.processes[name]["unit"], "password": self.token if self.hosts else "",
                     "namespace": self.processes[name].get("namespace"),
                     "pace": PACE_S if self.processes[name]["unit"] == UNIT else PACE_OTHERS_S}
                    for name in self.of(role="broker")]
         folder = str(self.play.dir / "store") if self.store == "dir" else ""
-        plan.write_text(json.dumps({"brokers": brokers, "folder": folder, "out": str(out)}))
-        self.watch = self.stack.keep(harness.Process("watch", [sys.executable, HERE / "watch.py", plan],
-                                                     self.stack.log("watch")))
-        wait_until((self.stack.folder / "watch.jsonl").exists, 20, "the watch")
+        self.watches = [self.start_watch(processor, {"brokers": brokers, "folder": folder})
+                        for processor in sorted(os.sched_getaffinity(0))[:2]]
         hit, others = [str(user) for user in range(9)], [str(user) for user in (40, 41, 42, 80, 81, 82)]
         self.payers = {"hit": [clients.Payers(self.gateways(), hit, threads=6, pause=pause)],
                        "others": [clients.Payers(self.gateways(), others, threads=3, pause=pause)]}
@@ -206,6 +206,14 @@ class Scene:
             payers[0].start()
         self.more(60)
         wait_until(self.is_whole, 30, "the set to be whole", every=0.05)
+
+    def start_watch(self, processor, plan):
+        out, path = self.stack.folder / f"watch-{processor}.jsonl", self.stack.folder / f"watch-{processor}.plan"
+        path.write_text(json.dumps(dict(plan, out=str(out), processor=processor)))
+        process = self.stack.keep(harness.Process(f"watch-{processor}", [sys.executable, HERE / "watch.py", path],
+                                                  self.stack.log(f"watch-{processor}")))
+        wait_until(out.exists, 20, "the watch")
+        return process, out
 
     def more(self, count, timeout=30):
         goals = [(payers[0], payers[0].accepted() + count) for payers in self.payers.values()]
@@ -242,16 +250,17 @@ class Scene:
             self.healed = str(fault)
 
     def end(self):
-        """Everything stands still; what was seen is in `.seen`."""
+        """Everything stands still; what was seen is in `.seen`, and from each processor in `.seen_by`."""
         for payers in self.payers["hit"] + self.payers["others"]:
             payers.stop()
         for rule in list(self.rules):
             self.let(rule)
-        self.watch.terminate()
+        for process, _ in self.watches:
+            process.terminate()
         if self.small:
             subprocess.run(["umount", "--lazy", self.data(self.small)], check=True)
-        lines = (self.stack.folder / "watch.jsonl").read_text().splitlines()
-        self.seen = [json.loads(line) for line in lines]
+        self.seen_by = [[json.loads(line) for line in out.read_text().splitlines()] for _, out in self.watches]
+        self.seen = self.seen_by[0]
 
     # --- what is done to it ---
 
@@ -281,6 +290,7 @@ class Scene:
         """Without SECONDS: until thaw()."""
         for name in names:
             self.signal(name, signal.SIGSTOP)
+        wait_until(lambda: all(harness.stands_still(self.pid(name)) for name in names), what=f"{names} to stand still", every=0.001)
         if seconds is not None:
             threading.Event().wait(seconds)
             self.thaw(*names)
@@ -304,13 +314,40 @@ class Scene:
         shutil.copytree(f"{self.data(name)}.old", self.data(name), dirs_exist_ok=True)
 
     def restart(self, name):
-        """As the playground had started it."""
+        """As the playground had started it, and a broker as a supervisor does: until it stays up."""
         one = self.processes[name]
         argv = ["redis-server", self.play.dir / "conf" / f"{name}.conf"] if one["role"] == "broker" else self.argv[name]
         if one.get("namespace"):
             argv = ["nsenter", f"--net=/run/netns/{one['namespace']}", *argv]
         env = dict(harness._sanitizer_env(one["log"]), **self.env)
         self.started[name] = self.stack.keep(harness.Process(name, argv, one["log"], env=env))
+        if one["role"] == "broker":
+            wait_until(lambda: self.is_up(name), 30, f"{name} to be up", every=0.02)
+
+    def is_up(self, name):
+        """Whether it answers; starts it again where it has ended: a child of the killed one, which writes a copy of the data,
+        may hold its port for a moment."""
+        if not self.started[name].alive():
+            self.started[name].start()
+        try:
+            self.call(name, "PING")
+        except OSError:
+            return False
+        except RuntimeError:
+            pass  # it loads
+        return self.started[name].alive()
+
+    def leads(self, name):
+        return self.call(name, "ROLE")[0] == b"master"
+
+    def follows(self, name, primary):
+        """It has copied PRIMARY."""
+        role = self.call(name, "ROLE")
+        return role[0] == b"slave" and (role[1].decode(), role[2]) == self.address(primary, "redis") and role[3] == b"connected"
+
+    def deliver(self, verb):
+        """"pause" or "resume" of the unit's deliveries, as soon as it can be done."""
+        wait_until(lambda: self.play.ctl("queue", verb, "payments", "--unit", UNIT).returncode == 0, 60, f"the queue to {verb}")
 
     def rogue(self, primary):
         """A replica of PRIMARY that nobody has asked for, attached and up to date."""
@@ -337,6 +374,17 @@ class Scene:
 
     def harm(self, name, **what):
         harm.tell(self.env, self.pid(name), **what)
+        if "clock_us" in what:
+            self.clocks[name].append((time.monotonic(), what["clock_us"] / 1e6))
+
+    def clock_of(self, name, wall_s):
+        """The monotonic time at which the log of NAME says WALL_S, whatever was done to its clock meanwhile."""
+        jumps = [*self.clocks[name], (math.inf, 0)]
+        plain = wall_s - self.fault_wall_us / 1e6 + self.fault_at
+        for (since, ahead_s), (until, _) in zip(jumps, jumps[1:]):
+            if ahead_s and since - 0.1 <= plain - ahead_s <= until + 0.1:
+                return plain - ahead_s
+        return plain
 
     def is_stopped(self, name):
         return pathlib.Path(f"/proc/{self.pid(name)}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"

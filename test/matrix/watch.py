@@ -3,7 +3,7 @@
 """The matrix's own eyes, in a process of its own that goes before others: it asks each broker all the time who it is and
 what it has taken, and reads each record that the store's folder gets.
 
-    watch.py PLAN       PLAN: JSON {brokers: [{name, host, port, unit, password, pace, namespace}], folder, out}
+    watch.py PLAN       PLAN: JSON {brokers: [{name, host, port, unit, password, pace, namespace}], folder, out, processor}
 
 Lines of `out`, JSON, times of the monotonic clock: what one broker was from its first to its last answer of that kind
 (`kind: was`), how long it kept a question (`silent`), what a record came to be (`record`), when this process itself was
@@ -196,6 +196,7 @@ def main():
     plan = json.loads(pathlib.Path(sys.argv[1]).read_text())
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
+    os.sched_setaffinity(0, [plan["processor"]])
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
     except OSError:

@@ -370,6 +370,7 @@ inline warden_promotes(v, b)
 #define is_stamp_due(v, b) (broker[b].stamp < (v))
 #endif
 
+/* A gateway does the same, whatever record it knows, where no agent did. */
 inline warden_stamps(v, b)
 {
     known[v].written && known[v].primary == b && broker[b].serves && is_stamp_due(v, b) && is_same_run(v, b) ->

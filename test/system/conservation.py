@@ -101,16 +101,25 @@ class Chaos:
 
     def _run(self):
         while not self.stopping.wait(self.random.uniform(*self.pause)):
-            role = self.random.choice(self.roles)
-            victims = [one for one in self.playground.topology()["processes"] if one["role"] == role]
-            victim = self.random.choice(sorted(victims, key=lambda one: one["name"]))
-            frozen = self.random.random() < self.freeze
-            if role == "app" and self.random.random() < 0.5:
-                self._refuse(victim["ports"]["http"], self.random.choice(self.users), self.random.choice(self.REFUSALS))
-            elif lives(victim["pid"]):
-                kind = "replica" if role == "broker" and not victim["primary"] else role
-                self.done[f"{kind} {'frozen' if frozen else 'killed'}"] += 1
-                self._harm(victim["pid"], frozen)
+            self.strike(self.random.choice(self.roles))
+
+    def victims(self, role):
+        return [one for one in self.playground.topology()["processes"] if one["role"] == role]
+
+    def name_of(self, role, victim):
+        """What a victim is counted as."""
+        return "replica" if role == "broker" and not victim["primary"] else role
+
+    def strike(self, role):
+        victims = sorted(self.victims(role), key=lambda one: one["name"])
+        victim, frozen = self.random.choice(victims or [None]), self.random.random() < self.freeze
+        if victim is None:
+            return
+        if role == "app" and self.random.random() < 0.5:
+            self._refuse(victim["ports"]["http"], self.random.choice(self.users), self.random.choice(self.REFUSALS))
+        elif lives(victim["pid"]):
+            self.done[f"{self.name_of(role, victim)} {'frozen' if frozen else 'killed'}"] += 1
+            self._harm(victim["pid"], frozen)
 
     def _refuse(self, port, user, how):
         try:

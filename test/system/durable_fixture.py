@@ -18,6 +18,7 @@ def info(broker, *sections):
 
 class DurableTest(harness.StackTest):
     version = 0
+    KIND = "A"
 
     def start(self, replicas=1, routes=(harness.QUEUE_ROUTE,), topics=None, record=True, **options):
         self.primary = self.stack.broker("primary", extra=("--repl-diskless-sync-delay", "0"))
@@ -30,7 +31,8 @@ class DurableTest(harness.StackTest):
         self.apply(routes, topics)
 
     def apply(self, routes=(harness.QUEUE_ROUTE,), topics=None):
-        units = {"RZ01": harness.unit("00-99", brokers=[self.primary, *self.replicas])}
+        units = {} if self.KIND == "A" else {"RZ02": harness.unit("00-99")}
+        units["RZ01"] = harness.unit(None if units else "00-99", self.KIND, brokers=[self.primary, *self.replicas])
         text = harness.rules(units, routes=routes, topics={"payments": dict(TOPICS["payments"], **(topics or {}))})
         self.stack.put_rules(self.gateway, text.replace('"100ms"', "100ms").replace('"2s"', "2s"))
 

@@ -16,7 +16,7 @@ class Cluster:
     """Members of one etcd, kept by STACK. TLS: they speak https to clients and ask for certificates. BEAT_MS and ELECTION_MS:
     how often the leader is heard, and when it is missed. FLAGS: further ones of etcd."""
 
-    def __init__(self, stack, size=3, tls=None, beat_ms=50, election_ms=500, flags=()):
+    def __init__(self, stack, size=3, tls=None, beat_ms=100, election_ms=1000, flags=()):
         self.stack, self.tls, self.token = stack, tls, None
         self.flags = ["--heartbeat-interval", beat_ms, "--election-timeout", election_ms, *flags]
         self.ports = [harness.free_port() for _ in range(size)]
@@ -51,7 +51,7 @@ class Cluster:
                            store__key=self.tls.path("client.key"))
         return dict(options, **more)
 
-    def call(self, path, body=None, i=0, timeout=10.0):
+    def call(self, path, body=None, i=0, timeout=30.0):
         """(status, answer) of member I."""
         if self.tls:
             context = ssl.create_default_context(cafile=self.tls.path("ca.crt"))
@@ -95,11 +95,12 @@ class Cluster:
     def restart(self, i):
         self.members[i].start()
 
-    def fill(self, megabytes):
-        """Puts so much, as far as the quota lets."""
+    def fill(self, megabytes=40):
+        """Puts that much, or as far as the quota lets: what is put is counted a moment later."""
         value = base64.b64encode(os.urandom(1 << 20)).decode()
         for _ in range(megabytes):
-            self.call("/v3/kv/put", {"key": base64.b64encode(b"/filler").decode(), "value": value})
+            if self.call("/v3/kv/put", {"key": base64.b64encode(b"/filler").decode(), "value": value})[0] != 200:
+                return
 
     def asked(self, i):
         """How many reads member I has answered."""
@@ -127,7 +128,7 @@ class Cluster:
     def snapshot(self):
         """A file with all that the members hold."""
         path, login = self.stack.folder / "snapshot.db", ["--user", "root:root-word"] if self.token else []
-        subprocess.run(["etcdctl", *login, "--endpoints", f"127.0.0.1:{self.ports[0]}", "snapshot", "save", path],
+        subprocess.run(["etcdctl", *login, "--endpoints", f"127.0.0.1:{self.ports[0]}", "--command-timeout", "60s", "snapshot", "save", path],
                        check=True, capture_output=True, env=dict(os.environ, ETCDCTL_API="3"))
         return path
 

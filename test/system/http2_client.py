@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 by hand: a client that sends what it is told to."""
+import contextlib
 import socket
 import ssl
 import threading
@@ -96,8 +97,8 @@ class Http2:
         self.flush()
         return self.answer(stream)
 
-    def flush_until_closed(self):
-        """Sends all there is, reading meanwhile, until the server has closed the connection."""
+    def flush_until_closed(self, told=False):
+        """Sends all there is, reading meanwhile, until the server has closed the connection, or TOLD that it will."""
         data, self.out = bytes(self.out), bytearray()
         sender = None
         if not isinstance(self.sock, ssl.SSLSocket):  # which two threads must not share
@@ -106,7 +107,10 @@ class Http2:
         else:
             self.send_what_goes(data)
         while self.take():
-            pass
+            if told and self.goaway is not None:
+                with contextlib.suppress(OSError):  # closed already
+                    self.sock.shutdown(socket.SHUT_RDWR)
+                break
         if sender:
             sender.join()
 

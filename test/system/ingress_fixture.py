@@ -20,7 +20,10 @@ def make_certificate(folder, name):
 
 
 class Ingress:
-    """One application and two gateways for all tests of a file: the second speaks HTTP/2 on clear text."""
+    """One application and two gateways for all tests of a file: the second speaks HTTP/2 on clear text. They give clients
+    more time than a machine takes that is busy; a file that tests how slow they may be asks for less."""
+
+    head_timeout, body_timeout = "5s", "3s"
 
     def begin(self):
         self.stack = harness.Stack()
@@ -36,8 +39,8 @@ class Ingress:
         self.tls_port = harness.free_port()
         self.certificate, self.key = stack.folder / "server.pem", stack.folder / "server.key"
         self.show("one.example")
-        limits = {"limits__head_timeout": "600ms", "limits__body_timeout": "800ms", "limits__idle_timeout": "3s",
-                  "limits__send_timeout": "1s", "limits__body": "64KiB", "limits__bodies_total": "1MiB",
+        limits = {"limits__head_timeout": self.head_timeout, "limits__body_timeout": self.body_timeout,
+                  "limits__idle_timeout": "3s", "limits__send_timeout": "5s", "limits__body": "64KiB", "limits__bodies_total": "1MiB",
                   "limits__http2_cancels": 50, "limits__http2_frames": 300}
         self.gateway = stack.gateway("gw1", wait=False, **limits, ingress__tls_listen=f"127.0.0.1:{self.tls_port}",
                                      ingress__tls_certificate=self.certificate, ingress__tls_key=self.key)

@@ -32,6 +32,12 @@ class Playground:
         if not self.process.alive():
             raise AssertionError(f"the playground ended:\n{self.process.log_text()}")
 
+    def be_patient(self):
+        """For tests that are not about how soon silence is noticed: who is killed is known at once in any case."""
+        rules = self.stack.folder / f"{self.dir.name}.patient.yaml"
+        rules.write_text((self.dir / "rules.yaml").read_text() + harness.PATIENT_RULES)
+        harness.wait_until(lambda: self.ctl("rules", "apply", rules, "--timeout", "30").returncode == 0, 60, "patient rules")
+
     def hide_store(self):
         """The folder of the store is away, and no process can make a new one."""
         os.rename(self.dir / "store", self.dir / "store.away")

@@ -114,8 +114,8 @@ class Sites:
 
     def etcdctl(self, *words, user=None, endpoints=",".join(f"http://{address}:2379" for address in SITES.values())):
         login = ["--user", user] if user else []
-        done = subprocess.run(["etcdctl", *login, *words], capture_output=True, text=True, timeout=20,
-                              env=dict(os.environ, ETCDCTL_API="3", ETCDCTL_ENDPOINTS=endpoints))
+        done = subprocess.run(["etcdctl", *login, *words], capture_output=True, text=True, timeout=60 * harness.PATIENCE,
+                              env=dict(os.environ, ETCDCTL_API="3", ETCDCTL_ENDPOINTS=endpoints, ETCDCTL_COMMAND_TIMEOUT="30s"))
         if done.returncode != 0:
             raise AssertionError(f"etcdctl {words}: {done.stdout}{done.stderr}")
         return done.stdout

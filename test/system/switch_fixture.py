@@ -77,6 +77,8 @@ class Visitors(Payers):
 
 class SwitchTest(durable_fixture.DurableTest):
     def start(self, gateways=3, **options):
+        """Requests are held for as long as a busy machine lets the test decide."""
+        options = {"failover__hold": "30s", "broker__timeout": "30s", **options}
         super().start(replicas=1, routes=(harness.QUEUE_ROUTE, harness.PROXY_ROUTE), **options)
         self.standby = self.replicas[0]
         self.gateways = [self.gateway] + [self.stack.gateway(f"gw{n}", **options) for n in range(2, gateways + 1)]

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import signal
 import socket
 import threading
 import time
@@ -99,11 +100,10 @@ class Agent(harness.StackTest):
 
     def test_many_users_are_served_at_once(self):
         self.start()
-        self.app.order("delay", ms=200)
-        began = time.monotonic()
+        self.app.order("delay", ms=1000)
         self.producer.send_many([str(user) for user in range(100)])
+        harness.wait_until(lambda: self.agent.metric("agent_deliveries_in_flight") > 50, what="most of them at once")
         self.wait_delivered()
-        self.assertLess(time.monotonic() - began, 100 * 0.2 / 4)
 
     def test_retry_after_is_honoured(self):
         self.start()
@@ -131,14 +131,13 @@ class Agent(harness.StackTest):
         try:
             end = time.monotonic() + seconds
             kills = 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or kills <= 3:
                 stop.wait(0.2 + random.random() * 0.4)
                 kill()
                 kills += 1
         finally:
             stop.set()
             thread.join()
-        self.assertGreater(kills, 3)
         self.wait_delivered(timeout=90)
         self.assertGreater(len(self.producer.confirmed), 200)
         return self.check_all()
@@ -166,17 +165,20 @@ class Agent(harness.StackTest):
 
     def test_sigterm_finishes_and_records_what_is_in_flight(self):
         self.start()
-        self.app.order("delay", ms=300)
+        self.app.signal(signal.SIGSTOP)
         self.producer.send_many([str(user) for user in range(20)])
         harness.wait_until(lambda: self.agent.metric("agent_deliveries_in_flight") == 20, what="flights")
-        self.assertEqual(self.agent.terminate(), 0)
+        self.agent.signal(signal.SIGTERM)
+        harness.wait_until(lambda: "agent.ending" in self.agent.log_text(), what="the agent to hear of its end")
+        self.app.signal(signal.SIGCONT)
+        self.assertEqual(self.agent.popen.wait(20 * harness.PATIENCE), 0)
         self.assertEqual(len(self.app.records()), 20)
         self.agent.restart()
         self.wait_delivered()
         self.check_all(repeats=False)
 
     def test_an_agent_that_is_out_of_descriptors_does_not_blame_the_node(self):
-        self.start()
+        self.start(health__interval="1m")  # a probe that is late would say so of a node that is held up
         self.app.order("delay", ms=50)
         used, most = len(os.listdir(f"/proc/{self.agent.pid}/fd")), resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.agent.pid, resource.RLIMIT_NOFILE, (used + 1, most[1]))
@@ -243,7 +245,8 @@ class Agent(harness.StackTest):
 
     def test_health_is_told_at_once_and_when_it_changes(self):
         self.start(health__interval="200ms")
-        first = self.events(lambda report: len(report["lag"]) == PARTITIONS)[-1]
+        first = self.events(lambda report: len(report["lag"]) == PARTITIONS and report["broker"]["up"] and
+                            report["nodes"][0]["up"])[-1]
         self.assertEqual((first["unit"], first["agent"], first["epoch"]), ("RZ01", "agent-RZ01", 1))
         self.assertEqual(first["broker"], {"url": self.broker.url, "up": True, "fault": ""})
         self.assertEqual(first["nodes"], [{"url": self.app.url, "color": "blue", "up": True, "fault": ""}])
@@ -292,10 +295,10 @@ class Agent(harness.StackTest):
             return next(row["value"] for row in options if row["name"] == name)
         self.assertEqual(option("delivery.window"), "10")
         config.write_text("log: {level: debug}\ndelivery: {window: 20}\n")
-        self.agent.signal(harness.signal.SIGHUP)
+        self.agent.signal(signal.SIGHUP)
         harness.wait_until(lambda: option("delivery.window") == "20", what="the new window")
         config.write_text("delivery: {window: 30}\nbroker: {timeout: 3s}\n")
-        self.agent.signal(harness.signal.SIGHUP)
+        self.agent.signal(signal.SIGHUP)
         harness.wait_until(lambda: "broker.timeout" in self.agent.log_text(), what="the refusal")
         self.assertEqual(option("delivery.window"), "20")
 

@@ -193,7 +193,7 @@ class Refusals(BatchTest):
         self.assertEqual(len(stored(self.brokers[0])), 2)
 
     def test_what_a_broker_does_not_confirm_is_unknown_and_has_its_id(self):
-        self.start(two_units=True, broker__timeout="300ms")
+        self.start(two_units=True, broker__timeout="2s")
         self.brokers[1].signal(harness.signal.SIGSTOP)
         try:
             answer = self.post([event(i, user=i) for i in (1, 51)])
@@ -204,7 +204,7 @@ class Refusals(BatchTest):
         self.assertTrue(answer.json()["items"][1]["id"].startswith("RZ02."))
 
     def test_a_full_unit_locks_the_items_out(self):
-        self.start(two_units=True, limits__in_flight_each_unit=1, broker__timeout="2s")
+        self.start(two_units=True, limits__in_flight_each_unit=1, broker__timeout="30s")
         self.brokers[1].signal(harness.signal.SIGSTOP)
         client = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
         try:

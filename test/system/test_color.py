@@ -47,7 +47,7 @@ class ProbedHandler(Handler):
 
 class SlowHandler(Handler):
     def do_GET(self):
-        self.server.release.wait(0.03)  # as slow as a database that lacks an index
+        self.server.release.wait(0.2)  # as slow as a database that lacks an index
         super().do_GET()
 
 
@@ -57,7 +57,7 @@ class Node(gateway_fixture.Node):
         self.RequestHandlerClass = handler
 
 
-Seen = collections.namedtuple("Seen", "at user color status gateway")
+Seen = collections.namedtuple("Seen", "asked at user color status gateway")
 
 
 class Users:
@@ -75,6 +75,7 @@ class Users:
             for user in users:
                 if self.stop.is_set():
                     break
+                asked = time.monotonic()
                 try:
                     answer = client.request("GET", "/echo/x", {"X-User-Id": str(user)})
                 except (OSError, http.client.HTTPException) as fault:
@@ -84,7 +85,7 @@ class Users:
                         return
                     client = harness.Client(gateway.port)
                     continue
-                self.seen.append(Seen(time.monotonic(), user, answer.headers.get("ldc-color"), answer.status,
+                self.seen.append(Seen(asked, time.monotonic(), user, answer.headers.get("ldc-color"), answer.status,
                                       gateway.name))
         client.close()
 
@@ -225,8 +226,8 @@ class Weights(ColorTest):
         harness.wait_until(lambda: self.request_of(min(greens)) == (200, "blue"), what="green users to be served by blue")
         self.assertEqual(self.colors()["away"], ["green"])
         self.assertEqual(self.greens(), set())
-        self.green.restart()
         back = time.monotonic()
+        self.green.restart()
         harness.wait_until(lambda: self.colors()["away"] == [], what="green to come back")
         self.assertGreater(time.monotonic() - back, 2.5)
         self.assertEqual(self.greens(), greens)
@@ -235,11 +236,11 @@ class Weights(ColorTest):
         port = harness.free_port()
         self.start(gateways=1, green=ProbedHandler, weights={"blue": 50, "green": 50},
                    agents=[f"http://127.0.0.1:{port}"], brokers=[self.stack.broker()])
-        self.stack.agent(admin_port=port, health__interval="50ms", wait=False)
+        self.stack.agent(admin_port=port, health__interval="500ms", wait=False)
         greens = self.greens()
         harness.wait_until(lambda: all(one["heard"] for one in self.gateways[0].status()["agents"]), what="the agent")
         self.green.unwell = True
-        harness.wait_until(lambda: self.colors()["weights"] == {"blue": 50, "green": 0}, 3, "green to be taken out")
+        harness.wait_until(lambda: self.colors()["weights"] == {"blue": 50, "green": 0}, what="green to be taken out")
         self.assertEqual(self.greens(), set())
         self.color("ramp", "RZ01", "--to", "green", "--steps", "60,100", code=1)
         self.green.unwell = False
@@ -282,22 +283,22 @@ class Ramps(ColorTest):
 
     def test_a_ramp_to_a_color_that_fails_gives_back_within_two_seconds_and_touches_few(self):
         self.start(green=SickHandler)
-        with Users(self.gateways) as users:
+        with Users(self.gateways) as users, harness.Span() as span:
             began = time.monotonic()
             self.color("ramp", "RZ01", "--to", "green", "--steps", "5,100", "--dwell", "30s", "--abort-errors", "2%",
                        "--min-requests", 20)
-            self.until_state("rolled-back", timeout=10)
+            self.until_state("rolled-back")
             self.until_all(100, 0)
             over = time.monotonic()
             seen = len(users.seen)
             harness.wait_until(lambda: len(users.seen) > seen + USERS, what="more requests")
         failed = [one for one in users.seen if one.status != 200]
         self.assertGreater(len(failed), 0)
-        self.assertLess(over - began, 2 * harness.SLOW)
-        self.assertLess(max(one.at for one in failed) - min(one.at for one in failed), 2 * harness.SLOW)
+        self.assertLess(over - began, span.allowed(2))
+        self.assertLess(max(one.at for one in failed) - min(one.at for one in failed), span.allowed(2))
         self.assertLessEqual(len({one.user for one in failed}), USERS * 0.09)
         self.assertEqual({one.color for one in failed}, {"green"})
-        self.assertTrue(all(one.status == 200 for one in users.seen if one.at > over))
+        self.assertTrue(all(one.status == 200 for one in users.seen if one.asked > over))
         self.assertRegex(self.colors()["why"], r"rolled back from 5 % green: \d+ of its last \d+ requests failed")
         self.color("ramp", "RZ01", "--to", "green", "--steps", "5", "--wait", "--dwell", "0s", "--min-requests", 0)
 
@@ -307,11 +308,11 @@ class Ramps(ColorTest):
         self.color("ramp", "RZ01", "--to", "green", "--steps", "20,100", "--dwell", "1h")
         self.stack.store.rename(away)
         with Users(self.gateways) as users:
-            harness.wait_until(lambda: self.colors()["weights"] == {"blue": 80, "green": 0}, 5, "green to be held back")
+            harness.wait_until(lambda: self.colors()["weights"] == {"blue": 80, "green": 0}, what="green to be held back")
             held = time.monotonic()
 
             def later():
-                return [one.status for one in list(users.seen) if one.at > held + 0.2]
+                return [one.status for one in list(users.seen) if one.asked > held]
             harness.wait_until(lambda: len(later()) > USERS, what="more requests")
             self.assertEqual(set(later()), {200})
             self.assertEqual(self.colors()["ramp"]["state"], "running")
@@ -340,7 +341,7 @@ class Ramps(ColorTest):
 
     def test_a_frozen_carrier_is_replaced_too_and_follows_when_it_wakes(self):
         self.start(gateways=2)
-        self.color("ramp", "RZ01", "--to", "green", "--steps", "10,100", "--dwell", "3s", "--min-requests", 0)
+        self.color("ramp", "RZ01", "--to", "green", "--steps", "10,100", "--dwell", "5s", "--min-requests", 0)
         frozen = next(one for one in self.gateways if one.name == self.colors()["ramp"]["carrier"])
         other = next(one for one in self.gateways if one is not frozen)
         harness.wait_until(lambda: self.colors(other)["seen"]["step_s"] > 1, what="the other to have asked the carrier")
@@ -355,7 +356,6 @@ class Ramps(ColorTest):
         with Users(self.gateways) as users:
             self.color("ramp", "RZ01", "--to", "green", "--steps", "10,50,100", "--dwell", "1s", "--min-requests", 10)
             self.stack.put_rules(self.gateways[0], harness.rules(self.units(max_in_flight=700)))
-            self.assertEqual(self.colors()["ramp"]["state"], "running")
             self.until_state("done")
         self.assertEqual({one.status for one in users.seen}, {200})
         self.assertLessEqual(set(users.switches().values()), {1})

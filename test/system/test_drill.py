@@ -14,8 +14,6 @@ from playground_fixture import Playground, lives
 
 RUNS_ALONE = "what a busy machine holds up for 40 ms looks dead"
 
-# A machine that runs tests may hold anybody up: what is tested here is the drill, not how soon a unit is moved.
-PATIENT = "failover: {gap: 300ms, window: 1s, cooldown: 1s, max_units: 4, clean: 500ms}\n"
 STEADY = "steady_state: {for: 1s, p99: 10s}\n"
 
 
@@ -27,10 +25,7 @@ def drill_text(method, rollback="[{heal: all}, {wait: in_sync, within: 60s}, {wa
 class DrillTest(harness.StackTest):
     def start(self):
         self.playground = Playground(self.stack, "--gateways", "3", "--units", "2")
-        rules = self.stack.folder / "patient.yaml"
-        rules.write_text((self.playground.dir / "rules.yaml").read_text() + PATIENT)
-        self.assertEqual(self.playground.ctl("rules", "apply", rules, "--timeout", "30").returncode, 0)
-
+        self.playground.be_patient()
         self.settle()
 
     def settle(self):

@@ -44,6 +44,69 @@ class Replicated(durable_fixture.DurableTest):
             self.assertEqual(self.accepted(path=path).headers["ldc-durability"], "local")
 
 
+class Quorum(durable_fixture.DurableTest):
+    """A core unit of three brokers: two of them are a majority."""
+    KIND = "core"
+
+    def start(self, **options):
+        routes = [dict(harness.QUEUE_ROUTE, zone="core", match={"path": f"/pay/{name}"}, durability=name)
+                  for name in ("available", "replicated")]
+        options = {"replicas": 2, **options}
+        super().start(routes=[*routes, dict(harness.QUEUE_ROUTE, zone="core")], **options)
+
+    def test_a_majority_is_enough_and_is_said(self):
+        self.start()
+        self.assertEqual(self.accepted().headers["ldc-durability"], "quorum")
+        self.replicas[1].kill()
+        self.write_record(members=[self.primary, self.replicas[0]])
+        self.wait_followed()
+        answer = self.accepted(path="/pay/available")
+        self.assertEqual([self.accepted().headers["ldc-durability"], answer.headers["ldc-durability"]],
+                         ["quorum", "replicated"])
+        self.assertEqual(self.ids(self.replicas[0]), self.ids())
+
+    def test_a_minority_takes_nothing_that_wants_a_majority(self):
+        self.start(failover__hold="200ms")
+        self.accepted()
+        self.write_record(members=[self.primary])
+        self.wait_followed()
+        stored = self.ids()
+        problem = self.expect_problem(self.post(), 503, "broker-unavailable")
+        self.assertEqual(problem["detail"], "No majority of the unit's brokers is in sync")
+        self.assertEqual(self.ids(), stored)
+        self.assertEqual(self.accepted(path="/pay/available").headers["ldc-durability"], "local")
+
+    def test_two_of_five_are_no_majority(self):
+        self.start(replicas=4, failover__hold="200ms")
+        self.accepted()
+        for replica in self.replicas[1:]:
+            replica.kill()
+        self.write_record(members=[self.primary, self.replicas[0]])
+        self.wait_followed()
+        self.expect_problem(self.post(), 503, "broker-unavailable")
+        self.assertEqual(self.accepted(path="/pay/replicated").headers["ldc-durability"], "replicated")
+
+    def test_what_comes_before_the_majority_is_there_again_waits_for_it(self):
+        self.start(failover__hold="20s")
+        self.accepted()
+        self.write_record(members=[self.primary])
+        self.wait_followed()
+        held = self.gateway.metric("failover_held_total")
+        answers = []
+        client = threading.Thread(target=lambda: answers.append(self.post()))
+        client.start()
+        wait_until(lambda: self.gateway.metric("failover_held_total") > held, what="the message to be held")
+        self.write_record()
+        client.join()
+        self.assertEqual((answers[0].status, answers[0].headers["ldc-durability"]), (202, "quorum"))
+        self.assertIn(answers[0].json()["id"], self.ids(self.replicas[0]))
+
+    def test_a_batch_says_what_holds_for_all_its_items(self):
+        self.start()
+        answer = self.post(body=b"{}\n{}\n", headers={"Content-Type": "application/x-ndjson"})
+        self.assertEqual((answer.json()["accepted"], answer.headers["ldc-durability"]), (2, "quorum"))
+
+
 class Holes(durable_fixture.DurableTest):
     """Each of these is acknowledged by a gateway that lacks one rule."""
 
@@ -106,7 +169,7 @@ class Holes(durable_fixture.DurableTest):
         self.accepted()
 
     def test_a_hasty_route_gives_up_before_the_broker_does(self):
-        hasty = dict(harness.QUEUE_ROUTE, match={"path": "/pay/hasty"}, timeout="100ms")
+        hasty = dict(harness.QUEUE_ROUTE, match={"path": "/pay/hasty"}, timeout="2s")
         self.start(routes=[hasty, harness.QUEUE_ROUTE], broker__timeout="20s", broker__commit_connections=1)
         self.accepted()
         self.replicas[0].signal(signal.SIGSTOP)
@@ -150,7 +213,7 @@ class Holes(durable_fixture.DurableTest):
         self.put_record(record)
         self.wait_followed()
         problem = self.expect_problem(self.post(), 503, "broker-unavailable")
-        self.assertEqual(problem["detail"], "The message was not stored: the broker takes no writes now")
+        self.assertEqual(problem["detail"], "Nothing was stored: the broker takes no writes now")
 
 
 class Idempotency(durable_fixture.DurableTest):
@@ -198,7 +261,7 @@ class Idempotency(durable_fixture.DurableTest):
             self.addCleanup(client.close)
             self.assertEqual(client.request("POST", "/pay/1", {"X-User-Id": "1"}, b"{}").status, 202)
         self.replicas[0].signal(signal.SIGSTOP)
-        self.gateway.signal(signal.SIGSTOP)  # so that it finds both at once, and has them wait for one WAIT
+        self.gateway.freeze()  # so that it finds both at once, and has them wait for one WAIT
         for client in clients:
             client.send("POST", "/pay/1", {"X-User-Id": "1", "Idempotency-Key": "k"}, b"{}")
         self.gateway.signal(signal.SIGCONT)

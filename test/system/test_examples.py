@@ -26,6 +26,13 @@ class ExamplesTest(harness.StackTest):
         self.gateway = self.stack.gateway("gw1")
         self.agent = self.stack.agent("RZ01")
         wait_until(lambda: self.broker.call("INFO", "replication").find(b"state=online") > 0, what="the replica")
+        wait_until(lambda: self.gateway.status()["units"][0]["broker"]["up"], what="the broker")
+        wait_until(self.is_settled, what="the record that counts the replica, and its stamp")
+
+    def is_settled(self):
+        """Until then a writer may read the stamp right before it rises, and is refused."""
+        record = self.agent.status()["broker_record"]
+        return record["wait"] == 1 and int(self.broker.call("GET", "ldc:{RZ01}:epoch") or 0) == record["epoch"]
 
     def argv(self, language, command, *more, replicas=1):
         return [*LANGUAGES[language], command, "--broker", f"127.0.0.1:{self.broker.port}", "--unit", "RZ01",
@@ -34,7 +41,7 @@ class ExamplesTest(harness.StackTest):
     def example(self, language, command, *more, code=0, replicas=1):
         """What the example prints, line by line."""
         done = subprocess.run(self.argv(language, command, *more, replicas=replicas), capture_output=True, text=True,
-                              timeout=30 * harness.SLOW)
+                              timeout=30 * harness.PATIENCE)
         self.assertEqual((done.returncode, done.stderr), (code, ""), done.stdout)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -84,7 +91,7 @@ class Readers(ExamplesTest):
         finally:
             for reader in readers:
                 reader.terminate()
-            outputs = [reader.communicate(timeout=20) for reader in readers]
+            outputs = [reader.communicate(timeout=20 * harness.PATIENCE) for reader in readers]
         messages = [json.loads(line) for output, _ in outputs for line in output.splitlines()]
         self.assertEqual(sorted(message["id"] for message in messages), sorted(ids))
         self.assertEqual([errors for _, errors in outputs], ["", ""])
@@ -107,7 +114,7 @@ class Readers(ExamplesTest):
                 self.assertEqual(self.broker.call("KEYS", "gated:*"), [])
             finally:
                 reader.terminate()
-                self.assertEqual(reader.communicate(timeout=20)[0], "")
+                self.assertEqual(reader.communicate(timeout=20 * harness.PATIENCE)[0], "")
 
 
 class Writers(ExamplesTest):

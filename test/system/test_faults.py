@@ -74,7 +74,7 @@ class Frozen(harness.StackTest):
             return harness.rules({f"RZ0{i + 1}": harness.unit(slots[i], brokers=[brokers[i]], blue=[apps[i]])
                                   for i in range(2)}, topics=TOPICS)
         self.stack.write_rules(rules(49))
-        gateway = self.stack.gateway(threads=2, broker__timeout="500ms")
+        gateway = self.stack.gateway(threads=2, broker__timeout="3s")
         daemons = [gateway, self.stack.agent("RZ01"), self.stack.agent("RZ02")]
         stuck = load.Load([gateway.port], [str(user) for user in range(20)], threads=4, pause=0.01)
         free = load.Load([gateway.port], [str(user) for user in range(60, 80)], threads=2)

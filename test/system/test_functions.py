@@ -54,6 +54,16 @@ class Stamp(functions_fixture.Functions):
         self.assertEqual([self.function("stamp", [self.EPOCH], epoch) for epoch in (4, 3, 10)], [b"4", b"4", b"10"])
         self.assertEqual(self.call("GET", self.EPOCH), b"10")
 
+    def test_data_of_another_name_are_not_stamped(self):
+        names = [self.EPOCH, "ldc:{RZ01}:dataset"]
+        with self.refused("LDC_DATA"):
+            self.function("stamp", names, 4, "a")
+        self.call("SET", names[1], "a")
+        self.assertEqual(self.function("stamp", names, 4, "a"), b"4")
+        with self.refused("LDC_DATA"):
+            self.function("stamp", names, 5, "b")
+        self.assertEqual(self.call("GET", self.EPOCH), b"4")
+
     def test_whoever_does_not_know_the_stamp_ends_nothing(self):
         self.function("stamp", [self.EPOCH], 7)
         for name, argument in (("tx_end", "commit"), ("cancel", 1000)):

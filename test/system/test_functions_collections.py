@@ -20,7 +20,7 @@ class Origin(collections_fixture.Sites):
         self.assertEqual(origin.put(b"b", b"2"), [2, 1])
         self.assertEqual(origin.put(b"a", b"1"), [3, 0], "the same again is a new version")
         self.assertEqual(origin.delete(b"b"), [4, 0])
-        self.assertEqual(origin.delete(b"b"), ["absent"])
+        self.assertEqual(origin.delete(b"b"), ["absent", 4])
         seq, (version, us, type, value) = self.get(b"a")
         self.assertEqual((seq, version, type, value), (4, 3, b"text/plain", b"1"))
         self.assertLess(abs(us - before), 60000000)
@@ -54,6 +54,15 @@ class Origin(collections_fixture.Sites):
         self.assertEqual(origin.put(b"a", b"3", "present"), [3, 0])
         self.assertEqual(origin.delete(b"a", "match 3"), [4, 0])
         self.assertEqual(len(origin.log()), 4)
+
+    def test_conditions_name_many_versions(self):
+        origin = self.origin
+        for version, (condition, holds) in enumerate((("none 3 0", False), ("match 3 0", True), ("match 7 1", True),
+                                                      ("match", False), ("none 7 2", False), ("none 0 1 7", True), ("none", True))):
+            with self.subTest(condition):
+                seq = origin.seq
+                answer = origin.put(b"a", b"1", condition)
+                self.assertEqual(answer, [seq + 1, int(seq == 0)] if holds else ["conflict", seq])
 
     def test_any_bytes_are_kept(self):
         for n, key in enumerate((b"", b"s", b"\0\xff\r\n", b"k" * 1024)):
@@ -113,23 +122,32 @@ class Origin(collections_fixture.Sites):
         self.assertEqual(origin.put(b"a", b"2", id="r2"), [2, 0])
         self.assertEqual(origin.delete(b"a", id="r3"), [3, 0])
         for _ in range(2):
-            self.assertEqual(self.replay(b"a", b"1", "r1", "absent"), [1, 1])
-            self.assertEqual(self.replay(b"a", b"2", "r2"), [2, 0])
-            self.assertEqual(self.replay(b"a", None, "r3"), [3, 0])
-            self.assertEqual(self.replay(b"b", b"9", "r4"), [4, 1])
+            self.assertEqual(self.replay(b"a", b"1", "r1", "absent"), [1, 1, 1])
+            self.assertEqual(self.replay(b"a", b"2", "r2"), [2, 0, 1])
+            self.assertEqual(self.replay(b"a", None, "r3"), [3, 0, 1])
+            self.assertEqual(self.replay(b"b", b"9", "r4")[:2], [4, 1])
             self.assertEqual(self.replay(b"b", b"8", "r5", "absent"), ["conflict", 4])
         self.assertEqual(origin.seq, 4)
         self.assert_whole(origin)
+
+    def test_an_id_stands_for_one_request(self):
+        origin, words = self.origin, [b"a", bucket_of(b"a"), "", pack(b"a", b"1"), "id"]
+        self.assertEqual(origin.function("replay", 0, *words, "print"), [1, 1])
+        self.assertEqual(origin.function("replay", 0, *words, "print"), [1, 1, 1])
+        for another in (["other"], []):
+            with self.refused("LDC_CONFLICT 1"):
+                origin.function("replay", 0, *words, *another)
+        self.assertEqual(origin.seq, 1)
 
     def test_the_last_requests_are_remembered_and_no_others(self):
         origin = self.origin
         for seq in (0, 65535, 131071, 196607, 262142):
             self.call("HSET", origin.at + "meta", "seq", seq)
             self.assertEqual(origin.put(b"a", b"%d" % seq, id=f"r{seq}")[0], seq + 1)
-        self.assertEqual(self.replay(b"a", b"0", "r0"), [1, 1])
-        self.assertEqual(self.replay(b"a", b"65535", "r65535"), [65536, 0])
+        self.assertEqual(self.replay(b"a", b"0", "r0"), [1, 1, 1])
+        self.assertEqual(self.replay(b"a", b"65535", "r65535"), [65536, 0, 1])
         self.assertEqual(origin.put(b"a", b"262143", id="r262143"), [262144, 0])
-        self.assertEqual(self.replay(b"a", b"65535", "r65535"), [65536, 0])
+        self.assertEqual(self.replay(b"a", b"65535", "r65535"), [65536, 0, 1])
         self.assertEqual(self.replay(b"a", b"0", "r0"), [262145, 0], "forgotten")
 
     def test_requests_without_an_id_are_not_remembered(self):
@@ -140,9 +158,9 @@ class Origin(collections_fixture.Sites):
 
     def test_beats_take_no_number_and_only_the_last_stays(self):
         origin = self.origin
-        self.assertEqual([origin.function("beat", 0) for _ in range(3)], [b"0-1", b"0-2", b"0-3"])
+        self.assertEqual([origin.function("beat", 0) for _ in range(3)], [[b"0-1"], [b"0-2"], [b"0-3"]])
         origin.put(b"a", b"1")
-        self.assertEqual(origin.function("beat", 0), b"1-1")
+        self.assertEqual(origin.function("beat", 0), [b"1-1"])
         self.assertEqual([id for id, _ in origin.log()], ["1-0", "1-1"])
         self.assertEqual(origin.meta("beat_us").encode(), origin.log()[1][1][b"us"])
 
@@ -205,8 +223,24 @@ class Origin(collections_fixture.Sites):
         self.age(3000, 100 * 1000000)
         self.assertEqual(self.trim(feed=3000), 1)
         self.addCleanup(self.end_shortage)
-        self.call("CONFIG", "SET", "maxmemory", int(self.call("INFO", "memory").split(b"used_memory:")[1].split()[0]) * 3 // 2)
+        self.set_memory(0.67)
         harness.wait_until(lambda: self.trim(feed=3000) > 2500, what="the trimming; memory is looked at once a second")
+
+    def set_memory(self, share):
+        """So that what is used is about SHARE of the most."""
+        used = int(self.call("INFO", "memory").split(b"used_memory:")[1].split()[0])
+        self.call("CONFIG", "SET", "maxmemory", int(used / share))
+
+    def test_a_unit_that_is_away_is_not_waited_for_where_writers_need_the_room(self):
+        self.age(3000, 100 * 1000000)
+        self.report("RZ01", 5)
+        self.addCleanup(self.end_shortage)
+        self.set_memory(0.7)
+        second = self.call("TIME")[0]
+        harness.wait_until(lambda: self.call("TIME")[0] != second, what="the broker's next look at its memory")
+        self.assertLess(self.trim(feed=1000), 100)
+        self.set_memory(0.9)
+        harness.wait_until(lambda: self.trim(feed=1000) > 2500, what="the trimming")
 
     def test_an_empty_log_is_trimmed_to_nothing(self):
         self.assertEqual(self.origin.function("trim", 0, 10, 1000), 0)

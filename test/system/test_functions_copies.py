@@ -4,11 +4,12 @@
 import contextlib
 import random
 import threading
+import time
 import unittest
 
 import collections_fixture
 import harness
-from collections_fixture import BUCKETS, OWNER, Site, bucket_of, pack, unpack
+from collections_fixture import BUCKETS, OWNER, Site, bucket_of, pack, pairs, unpack
 
 
 class Copies(collections_fixture.Sites):
@@ -112,6 +113,12 @@ class Copies(collections_fixture.Sites):
         self.assert_same()
         self.assertEqual(self.digest(), [])
 
+    def bootstrap_is_overtaken(self):
+        """Whether anything was written meanwhile."""
+        start = self.origin.seq
+        self.copy.bootstrap(self.origin)
+        return int(self.copy.meta("copy_until")) > start
+
     def test_a_copy_that_is_made_beside_a_writer_equals_the_origin(self):
         copy, origin, stop, errors = self.copy, self.origin, threading.Event(), []
 
@@ -130,15 +137,13 @@ class Copies(collections_fixture.Sites):
         writer.start()
         try:
             harness.wait_until(lambda: origin.seq > 100, what="writes")
-            start = origin.seq
-            copy.bootstrap(origin)
+            harness.wait_until(self.bootstrap_is_overtaken, what="writes while a copy is made")
             for _ in range(20):
                 copy.follow(origin)
         finally:
             stop.set()
             writer.join()
         self.assertEqual(errors, [])
-        self.assertGreater(int(copy.meta("copy_until")), start)
         copy.follow(origin)
         self.assert_same()
         self.assertEqual(self.digest(), [])
@@ -284,6 +289,35 @@ class Copies(collections_fixture.Sites):
         self.assertEqual(copy.meta("bad"), "")
         self.assertEqual(self.digest(), [])
         self.assertEqual(copy.meta("digest_ok"), "1")
+
+    def test_doubted_buckets_wait_for_their_repair_whatever_digests_say(self):
+        copy, origin = self.copy, self.origin
+        with self.refused("LDC_STATE"):
+            copy.function("doubt", 0, "7")
+        origin.put(b"a", b"1")
+        copy.bootstrap(origin)
+        bucket = bucket_of(b"a")
+        self.flip(b"a")
+        self.assertEqual(copy.function("doubt", 0, f"{bucket},7,7,1024,x"), b",".join(b"%d" % n for n in sorted({7, bucket})))
+        self.assertEqual(sorted(self.digest()), sorted({7, bucket}), "the kept sums are equal, and the doubt stays")
+        self.assertEqual(copy.meta("digest_ok"), "1")
+        self.assertEqual(copy.repair(origin, bucket), 1)
+        self.assertEqual((copy.repair(origin, 7), copy.meta("bad"), copy.meta("repaired")), (0, "", "1"))
+        self.call("SET", copy.unit + "epoch", 3)
+        with self.refused("LDC_EPOCH 3"):
+            copy.function("doubt", 0, "7")
+
+    def test_one_look_tells_meta_sums_and_sizes(self):
+        copy, origin = self.copy, self.origin
+        self.assertEqual(copy.function("look")[1:4], [bytes(6 * BUCKETS), 0, 0])
+        origin.put(b"a", b"1")
+        copy.bootstrap(origin)
+        origin.put(b"b", b"2")
+        copy.follow(origin)
+        (meta, sums, keys, log, us), known = copy.function("look"), origin.function("look")
+        self.assertEqual((pairs(meta)[b"seq"], pairs(meta)[b"state"], keys, log), (b"2", b"live", 2, 1))
+        self.assertEqual((sums, known[2:4]), (known[1], [2, 2]))
+        self.assertAlmostEqual(int(us) / 1e6, time.time(), delta=5)
 
     def test_a_digest_is_compared_at_its_own_sequence_alone(self):
         copy, origin = self.copy, self.origin

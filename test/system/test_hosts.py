@@ -122,6 +122,7 @@ class Namespaces(FaultTest):
         self.assertTrue(all("--mode random --probability 0.0" in rule for rule in rules()), rules())
 
     def test_a_cut_off_unit_fails_over_and_comes_back_as_a_replica(self):
+        self.playground.be_patient()
         wait_until(self.is_covered, 60, "a standby that every gateway trusts")
         home = self.in_sync()[0]
         self.fault("drop", "RZ01")

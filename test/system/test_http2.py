@@ -9,6 +9,9 @@ from http2_client import (CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEA
 from ingress_fixture import ingress, setUpModule, tearDownModule
 
 
+ingress.head_timeout, ingress.body_timeout = "1s", "1s"  # a connection that floods is let go after it
+
+
 class Floods(unittest.TestCase):
     """HTTP/2 clients that keep the server busy with nothing."""
 
@@ -18,7 +21,7 @@ class Floods(unittest.TestCase):
             stream = client.put_request("POST", "/echo/flood", b"")
             for _ in range(count):
                 prepare(client, stream)
-            client.flush_until_closed()
+            client.flush_until_closed(told=True)
             self.assertEqual(client.goaway, CALM)
         self.assertEqual(ingress.clear.metric("http2_guard_closes_total"), closes + 1)
 
@@ -47,7 +50,7 @@ class Floods(unittest.TestCase):
                        field(b":path", b"/echo/flood") + field(b":authority", b"a"))
             for _ in range(3000):
                 client.put(DATA, 0, 1, b"")
-            client.flush_until_closed()
+            client.flush_until_closed(told=True)
             self.assertEqual(client.goaway, CALM)
         self.assertEqual(ingress.clear.metric("http2_guard_closes_total"), closes + 1)
 
@@ -57,7 +60,7 @@ class Floods(unittest.TestCase):
                 client.put(HEADERS, END_STREAM, 1, field(b":method", b"GET"))
                 for _ in range(3000):
                     client.put(CONTINUATION, 0, 1, piece)
-                client.flush_until_closed()
+                client.flush_until_closed(told=True)
                 self.assertEqual(client.goaway, CALM)
 
     def test_resets_that_the_server_is_made_to_send(self):
@@ -65,7 +68,7 @@ class Floods(unittest.TestCase):
         with Http2(ingress.clear.port) as client:
             for _ in range(5000):
                 client.put(WINDOW_UPDATE, 0, client.put_request("GET", "/echo/made"), b"\0\0\0\0")
-            client.flush_until_closed()
+            client.flush_until_closed(told=True)
             self.assertEqual(client.goaway, CALM)
         self.assertLessEqual(len(ingress.app.records()) - before, 60)
 

@@ -122,7 +122,7 @@ class Sharing(Crowd):
         self.assertEqual({new for _, new in moved}, {"a3"})
 
     def test_scaling_out_and_in_under_load_inverts_and_repeats_nothing(self):
-        self.start(agents=1, apps=2)
+        self.start(agents=1, apps=2, lease__ttl="20s")  # who is held up for less keeps what it has
         with Load(self.producer) as load:
             load.run_for(1)
             for name in ("a2", "a3"):
@@ -132,9 +132,9 @@ class Sharing(Crowd):
             self.assertEqual(self.agents["a1"].terminate(), 0)
             self.wait_shared({"a2", "a3"})
             load.run_for(1)
+            harness.wait_until(lambda: len(self.producer.confirmed) > 1000, what="many messages")
         self.wait_delivered()
         self.assertEqual(self.check_all(), 0)
-        self.assertGreater(len(self.producer.confirmed), 1000)
 
     def test_an_agent_that_ends_gives_back_at_once(self):
         self.start(agents=2)
@@ -245,7 +245,7 @@ class Failing(Crowd):
             began = time.time()
             for user in range(100):
                 self.producer.send(str(user))
-            self.wait_delivered(timeout=10)
+            self.wait_delivered()
         took = max(record["us"] for record in self.records()) / 1e6 - began
         print(f"\n  kill -9: the last message of all partitions was delivered {took * 1000:.0f} ms later")
         self.assertLess(took, span.allowed(0.8 + 1))

@@ -5,6 +5,7 @@ earlier, whatever the unit that they left still had to do, and whoever dies on t
 printed, not judged."""
 import json
 import re
+import signal
 import time
 import unittest
 
@@ -12,6 +13,7 @@ import harness
 import load
 from harness import wait_until
 from playground_fixture import Playground
+from unit_fixture import HOLD_S
 
 RUNS_ALONE = "each request's time is printed, and gateways and agents of three units want to run"
 
@@ -36,7 +38,9 @@ class Payers(load.Load):
             client.close()
 
     def failed(self):
-        return [(one.user, one.seq, one.status) for one in self.sent if one.status not in (200, 202)]
+        """But for who waited for all of failover.hold, as only a machine that stands still makes one."""
+        return [(one.user, one.seq, one.status) for one in self.sent
+                if one.status not in (200, 202) and (one.status == 0 or one.seconds < HOLD_S)]
 
 
 class Senders(Payers):
@@ -65,6 +69,7 @@ class Senders(Payers):
 class MovesTest(harness.StackTest):
     def start(self, *flags):
         self.playground = Playground(self.stack, "--units", "3", "--gateways", "3", *flags)
+        self.playground.be_patient()
         wait_until(self.is_kept, 60, "a record of each unit")
         self.text = self.playground.ctl("rules", "show").stdout
         self.units = {name: set(range(int(first), int(last) + 1)) for name, first, last in
@@ -91,10 +96,16 @@ class MovesTest(harness.StackTest):
         return path
 
     def put(self, text):
+        """What `ldcctl` tells of the move; tried again, as operators do, where a busy machine does not close a unit in time."""
         path = self.write(text)
-        done = self.playground.ctl("rules", "apply", path, "--max-move", "100", "-o", "json")
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return json.loads(done.stdout)["moved"]
+
+        def apply():
+            done = self.playground.ctl("rules", "apply", path, "--max-move", "100", "--timeout", "60", "-o", "json")
+            if done.returncode != 0:
+                self.assertIn("(409 from", done.stderr)
+            return done.returncode == 0 and json.loads(done.stdout)["moved"]
+
+        return wait_until(apply, what="users to be let go")
 
     def records(self):
         """What all apps took, in the order of time."""
@@ -189,8 +200,8 @@ class Backlog(MovesTest):
             for one in payers.sent:
                 one.seq += last
             sent += payers.sent
-        self.assertEqual([one for one in sent if one.status != 202], [])
-        accepted = {one.id for one in sent}
+        self.assertEqual([fault for payers in self.rounds for fault in payers.failed()], [])
+        accepted = {one.id for one in sent if one.status == 202}
         wait_until(lambda: not accepted - {record["id"] for record in self.records()}, 60, "everything to be delivered", 0.1)
         load.check_delivery(self, sent, self.records())
         self.wait_arrived()
@@ -204,12 +215,13 @@ class Backlog(MovesTest):
     def test_who_moves_waits_for_what_is_left_behind_and_nobody_else_does(self):
         self.pause()
         self.pay()
-        moved = self.go()
+        with harness.Span() as span:
+            moved = self.go()
         before = {user: self.taken(user) for user in self.MOVE + self.THERE}
         self.pay()
         wait_until(lambda: all(self.taken(user) > before[user] + 3 for user in self.THERE), what="those who were there before")
         self.assertEqual([self.taken(user) for user in self.MOVE], [0, 0])
-        self.assertLess(moved["held_ms"], 2000)
+        self.assertLess(moved["held_ms"], 1000 * span.allowed(2))
         self.resume()
         self.audit()
 
@@ -271,16 +283,34 @@ class Deaths(MovesTest):
         self.assertEqual(self.playground.ctl("rules", "show").stdout, self.text)
         self.assertIn("who began it did not go on", self.playground.ctl("rules", "history").stdout)
 
+    def is_under_way(self):
+        """RZ01 is told that users leave it, and the rules are still to come."""
+        moving = self.document("brokers/RZ01").get("moving")
+        return moving and moving["rules"] == json.loads((self.playground.dir / "store/current").read_text())["rules_epoch"]
+
     def begin_and_kill(self, name):
-        """As soon as RZ01 is told that users leave it."""
-        ctl = self.stack.keep(harness.Process("apply", [
+        """In the midst of a move, which is over before it is seen where this test has to wait for a processor: then another
+        one is begun."""
+        def begun():
+            ctl = self.begin()
+            wait_until(lambda: self.is_under_way() or not ctl.alive(), what="the move to begin", every=0.0005)
+            self.playground.signal(name, signal.SIGSTOP)
+            if self.is_under_way():
+                return ctl
+            self.playground.signal(name, signal.SIGCONT)
+            ctl.popen.wait(30 * harness.PATIENCE)
+            self.apply()
+            return None
+
+        ctl = wait_until(begun, what="a move that is under way")
+        self.playground.kill(name)
+        ctl.popen.wait(30 * harness.PATIENCE)
+
+    def begin(self):
+        return self.stack.keep(harness.Process("apply", [
             harness.BUILD / "ldcctl", "rules", "apply", self.write(self.rules(RZ01="00-03", RZ02="04-66")), "--max-move", "100",
             "--gateway", self.playground.topology()["admin"][0], "--token-file", self.playground.dir / "token"],
             self.stack.log("apply")))
-        wait_until(lambda: "moving" in self.document("brokers/RZ01"), what="the move to begin", every=0.0005)
-        self.playground.kill(name)
-        ctl.popen.wait(30)
-        print("\nrules put" if "version 2 is in force" in ctl.log_text() else "\nno rules put", end=" ")
 
 
 if __name__ == "__main__":

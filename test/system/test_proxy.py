@@ -229,7 +229,7 @@ class Malformed(ProxyTest):
             reset(conn)
 
         node = self.node(script)
-        self.gateway(node, timeout="300ms")
+        self.gateway(node, timeout="1s")
         conn = self.raw()
         conn.sendall(b"GET /echo/x HTTP/1.0\r\nHost: h\r\nX-User-Id: 1001\r\n\r\n")
         data = b""

@@ -20,8 +20,9 @@ class Time(ProxyTest):
         node = self.node(script)
         self.gateway(node, timeout="200ms", retries=2)
         self.expect_problem(self.get(), 504, "node-timeout")
-        self.assertEqual(len(node.requests), 1)
+        wait_until(lambda: len(node.requests) == 1, what="the node has read it")
         wait_until(lambda: not node.open, what="the connection is closed")
+        self.assertEqual(len(node.requests), 1)
 
     def test_a_node_that_stops_within_its_answer_ends_it_unfinished(self):
         def script(node, conn, nth):
@@ -29,18 +30,18 @@ class Time(ProxyTest):
             conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
             node.read(conn)
 
-        self.gateway(self.node(script), timeout="200ms")
+        self.gateway(self.node(script), timeout="1s")
         self.assert_unfinished()
 
     def test_a_slow_node_is_not_a_dead_one(self):
         def script(node, conn, nth):
             node.read(conn)
             for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 4\r\n\r\n", b"a", b"b", b"c", b"d"):
-                pass_time(0.25)
+                pass_time(0.5)
                 conn.sendall(piece)
             node.read(conn)
 
-        self.gateway(self.node(script), timeout="800ms")
+        self.gateway(self.node(script), timeout="2500ms")
         self.assertEqual(self.get().body, b"abcd")
 
     def test_a_node_that_does_not_take_connections_is_left(self):
@@ -67,10 +68,10 @@ class Time(ProxyTest):
             taken = 0
             while taken < 1 << 20:
                 taken += len(conn.recv(65536))
-                pass_time(0.05)
+                pass_time(0.15)
             conn.sendall(OK)
 
-        self.gateway(self.node(script), timeout="600ms")
+        self.gateway(self.node(script), timeout="2s")
         self.assertEqual(self.get(method="PUT", body=b"x" * (1 << 20)).status, 200)
 
     def test_an_answer_may_come_before_the_body_was_taken(self):
@@ -135,11 +136,11 @@ class Pressure(ProxyTest):
             conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(payload) + payload)
             node.read(conn)
 
-        self.gateway(self.node(script), timeout="500ms")
+        self.gateway(self.node(script), timeout="2s")
         conn = self.raw()
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         self.raw_get(conn)
-        pass_time(1)  # longer than the node's timeout, which does not run while the client holds things up
+        pass_time(2.5)  # longer than the node's timeout, which does not run while the client holds things up
         data = b""
         while len(data) < len(payload):
             more = conn.recv(1 << 20)

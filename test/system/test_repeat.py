@@ -62,7 +62,7 @@ class Repeat(switch_fixture.SwitchTest):
         self.assertEqual(len(self.late()), 20)
 
     def test_a_broker_that_does_not_let_connections_be_ended_is_not_used(self):
-        self.start(gateways=1)
+        self.start(gateways=1, failover__hold="200ms")
         self.primary.call("ACL", "SETUSER", "default", "-client|kill")
         for link in self.relay.withhold():
             link.reset()

@@ -14,7 +14,7 @@ USERS = [str(1000 + n) for n in range(200)]
 class Kills(harness.StackTest):
     """kill -9 of each part while messages come in."""
 
-    def start(self, gateways=1):
+    def start_gateways(self, gateways=1):
         stack = self.stack
         self.broker, self.app = stack.broker(), stack.app()
         first = stack.gateway("gw1", wait=False)
@@ -22,7 +22,10 @@ class Kills(harness.StackTest):
         units = {"RZ01": harness.unit("00-99", brokers=[self.broker], blue=[self.app])}
         stack.put_rules(first, harness.rules(units, topics={"payments": {"partitions": 4}}))
         self.gateways = [first] + [stack.gateway(f"gw{n + 2}") for n in range(gateways - 1)]
-        self.agent = stack.agent()
+
+    def start(self, gateways=1):
+        self.start_gateways(gateways)
+        self.agent = self.stack.agent()
         self.await_accepting()
 
     def await_accepting(self):
@@ -59,6 +62,21 @@ class Kills(harness.StackTest):
                 load.wait_for(50)
                 self.agent.restart()
         self.finish(load)
+
+    def test_kill_9_of_the_only_agent_between_the_first_record_and_its_stamp(self):
+        self.start_gateways(gateways=2)
+        self.await_accepting()
+        stamp, others = "ldc:{RZ01}:epoch", ("~ldc:{RZ01}:[^e]*", "~ldc:{RZ01/*")
+        self.broker.call("ACL", "SETUSER", "default", "resetkeys", f"%R~{stamp}", *others)
+        agent, record = self.stack.agent(wait=False), self.stack.store / "document-brokers%2fRZ01"
+        harness.wait_until(record.exists, what="the first record")
+        agent.kill()
+        self.assertIsNone(self.broker.call("GET", stamp))
+        self.broker.call("ACL", "SETUSER", "default", "resetkeys", "~*")
+        self.await_accepting()
+        self.assertIsNotNone(self.broker.call("GET", stamp))
+        agent.restart()
+        harness.wait_until(lambda: len(self.app.records()) >= 4, what="the payments of before and after")
 
     def test_kill_9_of_the_app(self):
         self.start()

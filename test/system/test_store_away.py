@@ -18,6 +18,7 @@ AWAY_REQUESTS = 400  # of each kind, answered while the store is away
 class StoreAway(harness.StackTest):
     def start(self, *flags):
         self.play = Playground(self.stack, "--units", "2", "--gateways", "2", "--supervise", *flags)
+        self.play.be_patient()
         wait_until(self.is_settled, 60, "each unit's replica to be in sync, and the agents to know the gateways")
 
     def is_settled(self):

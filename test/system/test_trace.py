@@ -25,7 +25,8 @@ class TraceTest(harness.StackTest):
         topics = {"payments": {"partitions": PARTITIONS, "retry": {"ladder": ["#50ms"]}, **(topic or {})}}
         text = harness.rules(units, topics=topics).replace('"#', "").replace('ms"', "ms")
         self.stack.put_rules(self.gateway, text)
-        self.options = {"delivery__backoff_max": "100ms", "trace__interval": "10ms", "health__interval": "200ms", **dict(agent)}
+        self.options = {"delivery__backoff_max": "100ms", "trace__interval": "10ms", "health__interval": "200ms",
+                        "lease__ttl": "20s", **dict(agent)}  # who is held up for less delivers nothing twice
         self.agent = self.stack.agent(name=name, **self.options)
 
     def post(self, user="1", path="/pay/1", body=b"x", headers=()):
@@ -56,6 +57,11 @@ class TraceTest(harness.StackTest):
     def acknowledged(self, identity):
         return self.traced(identity, lambda hops: "acknowledged" in hops)
 
+    @staticmethod
+    def hops(found):
+        """Their names. An attempt that is held up is told twice: when it has lasted for a while, it says that it began."""
+        return [hop["hop"] for hop in found["hops"] if hop["hop"] != "begun"]
+
     def check_times(self, found, began):
         times = [hop["us"] for hop in found["hops"]]
         self.assertEqual(times, sorted(times), found["hops"])
@@ -69,9 +75,10 @@ class Hops(TraceTest):
         began = time.time()
         identity = self.post(user="7")
         found = self.acknowledged(identity)
-        self.assertEqual([hop["hop"] for hop in found["hops"]], ["received", "stored", "attempt", "acknowledged"])
-        self.assertEqual([hop["by"] for hop in found["hops"]], ["gw-one", "broker", "agent-a", "agent-a"])
-        attempt = found["hops"][2]
+        self.assertEqual(self.hops(found), ["received", "stored", "attempt", "acknowledged"])
+        self.assertEqual([hop["by"] for hop in found["hops"]][:2], ["gw-one", "broker"])
+        self.assertEqual({hop["by"] for hop in found["hops"][2:]}, {"agent-a"})
+        attempt = next(hop for hop in found["hops"] if hop["hop"] == "attempt")
         self.assertEqual({key: attempt[key] for key in ("attempt", "status", "node", "subscription")},
                          {"attempt": 1, "status": 200, "node": self.app.url, "subscription": "default"})
         self.assertEqual({key: found[key] for key in ("id", "unit", "topic", "state", "gateway", "complete")},
@@ -84,11 +91,10 @@ class Hops(TraceTest):
         self.start(replicas=1)
         wait_until(lambda: len(self.agent.status()["broker_record"]["in_sync"]) == 2, what="two in sync")
         found = self.acknowledged(self.post())
-        names = [hop["hop"] for hop in found["hops"]]
-        self.assertEqual(names, ["received", "stored", "replicated", "attempt", "acknowledged"])
+        self.assertEqual(self.hops(found), ["received", "stored", "replicated", "attempt", "acknowledged"])
 
     def test_three_attempts_and_a_takeover_show_all_hops_in_order(self):
-        self.start()
+        self.start(agent={"lease__ttl": "800ms"})
         began = time.time()
         self.app.answers["/pay/bad"] = (500, {}, b"no")
         identity = self.post(path="/pay/bad")
@@ -108,7 +114,7 @@ class Hops(TraceTest):
     def test_a_delivery_that_takes_long_is_seen_while_it_lasts(self):
         self.start()
         identity = self.post(path="/pay/held")
-        self.assertTrue(self.app.arrived.wait(20))
+        self.assertTrue(self.app.arrived.wait(20 * harness.PATIENCE))
         wait_until(lambda: self.look_up(identity)["state"] == "delivering", what="the state")
         self.app.release.set()
         found = self.acknowledged(identity)
@@ -134,8 +140,7 @@ class States(TraceTest):
             return identity.encode() not in {fields[1] for _, fields in self.primary.call("XRANGE", stream, "-", "+")}
         wait_until(trimmed, timeout=60, what="the message to be trimmed")
         found = self.look_up(identity)
-        self.assertEqual((found["state"], [hop["hop"] for hop in found["hops"]]),
-                         ("delivered", ["received", "stored", "attempt", "acknowledged"]))
+        self.assertEqual((found["state"], self.hops(found)), ("delivered", ["received", "stored", "attempt", "acknowledged"]))
         self.assertEqual(found["gateway"], "gw-one")
 
     def test_a_scheduled_message_says_so_until_it_is_due(self):
@@ -155,7 +160,7 @@ class States(TraceTest):
         place, = found["subscriptions"]
         self.assertEqual((place["state"], place["attempts"]), ("parked", 1))
         self.assertTrue(time.time() + 40 < place["due_ms"] / 1000 < time.time() + 80, place)
-        self.assertEqual([hop["hop"] for hop in found["hops"]], ["received", "stored", "attempt", "parked"])
+        self.assertEqual(self.hops(found), ["received", "stored", "attempt", "parked"])
         self.assertNotIn("due_ms", self.look_up(follower)["subscriptions"][0])
 
     def test_a_parked_message_that_is_taken_later_tells_all_of_it(self):
@@ -173,7 +178,7 @@ class States(TraceTest):
         self.start()
         self.app.answers["/pay/bad"] = (422, {}, b"never")
         found = self.traced(self.post(path="/pay/bad"), lambda hops: "dead" in hops)
-        self.assertEqual(([hop["hop"] for hop in found["hops"]], found["state"]), (["received", "stored", "attempt", "dead"], "dead"))
+        self.assertEqual((self.hops(found), found["state"]), (["received", "stored", "attempt", "dead"], "dead"))
         place, = found["subscriptions"]
         self.assertEqual({key: place[key] for key in ("state", "status", "attempts", "reason")},
                          {"state": "dead", "status": 422, "attempts": 1, "reason": "status"})

@@ -126,11 +126,11 @@ class Tunnels(ProxyTest):
 
     def test_a_silent_tunnel_is_closed(self):
         node = self.node(self.echo)
-        self.gateway(node, proxy__tunnel_timeout="600ms")
+        self.gateway(node, proxy__tunnel_timeout="2s")
         conn, _, rest = self.upgrade()
         self.read_to(conn, 5, rest)
-        for _ in range(4):  # what carries bytes stays
-            pass_time(0.2)
+        for _ in range(5):  # what carries bytes stays
+            pass_time(0.5)
             conn.sendall(b"ping")
             self.assertEqual(self.read_to(conn, 4), b"ping")
         self.assertEqual(conn.recv(1), b"")

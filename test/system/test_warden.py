@@ -51,15 +51,15 @@ class Payer:
 class Warden(harness.StackTest):
     """RZ01 has a primary and, with its standby RZ02, a replica. Nobody fails over but the test itself."""
 
-    def start(self):
+    def start(self, **options):
         self.primary, self.standby, self.other = (self.stack.broker(name, fenced=True)
                                                   for name in ("primary", "standby", "other"))
         units = {"RZ01": harness.unit("00-99", brokers=[self.primary, self.standby], standby="RZ02"),
                  "RZ02": harness.unit(datacenter="dc2", brokers=[self.other])}
         text = harness.rules(units, routes=[harness.QUEUE_ROUTE], topics={"payments": {"partitions": PARTITIONS}})
         self.stack.write_rules(text + "failover: {auto: false}\n")
-        self.agent = self.stack.agent("RZ01", wait=False)
-        self.guard = self.stack.agent("RZ02", wait=False)
+        self.agent = self.stack.agent("RZ01", wait=False, **options)
+        self.guard = self.stack.agent("RZ02", wait=False, **options)
         self.gateway = self.stack.gateway()
         self.wait_in_sync(self.primary, self.standby)
         self.payer = Payer(self.gateway.port)
@@ -146,7 +146,26 @@ class Warden(harness.StackTest):
         shutil.rmtree(broker.folder)
         shutil.move(f"{broker.folder}.copy", broker.folder)
 
+    def owners(self, broker):
+        """The agents that deliver the partitions, by what BROKER knows."""
+        keys = ["ldc:{RZ01/payments/%d}:state" % partition for partition in range(PARTITIONS)]
+        return {(broker.call("HGET", key, "owner") or b"nobody").decode().split("/")[0] for key in keys}
+
     # --- tests ---
+
+    def test_those_who_deliver_hand_over_to_others_at_another_broker(self):
+        """Without waiting until their beats run out, which would be in two minutes."""
+        self.start(lease__ttl="2m")
+        wait_until(lambda: self.owners(self.primary) == {self.agent.name}, what="the unit's own agent to deliver")
+        self.move_to(self.standby, consumer="RZ02")
+        since = time.monotonic()
+        wait_until(lambda: self.owners(self.standby) == {self.guard.name}, what="the standby's agent to deliver")
+        owned = time.monotonic()
+        self.wait_in_sync(self.standby, self.primary)
+        print(f"handed over after {1000 * (owned - since):.0f} ms, in sync again after "
+              f"{1000 * (time.monotonic() - since):.0f} ms", end=" ")
+        self.wait_in_sync(self.standby, self.primary)
+        self.check_whole(self.standby, self.primary)
 
     def test_a_fresh_unit_boots_through_its_record(self):
         self.start()
@@ -287,7 +306,7 @@ class Warden(harness.StackTest):
         self.check_whole(self.primary, self.standby)
 
     def test_a_short_freeze_changes_nothing(self):
-        self.start()
+        self.start(broker__replica_timeout="10s")  # a machine may stand still for longer than the test has somebody do so
         before = self.record()
         for process in (self.primary, self.standby, self.agent, self.guard):
             process.signal(signal.SIGSTOP)

@@ -9,6 +9,7 @@ from harness import wait_until
 from playground_fixture import Playground
 
 Gateway = collections.namedtuple("Gateway", "port")
+HOLD_S = 2  # failover.hold of the playground's gateways
 
 
 class Payers(switch_fixture.Payers):
@@ -30,6 +31,7 @@ class UnitTest(harness.StackTest):
     def setUp(self):
         super().setUp()
         self.playground = Playground(self.stack, "--units", "3", "--gateways", "3")
+        self.playground.be_patient()
         self.gateways = [Gateway(self.playground.ingress(i)) for i in range(3)]
         wait_until(self.is_covered, 60, "a standby that every gateway trusts")
 
@@ -47,6 +49,15 @@ class UnitTest(harness.StackTest):
         done, status = self.playground.ctl_json("status")
         self.assertEqual(done.returncode, 0, done.stderr)
         return next(unit for unit in status["units"] if unit["name"] == name)["broker_record"]
+
+    def primary(self):
+        """The name of RZ01's."""
+        port = int(self.record()["primary"].rsplit(":", 1)[1])
+        return next(one["name"] for one in self.playground.topology()["processes"] if one["ports"].get("redis") == port)
+
+    def expect_served(self, *loads):
+        """Nobody was refused but who waited for all of failover.hold, as only a machine that stands still makes one."""
+        self.assertEqual([answer for load in loads for answer in load.refused() if answer.at - answer.asked < HOLD_S], [])
 
     def delivered(self):
         """By id: what the apps took, in order."""

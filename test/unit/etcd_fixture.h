@@ -66,7 +66,7 @@ static inline void etcd_fixture_start(struct etcd_fixture *etcd)
         _exit(127);
     }
     for (int i = 0; !etcd_fixture_answers(etcd); i++) {
-        if (i > 600 || waitpid(etcd->pid, NULL, WNOHANG) == etcd->pid)
+        if (i > 2400 || waitpid(etcd->pid, NULL, WNOHANG) == etcd->pid)
             abort();
         poll(NULL, 0, 50);
     }

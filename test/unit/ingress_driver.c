@@ -13,6 +13,7 @@
 #include "gateway/h2_fields.h"
 #include "gateway/http1_conn.h"
 #include "gateway/listener.h"
+#include "test/unit/redis_fixture.h"
 
 #ifdef __SANITIZE_ADDRESS__
 /* libh2o keeps buffers in thread-local lists, which go unreachable with their thread. */
@@ -25,7 +26,7 @@ const char *__lsan_default_suppressions(void)
 
 struct ingress ingress;
 static pthread_t thread;
-static bool http2_clear, patient;
+static bool http2_clear, hasty;
 static _Atomic bool stopping, drain_asked, release_asked;
 static h2o_req_t *held; /* by /hold */
 
@@ -166,22 +167,11 @@ static void *run(void *arg)
     return NULL;
 }
 
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static void configure(void)
 {
     static char listen_on[32];
     static char *addresses[] = {listen_on};
-    ingress.port = free_port();
+    close(redis_fixture_bind(&ingress.port));
     snprintf(listen_on, sizeof(listen_on), "127.0.0.1:%u", ingress.port);
     ingress.gateway.config.ingress.listen.items = addresses;
     ingress.gateway.config.ingress.listen.count = 1;
@@ -191,10 +181,10 @@ static void configure(void)
     ingress.gateway.config.limits.bodies_total = 300000;
     ingress.gateway.config.limits.connections = 100;
     ingress.gateway.places = 100;
-    ingress.gateway.config.limits.head_timeout = 300;
-    ingress.gateway.config.limits.body_timeout = patient ? 60000 : 300;
-    ingress.gateway.config.limits.idle_timeout = patient ? 60000 : 500;
-    ingress.gateway.config.limits.send_timeout = 1000;
+    ingress.gateway.config.limits.head_timeout = hasty ? 300 : PATIENCE_MS;
+    ingress.gateway.config.limits.body_timeout = hasty ? 300 : PATIENCE_MS;
+    ingress.gateway.config.limits.idle_timeout = hasty ? 500 : PATIENCE_MS;
+    ingress.gateway.config.limits.send_timeout = hasty ? 1000 : PATIENCE_MS;
     ingress.gateway.config.limits.http2_streams = 100;
     ingress.gateway.config.limits.http2_cancels = 20;
     ingress.gateway.config.limits.http2_frames = 200;
@@ -225,11 +215,11 @@ int ingress_start(void **state)
     return pthread_create(&thread, NULL, run, NULL);
 }
 
-int ingress_start_patient(void **state)
+int ingress_start_hasty(void **state)
 {
-    patient = true;
+    hasty = true;
     int result = ingress_start(state);
-    patient = false;
+    hasty = false;
     return result;
 }
 
@@ -241,11 +231,11 @@ int ingress_start_http2(void **state)
     return result;
 }
 
-int ingress_start_http2_patient(void **state)
+int ingress_start_http2_hasty(void **state)
 {
-    patient = true;
+    hasty = true;
     int result = ingress_start_http2(state);
-    patient = false;
+    hasty = false;
     return result;
 }
 

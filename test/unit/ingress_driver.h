@@ -18,7 +18,7 @@
 
 #include "gateway/gateway.h"
 
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 60000
 
 struct ingress {
     struct gateway gateway;
@@ -29,11 +29,11 @@ struct ingress {
 
 extern struct ingress ingress;
 
-/* Setup and teardown of a test. The patient one lets bodies and idle connections take their time. */
+/* Setup and teardown of a test. The hasty one cuts off who takes longer than a fraction of a second. */
 int ingress_start(void **state);
-int ingress_start_patient(void **state);
+int ingress_start_hasty(void **state);
 int ingress_start_http2(void **state); /* prior knowledge on clear text */
-int ingress_start_http2_patient(void **state);
+int ingress_start_http2_hasty(void **state);
 int ingress_stop(void **state);
 
 /* On the worker's thread, soon. */

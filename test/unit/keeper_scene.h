@@ -5,7 +5,10 @@
 #ifndef TEST_KEEPER_SCENE_H
 #define TEST_KEEPER_SCENE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <cmocka.h>
 
 #include "unit-agent/keeper_decide.h"
 

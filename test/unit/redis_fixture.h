@@ -23,15 +23,18 @@ struct redis_fixture {
     char folder[64], url[64];
 };
 
+/* A port below those that outgoing connections get: else one could have it before the server binds it anew. */
 static inline int redis_fixture_bind(unsigned *port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&address, len) != 0 || getsockname(fd, (struct sockaddr *)&address, &len) != 0)
-        abort();
-    *port = ntohs(address.sin_port);
-    return fd;
+    for (int tries = 0; tries < 1000; tries++) {
+        *port = 10000 + arc4random_uniform(22000);
+        struct sockaddr_in address = {
+            .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)*port)};
+        if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+            return fd;
+    }
+    abort();
 }
 
 static inline int redis_fixture_answers(const struct redis_fixture *redis)
@@ -68,7 +71,7 @@ static inline void redis_fixture_start(struct redis_fixture *redis, const char *
         _exit(127);
     }
     for (int tries = 0; !redis_fixture_answers(redis); tries++) {
-        if (tries > 2000 || waitpid(redis->pid, NULL, WNOHANG) != 0)
+        if (tries > 12000 || waitpid(redis->pid, NULL, WNOHANG) != 0)
             abort();
         poll(NULL, 0, 5);
     }

@@ -10,7 +10,7 @@
 #include "redis_fixture.h"
 #include "unit-agent/inbox.h"
 
-#define PATIENCE_US 15000000ULL
+#define PATIENCE_US 60000000ULL
 #define STREAM_0    "ldc:{RZ01/payments/0}:stream"
 #define CURSOR_0    "ldc:{RZ01/payments/0}:cursor:default"
 
@@ -335,6 +335,38 @@ static void another_primary_is_read_from_its_own_cursors(void **state)
     redis_fixture_end(&other);
 }
 
+static int owned_on(redisContext *broker)
+{
+    int owned = 0;
+    for (int i = 0; i < 16; i++) {
+        redisReply *reply = redisCommand(broker, "HGET ldc:{RZ01/payments/%d}:state owner", i);
+        owned += reply->type == REDIS_REPLY_STRING && strcmp(reply->str, inbox_owner(inbox)) == 0;
+        freeReplyObject(reply);
+    }
+    return owned;
+}
+
+/* It took over before it was told that we had given them back. */
+static void what_another_primary_still_calls_ours_is_given_back_to_whom_it_belongs(void **state)
+{
+    (void)state;
+    struct redis_fixture other = {0};
+    adopt(redis.url, 16);
+    RUN_UNTIL(owned_on(client) == 16);
+    redis_fixture_start(&other, "yes");
+    redisContext *there = redisConnect("127.0.0.1", (int)other.port);
+    freeReplyObject(redisCommand(there, "HSET ldc:{RZ01}:agents agent-2 %s", "9999999999999 incarnation-2"));
+    for (int i = 0; i < 16; i++)
+        freeReplyObject(
+            redisCommand(there, "HSET ldc:{RZ01/payments/%d}:state owner %s lease 1", i, inbox_owner(inbox)));
+    adopt(other.url, 16);
+    RUN_UNTIL(owned_on(there) < 16);
+    RUN_UNTIL(inbox_may_deliver(inbox) && owned_on(there) > 0);
+    redisFree(there);
+    inbox_destroy(&inbox);
+    redis_fixture_end(&other);
+}
+
 static void a_cursor_that_cannot_be_read_stops_its_partition_alone(void **state)
 {
     (void)state;
@@ -434,6 +466,7 @@ int main(void)
         TEST(what_the_broker_did_not_confirm_is_written_again_when_it_is_back),
         TEST(a_broker_that_lost_its_stream_is_believed),
         TEST(another_primary_is_read_from_its_own_cursors),
+        TEST(what_another_primary_still_calls_ours_is_given_back_to_whom_it_belongs),
         TEST(a_cursor_that_cannot_be_read_stops_its_partition_alone),
         TEST(partitions_are_added_while_it_runs_and_never_taken_away),
         TEST(streams_that_the_rules_no_longer_name_are_found),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "keeper_scene.h"
+#include "keeper_play.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,11 +28,6 @@ static void primary_is_replica(struct keeper_state *state)
 {
     state->primary.is_primary = false;
     state->primary.link_up = true;
-}
-
-static void no_record(struct keeper_state *state)
-{
-    state->record = (struct broker_record){0};
 }
 
 static void no_record_no_stamp(struct keeper_state *state)
@@ -167,13 +162,13 @@ static void outside_looked_at_too_late(struct keeper_state *state)
 static void outside_struck(struct keeper_state *state)
 {
     outside(state);
-    keeper_strike(state, 0, NOW - 10 * MS);
+    keeper_strike(state, 0, true, NOW - 10 * MS);
 }
 
 static void outside_struck_long_ago(struct keeper_state *state)
 {
     outside(state);
-    keeper_strike(state, 0, NOW - 1500 * MS);
+    keeper_strike(state, 0, true, NOW - 1500 * MS);
     state->replicas[0].struck_us = 0;
 }
 
@@ -260,12 +255,6 @@ static void member_attached_anew_and_safe(struct keeper_state *state)
     keeper_saw_primary(state, &last);
 }
 
-static void primary_restarted(struct keeper_state *state)
-{
-    strcpy(state->record.run_id, "before");
-    strcpy(state->record.members[0].run_id, "before");
-}
-
 static void primary_restarted_alone(struct keeper_state *state)
 {
     primary_restarted(state);
@@ -276,98 +265,6 @@ static void primary_restarted_alone_with_everysec(struct keeper_state *state)
 {
     primary_restarted_alone(state);
     state->primary.fsync_always = false;
-}
-
-static void fenced(struct keeper_state *state)
-{
-    primary_restarted(state);
-    state->primary.is_primary = false;
-}
-
-static void fenced_with_less(struct keeper_state *state)
-{
-    fenced(state);
-    state->primary.writes = 99;
-    state->primary.fsync_always = false;
-}
-
-static void fenced_with_less_than_was_seen(struct keeper_state *state)
-{
-    fenced(state);
-    state->record = record_of(1);
-    primary_restarted(state);
-    state->primary.writes = 99;
-}
-
-static void fenced_without_word_of_the_member(struct keeper_state *state)
-{
-    fenced(state);
-    state->replicas[0].look.ended_us = 0;
-}
-
-static void fenced_and_empty(struct keeper_state *state)
-{
-    fenced(state);
-    state->primary.dataset[0] = '\0';
-}
-
-static void fenced_of_before(struct keeper_state *state)
-{
-    fenced(state);
-    state->primary.epoch = 6;
-}
-
-static void fenced_before_its_stamp(struct keeper_state *state)
-{
-    fenced_of_before(state);
-    state->record = record_of(1);
-    primary_restarted(state);
-    state->record.at_us = 17;
-    state->record.counted = (struct broker_count){100, 17};
-}
-
-static void fenced_before_its_stamp_with_less(struct keeper_state *state)
-{
-    fenced_before_its_stamp(state);
-    state->most_writes = 0;
-    state->primary.writes = 99;
-}
-
-static void fenced_before_a_stamp_of_others(struct keeper_state *state)
-{
-    fenced_before_its_stamp(state);
-    state->record.at_us = 18;
-}
-
-static void fenced_before_its_stamp_beside_a_member(struct keeper_state *state)
-{
-    fenced_before_its_stamp(state);
-    state->record.members[state->record.member_count++] = record_of(2).members[1];
-}
-
-static void fenced_and_stamped_ahead(struct keeper_state *state)
-{
-    state->primary.is_primary = false;
-}
-
-static void fenced_and_known(struct keeper_state *state)
-{
-    state->primary.is_primary = false;
-    state->primary.epoch = 6;
-}
-
-static void fenced_at_first(struct keeper_state *state)
-{
-    fenced(state);
-    no_record(state);
-    state->primary.dataset[0] = state->replicas[0].look.dataset[0] = '\0';
-    state->primary.epoch = 0;
-}
-
-static void fenced_at_first_beside_data(struct keeper_state *state)
-{
-    fenced_at_first(state);
-    strcpy(state->replicas[0].look.dataset, data);
 }
 
 static void foreign_attached(struct keeper_state *state)
@@ -390,15 +287,6 @@ static void foreign_that_may_be_ours(struct keeper_state *state)
     state->replicas[0].look.ended_us = 0;
     state->replicas[0].look.link_at[0] = '\0';
 }
-
-struct scene {
-    const char *name;
-    void (*differs)(struct keeper_state *state);
-    enum keeper_verdict verdict;
-    unsigned members; /* of what is to be written */
-    const char *why;  /* a part of it */
-    unsigned detached;
-};
 
 static const struct scene scenes[] = {
     {"nothing happens", nothing, KEEPER_REST, 0, "", 0},
@@ -448,21 +336,6 @@ static const struct scene scenes[] = {
     {"the primary was restarted, its replica is gone", primary_restarted_alone, KEEPER_WRITE, 1, "", 0},
     {"with everysec too", primary_restarted_alone_with_everysec, KEEPER_REST, 0, "does not answer", 0},
 
-    {"the primary is fenced and holds all", fenced, KEEPER_WRITE, 1, "", 0},
-    {"it holds less than a member", fenced_with_less, KEEPER_REFUSE, 0, "must take over", 0},
-    {"it holds less than it did", fenced_with_less_than_was_seen, KEEPER_REFUSE, 0, "its data are old", 0},
-    {"it holds what a member may exceed", fenced_without_word_of_the_member, KEEPER_REST, 0, "does not say", 0},
-    {"it holds nothing", fenced_and_empty, KEEPER_REFUSE, 0, "was emptied", 0},
-    {"it holds data of an older epoch", fenced_of_before, KEEPER_REFUSE, 0, "epoch 6", 0},
-    {"it was not stamped yet, and holds what it held", fenced_before_its_stamp, KEEPER_WRITE, 1, "", 0},
-    {"it was not stamped yet, and holds less", fenced_before_its_stamp_with_less, KEEPER_REFUSE, 0, "epoch 6", 0},
-    {"nobody has counted", fenced_before_a_stamp_of_others, KEEPER_REFUSE, 0, "epoch 6", 0},
-    {"a member may exceed it", fenced_before_its_stamp_beside_a_member, KEEPER_REFUSE, 0, "epoch 6", 0},
-    {"it is on record, in this run", fenced_and_known, KEEPER_REST, 0, "about to serve", 0},
-    {"it is on record, but stamped as far as that", fenced_and_stamped_ahead, KEEPER_WRITE, 1, "", 0},
-    {"it is fenced and new", fenced_at_first, KEEPER_WRITE, 1, "", 0},
-    {"it is fenced and new, beside one with data", fenced_at_first_beside_data, KEEPER_REFUSE, 0, "holds data", 0},
-
     {"a foreign replica is attached", foreign_attached, KEEPER_REST, 0, "", 1},
     {"it may be one of ours", foreign_that_may_be_ours, KEEPER_REST, 0, "does not answer", 0},
 };
@@ -470,21 +343,7 @@ static const struct scene scenes[] = {
 static void every_scene_ends_as_it_should(void **state)
 {
     (void)state;
-    for (const struct scene *scene = scenes; scene < scenes + sizeof(scenes) / sizeof(*scenes); scene++) {
-        struct keeper_state seen = calm(1);
-        struct keeper_action action;
-        scene->differs(&seen);
-        keeper_decide(&seen, NOW + 5 * MS, &action);
-        if (action.verdict != scene->verdict || strstr(action.why, scene->why) == NULL ||
-            (action.verdict == KEEPER_WRITE && action.record.member_count != scene->members) ||
-            action.detach_count != scene->detached)
-            fail_msg("%s: verdict %d, %u members, %u detached, why \"%s\"", scene->name, action.verdict,
-                     action.record.member_count, action.detach_count, action.why);
-        if (action.verdict == KEEPER_WRITE && seen.primary.is_primary)
-            assert_int_equal(action.record.wait, seen.primary.online);
-        if (action.verdict == KEEPER_STAMP)
-            assert_int_equal(action.stamp, seen.record.version + 1);
-    }
+    play_scenes(scenes, sizeof(scenes) / sizeof(*scenes));
 }
 
 static void a_record_that_was_written_is_not_written_again(void **state)
@@ -514,38 +373,6 @@ static void the_next_look_is_hurried_while_a_members_link_is_gone(void **state)
     assert_true(keeper_hurries(&seen));
     seen.record = record_of(1);
     assert_false(keeper_hurries(&seen));
-}
-
-static void one_of_two_replicas_leaves_and_the_other_stays(void **state)
-{
-    (void)state;
-    struct keeper_state seen = calm(2);
-    struct keeper_action action;
-    member_silent(&seen);
-    keeper_decide(&seen, NOW, &action);
-    assert_int_equal(action.verdict, KEEPER_WRITE);
-    assert_int_equal(action.record.member_count, 2);
-    assert_string_equal(action.record.members[1].url, url_of(2));
-    assert_true(action.strike[0]);
-    assert_false(action.strike[1]);
-}
-
-static void who_lags_again_and_again_stays_out_for_longer(void **state)
-{
-    (void)state;
-    struct keeper_state seen = calm(1);
-    uint64_t at_us = NOW, outs[6];
-    for (int i = 0; i < 6; i++) {
-        keeper_strike(&seen, 0, at_us);
-        outs[i] = seen.replicas[0].not_before_us - at_us;
-        at_us += 10 * TIMEOUT;
-    }
-    assert_int_equal(outs[0], TIMEOUT);
-    assert_int_equal(outs[1], 2 * TIMEOUT);
-    assert_int_equal(outs[3], 8 * TIMEOUT);
-    assert_int_equal(outs[5], 8 * TIMEOUT);
-    keeper_strike(&seen, 0, at_us + 100 * TIMEOUT);
-    assert_int_equal(seen.replicas[0].not_before_us, at_us + 101 * TIMEOUT);
 }
 
 static void the_primary_can_speak_for_a_replica_that_does_not_answer_us(void **state)
@@ -579,6 +406,9 @@ static void a_primary_whose_warden_is_gone_lacks_the_stamp_of_the_record(void **
     seen.primary.is_primary = false;
     assert_false(keeper_lacks_stamp(&seen));
     seen.primary.is_primary = true;
+    struct keeper_state emptied = seen;
+    emptied.primary.dataset[0] = '\0';
+    assert_false(keeper_lacks_stamp(&emptied));
     seen.primary.run_id[0] = 'b';
     assert_false(keeper_lacks_stamp(&seen));
 }
@@ -590,8 +420,6 @@ int main(void)
         cmocka_unit_test(every_scene_ends_as_it_should),
         cmocka_unit_test(a_record_that_was_written_is_not_written_again),
         cmocka_unit_test(the_next_look_is_hurried_while_a_members_link_is_gone),
-        cmocka_unit_test(one_of_two_replicas_leaves_and_the_other_stays),
-        cmocka_unit_test(who_lags_again_and_again_stays_out_for_longer),
         cmocka_unit_test(the_primary_can_speak_for_a_replica_that_does_not_answer_us),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,7 @@ static void what_is_planned_stands_in_it_only_where_something_is(void **state)
     snprintf(record.target_consumer, sizeof(record.target_consumer), "RZ02");
     record.drained = (struct broker_drain){.at_us = 18, .by = "ann", .why = "new disks"};
     record.counted = (struct broker_count){5, 17};
+    record.before = 16;
     broker_record_format(&record, &out);
     assert_int_equal(broker_record_parse(buf_str(&out), &again, &err), 0);
     assert_memory_equal(&record, &again, sizeof(record));
@@ -88,6 +89,17 @@ static void what_was_counted_counts_for_the_record_of_that_moment(void **state)
     assert_false(broker_record_counted(&record, 5));
 }
 
+static void who_takes_over_is_known_by_the_record_of_before(void **state)
+{
+    (void)state;
+    struct broker_record record = sound();
+    record.version = 16;
+    broker_record_lead(&record, &record.members[1]);
+    assert_string_equal(record.primary, "redis://b:2");
+    assert_int_equal(record.member_count, 1);
+    assert_int_equal(record.before, 16);
+}
+
 static void garbled_records_are_refused_whole(void **state)
 {
     (void)state;
@@ -95,6 +107,7 @@ static void garbled_records_are_refused_whole(void **state)
     assert_true(parses_with("\"consumer\":\"RZ02\",\"hold\":true,\"why\":\"drill\",\"moved_us\":5,", ""));
     assert_false(parses_with("\"hold\":true", "\"hold\":1"));
     assert_false(parses_with("\"hold\":true", "\"hold\":true,\"target\":7"));
+    assert_false(parses_with("\"hold\":true", "\"hold\":true,\"before\":-1"));
     assert_false(parses_with("\"hold\":true", "\"hold\":true,\"drained\":{\"by\":\"ann\"}"));
     assert_false(parses_with("\"consumer\":\"RZ02\"", "\"consumer\":null"));
     assert_false(parses_with("\"at_us\":17", "\"at_us\":-1"));
@@ -183,6 +196,7 @@ int main(void)
         cmocka_unit_test(a_record_is_read_and_written_without_loss),
         cmocka_unit_test(what_is_planned_stands_in_it_only_where_something_is),
         cmocka_unit_test(what_was_counted_counts_for_the_record_of_that_moment),
+        cmocka_unit_test(who_takes_over_is_known_by_the_record_of_before),
         cmocka_unit_test(garbled_records_are_refused_whole),
         cmocka_unit_test(a_wait_proves_something_only_while_nothing_has_changed),
         cmocka_unit_test(no_record_covers_nothing),

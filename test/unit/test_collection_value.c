@@ -147,7 +147,7 @@ static void keys_are_the_documented_ones(void **state)
     char text[PROTOCOL_KEY_MAX];
     assert_int_equal(collection_key(text, STR_LIT("CORE"), STR_LIT("merchants"), "meta"), 27);
     assert_string_equal(text, "ldc:{CORE}:c/merchants/meta");
-    collection_bucket_key(text, STR_LIT("CORE"), STR_LIT("merchants"), 1023);
+    collection_key(text, STR_LIT("CORE"), STR_LIT("merchants"), "b/1023");
     assert_string_equal(text, "ldc:{CORE}:c/merchants/b/1023");
 }
 

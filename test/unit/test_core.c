@@ -99,7 +99,7 @@ TEST(a_primary_that_is_another_run_than_recorded_is_suspected)
 
 TEST(requests_that_fail_are_a_slow_proof_where_all_else_is_well)
 {
-    for (unsigned ms = 0; ms < 1000; ms += 50) {
+    for (unsigned ms = 0; ms < 400; ms += 50) {
         scene_line(P, CORE_LINE_ERROR);
         assert_int_equal(suspicion(), CORE_FINE);
         scene_pass_ms(50);

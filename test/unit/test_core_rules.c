@@ -17,6 +17,7 @@ static void fail_primary(void)
     scene_silence(UNIT);
     scene_vote(0, GW1, UNIT, CORE_SILENT);
     scene_vote(1, GW3, UNIT, CORE_SILENT);
+    scene.votes[0].epoch = scene.votes[1].epoch = scene_unit(UNIT)->record.epoch;
     scene_pass_ms(40);
 }
 
@@ -69,6 +70,69 @@ TEST(a_gateway_that_was_stopped_notices_with_whatever_it_reads_first)
     scene.now_us += 80000;
     scene_tell();
     assert_true(scene_unit(UNIT)->vote.abstains);
+}
+
+TEST(a_primary_that_was_never_heard_is_given_time_to_be_heard)
+{
+    memset(&scene.core, 0, sizeof(scene.core));
+    scene_silence(UNIT);
+    scene_configure();
+    scene_step((struct core_event){.kind = CORE_STORE, .store_up = true});
+    scene_put(scene_record(UNIT));
+    scene_pass_ms(900);
+    assert_int_equal(scene_unit(UNIT)->suspicion[CORE_PRIMARY], CORE_FINE);
+    scene_pass_ms(150);
+    assert_int_equal(scene_unit(UNIT)->suspicion[CORE_PRIMARY], CORE_SILENT);
+}
+
+/* The primary falls silent for 10 ms more than MS, and comes back. */
+static void pause_primary(unsigned ms)
+{
+    struct core_broker_seen seen = scene.seen[P];
+    scene.seen[P].unit = 0;
+    scene_pass_ms(ms);
+    scene.seen[P] = seen;
+    scene_pass_ms(20);
+}
+
+TEST(a_false_alarm_makes_the_gap_longer_for_a_while)
+{
+    pause_primary(20);
+    fail_primary();
+    expect_moved();
+    scene_begin(NULL);
+    pause_primary(30);
+    scene_forget_actions();
+    fail_primary();
+    expect_refused(CORE_NOT_SUSPECTED);
+    scene_pass_ms(20);
+    expect_moved();
+    scene_begin(NULL);
+    pause_primary(30);
+    scene_pass_ms(10000);
+    fail_primary();
+    expect_moved();
+}
+
+TEST(the_gap_grows_twice_at_most)
+{
+    for (unsigned i = 0; i < 4; i++)
+        pause_primary(80);
+    scene_forget_actions();
+    fail_primary();
+    scene_pass_ms(40);
+    expect_refused(CORE_NOT_SUSPECTED);
+    scene_pass_ms(20);
+    expect_moved();
+}
+
+TEST(what_a_gateway_sleeps_through_is_no_false_alarm)
+{
+    scene.now_us += 80000;
+    scene_tell();
+    scene_pass_ms(200);
+    fail_primary();
+    expect_moved();
 }
 
 TEST(when_most_units_fall_silent_together_the_gateway_doubts_itself)
@@ -186,6 +250,42 @@ TEST(a_standby_that_was_unwell_is_trusted_again_after_a_clean_while)
     expect_refused(CORE_STANDBY_UNWELL);
     scene_pass_ms(300);
     expect_moved();
+}
+
+/* A third broker, which is in sync too. */
+static void add_standby(void)
+{
+    struct core_record record = scene_record(UNIT);
+    record.members[record.member_count++] = (struct core_member){.broker = X, .run_id = RUN + X};
+    record.epoch++;
+    scene_units[0].brokers[2] = X;
+    scene_units[0].broker_count = 3;
+    scene_configure();
+    scene_units[0].broker_count = 2;
+    scene_put(record);
+    scene.seen[X].unit = UNIT;
+    scene.seen[X].primary = false;
+    scene_pass_ms(4000);
+}
+
+TEST(of_two_standbys_one_that_was_well_for_long_takes_over)
+{
+    add_standby();
+    scene.seen[S].healthy = false;
+    scene_pass_ms(10);
+    scene.seen[S].healthy = true;
+    fail_primary();
+    expect_moved();
+    assert_int_equal(scene.last[CORE_PROPOSE].proposal.primary, X);
+}
+
+TEST(of_two_standbys_one_that_was_not_restarted_takes_over)
+{
+    add_standby();
+    scene.seen[S].run_id = ANOTHER_RUN;
+    fail_primary();
+    expect_moved();
+    assert_int_equal(scene.last[CORE_PROPOSE].proposal.primary, X);
 }
 
 TEST(a_standby_that_sees_the_primary_objects)
@@ -387,6 +487,10 @@ int main(void)
         RUN_TEST(no_unit_is_moved_where_that_is_left_to_operators),
         RUN_TEST(a_gateway_whose_loop_lagged_does_not_vote_until_it_has_heard_anew),
         RUN_TEST(a_gateway_that_was_stopped_notices_with_whatever_it_reads_first),
+        RUN_TEST(a_primary_that_was_never_heard_is_given_time_to_be_heard),
+        RUN_TEST(a_false_alarm_makes_the_gap_longer_for_a_while),
+        RUN_TEST(the_gap_grows_twice_at_most),
+        RUN_TEST(what_a_gateway_sleeps_through_is_no_false_alarm),
         RUN_TEST(when_most_units_fall_silent_together_the_gateway_doubts_itself),
         RUN_TEST(half_of_the_units_may_fall_silent_together),
         RUN_TEST(a_gateway_that_has_just_begun_learns_first_what_was_moved_of_late),
@@ -397,6 +501,8 @@ int main(void)
         RUN_TEST(a_standby_that_is_another_run_than_was_in_sync_does_not_take_over),
         RUN_TEST(a_standby_that_is_silent_or_unwell_does_not_take_over),
         RUN_TEST(a_standby_that_was_unwell_is_trusted_again_after_a_clean_while),
+        RUN_TEST(of_two_standbys_one_that_was_well_for_long_takes_over),
+        RUN_TEST(of_two_standbys_one_that_was_not_restarted_takes_over),
         RUN_TEST(a_standby_that_sees_the_primary_objects),
         RUN_TEST(a_unit_is_not_moved_to_where_its_load_has_no_room),
         RUN_TEST(no_more_units_are_moved_within_the_window_than_the_rules_allow),

@@ -106,6 +106,9 @@ static void a_secret_is_the_first_line_and_never_shown(void **state)
     assert_int_equal(err.code, ERROR_INPUT);
     assert_null(strstr(err.text, "hunter2"));
     assert_null(file_read_secret("missing", &err));
+    assert_int_equal(file_take_secret("broker.password_file", NULL, &secret, &err), 0);
+    assert_int_equal(file_take_secret("broker.password_file", "missing", &secret, &err), -1);
+    assert_string_equal(err.text, "broker.password_file: cannot open missing: No such file or directory");
     assert_int_equal(err.code, ERROR_SYSTEM);
 }
 

@@ -108,6 +108,24 @@ static const char *text_of(json_t *line, const char *key)
     return json_string_value(json_object_get(line, key));
 }
 
+static void a_write_to_a_collection_is_told_with_its_version(void **state)
+{
+    (void)state;
+    struct access_log *log = access_log_create(&workers[0]);
+    struct fixture *f = fixture("/-/c/rates/eur");
+    const struct table_route route = {.action = ACTION_ZONE_C};
+    h2o_mem_init_pool(&f->req.pool);
+    h2o_add_header_by_str(&f->req.pool, &f->req.res.headers, H2O_STRLIT("ldc-version"), 0, NULL, H2O_STRLIT("17"));
+    f->exchange.route = &route;
+    access_log_write(log, &f->exchange);
+    access_log_destroy(&log);
+    json_t *line = only_line();
+    assert_int_equal(json_integer_value(json_object_get(line, "version")), 17);
+    json_decref(line);
+    h2o_mem_clear_pool(&f->req.pool);
+    free(f);
+}
+
 static void a_routed_request_is_told_in_full(void **state)
 {
     (void)state;
@@ -310,6 +328,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
     const struct CMUnitTest tests[] = {
         TEST(a_routed_request_is_told_in_full),
+        TEST(a_write_to_a_collection_is_told_with_its_version),
         TEST(what_is_not_known_is_left_out),
         TEST(a_hostile_path_cannot_forge_a_line),
         TEST(workers_do_not_tear_each_others_lines),

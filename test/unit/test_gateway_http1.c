@@ -222,23 +222,18 @@ static void bodies_of_all_connections_are_bounded_together(void **state)
 static void slow_heads_and_bodies_are_cut(void **state)
 {
     (void)state;
-    static const char *const requests[] = {
-        "GET / HTTP/1.1\r\nHost: hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh",
-        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n0123456789abcdefghi"};
+    static const char *const begun[] = {"GET / HTTP/1.1\r\nHost: ",
+                                        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n"};
     for (int i = 0; i < 2; i++) {
         int fd = dial();
         struct buf text = {NULL, 0, 0};
-        uint64_t began = clock_monotonic_us();
-        for (const char *at = requests[i] + (i == 0 ? 0 : 44); *at != '\0'; at++) {
-            struct pollfd ready = {.fd = fd, .events = POLLIN};
-            if (at == requests[i] + 44 && i == 1)
-                send(fd, requests[i], 44, MSG_NOSIGNAL);
-            send(fd, at, 1, MSG_NOSIGNAL);
-            if (poll(&ready, 1, 20) > 0)
-                break;
-        }
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        uint64_t began = clock_monotonic_us(), until = began + PATIENCE_MS * 1000;
+        say(fd, begun[i]);
+        while (poll(&ready, 1, 20) == 0 && clock_monotonic_us() < until)
+            send(fd, "h", 1, MSG_NOSIGNAL);
+        assert_in_range(clock_monotonic_us(), began + 250000, until);
         assert_true(hear(fd, &text, "HTTP/1.1 408 "));
-        assert_in_range(clock_monotonic_us() - began, 250000, 1500000);
         buf_free(&text);
         close(fd);
     }
@@ -330,7 +325,8 @@ static void connections_beyond_the_limit_wait_for_a_place(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, ingress_start, ingress_stop)
+#define TEST(name)  cmocka_unit_test_setup_teardown(name, ingress_start, ingress_stop)
+#define HASTY(name) cmocka_unit_test_setup_teardown(name, ingress_start_hasty, ingress_stop)
     const struct CMUnitTest tests[] = {
         TEST(a_request_is_answered_and_the_connection_kept),
         TEST(an_answer_has_length_date_and_server),
@@ -339,21 +335,20 @@ int main(void)
         TEST(a_stream_is_chunked_or_ends_with_the_connection),
         TEST(a_body_that_differs_from_its_length_ends_the_connection),
         TEST(a_slow_reader_holds_the_generator_back),
-        TEST(a_reader_that_takes_nothing_is_cut_off),
+        HASTY(a_reader_that_takes_nothing_is_cut_off),
         TEST(pipelined_requests_are_answered_in_order),
         TEST(pipelined_requests_wait_for_the_first_answer),
         TEST(continue_is_sent_where_the_client_waits_for_it),
         TEST(malformed_requests_are_refused_and_the_connection_closed),
         TEST(what_is_too_long_is_refused_by_name),
         TEST(bodies_of_all_connections_are_bounded_together),
-        TEST(slow_heads_and_bodies_are_cut),
-        TEST(an_idle_connection_is_closed_without_a_word),
+        HASTY(slow_heads_and_bodies_are_cut),
+        HASTY(an_idle_connection_is_closed_without_a_word),
         TEST(a_client_that_goes_away_takes_its_request_with_it),
         TEST(a_client_that_ends_its_side_gets_its_answers),
         TEST(an_upgraded_socket_is_handed_over_with_what_came_early),
         TEST(draining_closes_what_is_idle_and_finishes_what_is_not),
-        cmocka_unit_test_setup_teardown(connections_beyond_the_limit_wait_for_a_place, ingress_start_patient,
-                                        ingress_stop),
+        TEST(connections_beyond_the_limit_wait_for_a_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

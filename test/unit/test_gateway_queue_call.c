@@ -91,6 +91,47 @@ static void a_call_is_made_again_for_another_epoch_and_as_a_replay(void **state)
     h2o_mem_clear_pool(&pool);
 }
 
+static void make_collection_call(struct queue_call *call, h2o_mem_pool_t *pool, const char *function, unsigned words)
+{
+    queue_call_init_collection(call, pool, str_of(function), STR_LIT("CORE"), STR_LIT("rates"));
+    for (unsigned i = 0; i < words; i++)
+        queue_call_add_word(call, i == 0 ? STR_LIT("$3\r\nkey") : STR_LIT("word"));
+}
+
+static void a_call_of_a_collection_has_the_epoch_before_its_words(void **state)
+{
+    static const char text[] = "*7\r\n$5\r\nFCALL\r\n$10\r\nldc1_c_get\r\n$1\r\n1\r\n$19\r\nldc:{CORE}:c/rates/\r\n"
+                               "$1\r\n5\r\n$7\r\n$3\r\nkey\r\n$4\r\nword\r\n";
+    h2o_mem_pool_t pool;
+    struct queue_call call;
+    struct buf wire = {NULL, 0, 0};
+    (void)state;
+    h2o_mem_init_pool(&pool);
+    make_collection_call(&call, &pool, QUEUE_CALL_GET, 2);
+    queue_call_format(&call, 5, &wire);
+    assert_string_equal(wire.base, text);
+    buf_free(&wire);
+    h2o_mem_clear_pool(&pool);
+}
+
+static void a_write_to_a_collection_looks_for_itself_where_it_may_be_done(void **state)
+{
+    static const struct {
+        const char *function, *replay;
+    } calls[] = {
+        {QUEUE_CALL_PUT, QUEUE_CALL_REPLAY}, {QUEUE_CALL_REPLAY, QUEUE_CALL_REPLAY}, {QUEUE_CALL_GET, QUEUE_CALL_GET}};
+    h2o_mem_pool_t pool;
+    struct queue_call call;
+    (void)state;
+    h2o_mem_init_pool(&pool);
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        make_collection_call(&call, &pool, calls[i].function, 6);
+        assert_again(&call, false, calls[i].function);
+        assert_again(&call, true, calls[i].replay);
+    }
+    h2o_mem_clear_pool(&pool);
+}
+
 static void a_key_is_told_from_its_user_by_the_last_slash(void **state)
 {
     h2o_mem_pool_t pool;
@@ -137,6 +178,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_has_its_words_in_the_order_of_the_function),
         cmocka_unit_test(a_call_is_made_again_for_another_epoch_and_as_a_replay),
+        cmocka_unit_test(a_call_of_a_collection_has_the_epoch_before_its_words),
+        cmocka_unit_test(a_write_to_a_collection_looks_for_itself_where_it_may_be_done),
         cmocka_unit_test(a_key_is_told_from_its_user_by_the_last_slash),
         cmocka_unit_test(a_fingerprint_is_of_method_path_and_body_and_where_they_part),
     };

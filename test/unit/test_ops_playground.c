@@ -20,6 +20,7 @@ static struct play_plan plan_of(int64_t gateways, int64_t units)
                              .gateways = gateways,
                              .units = units,
                              .agents = 1,
+                             .core_brokers = 2,
                              .port_base = BASE,
                              .etcd = units % 2 == 0};
     play_plan_make(&plan);
@@ -96,6 +97,7 @@ static void namespaces_give_each_unit_gateway_and_member_an_address(void **state
                              .gateways = PLAY_GATEWAYS_MOST,
                              .units = PLAY_UNITS_MOST,
                              .agents = 2,
+                             .core_brokers = 2,
                              .port_base = BASE,
                              .etcd = true,
                              .namespaces = true};
@@ -120,6 +122,7 @@ static void brokers_that_listen_to_more_than_this_machine_want_the_token(void **
                              .gateways = 1,
                              .units = 1,
                              .agents = 1,
+                             .core_brokers = 2,
                              .port_base = BASE};
     play_plan_make(&plan);
     assert_null(strstr(find(&plan, "RZ01-broker")->config_text, "requirepass"));

@@ -195,7 +195,7 @@ static void a_collection_holds_what_was_written(void **state)
     struct diag_list diags = {0};
     struct buf text = read_text("test/golden/collections.yaml");
     struct table *table = rules_load(buf_str(&text), 1, &diags);
-    assert_int_equal(table->collection_count, 5);
+    assert_int_equal(table->collection_count, 7);
     const struct table_collection *preset = table_collection(table, STR_LIT("merchants"));
     assert_int_equal(preset->replication, COLLECTION_BUS);
     assert_int_equal(preset->when_stale, COLLECTION_STALE_CORE);

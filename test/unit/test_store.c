@@ -18,6 +18,8 @@
 
 #include "common/file.h"
 
+#define PATIENCE_MS 60000 /* at most: the machine may be busy */
+
 static char root[64], folder[96], location[128];
 
 static int enter(void **state)
@@ -167,7 +169,7 @@ static void a_change_by_another_process_makes_the_watch_readable(void **state)
     struct error err;
     struct store *other = store_open(location, &err);
     put(other, 0, "one");
-    assert_true(readable(*state, 5000));
+    assert_true(readable(*state, PATIENCE_MS));
     store_drain(*state);
     assert_false(readable(*state, 0));
     store_close(&other);
@@ -259,7 +261,7 @@ static void a_folder_that_goes_and_comes_back_is_followed_again(void **state)
     put(*state, 0, "one");
     store_watch_fd(*state);
     assert_int_equal(rename(folder, away), 0);
-    assert_true(readable(*state, 5000));
+    assert_true(readable(*state, PATIENCE_MS));
     store_drain(*state);
     assert_int_equal(store_current(*state, &record, &err), -1);
     assert_int_equal(err.code, ERROR_SYSTEM);
@@ -270,7 +272,7 @@ static void a_folder_that_goes_and_comes_back_is_followed_again(void **state)
     assert_int_equal(epoch_of(*state), 1);
     store_drain(*state);
     put(*state, 1, "two");
-    assert_true(readable(*state, 5000));
+    assert_true(readable(*state, PATIENCE_MS));
 }
 
 static void another_folder_in_its_place_is_watched(void **state)
@@ -286,7 +288,7 @@ static void another_folder_in_its_place_is_watched(void **state)
     assert_int_equal(epoch_of(*state), 0);
     store_drain(*state);
     put(other, 0, "fresh");
-    assert_true(readable(*state, 5000));
+    assert_true(readable(*state, PATIENCE_MS));
     assert_int_equal(epoch_of(*state), 1);
     store_close(&other);
 }

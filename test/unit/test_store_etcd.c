@@ -16,8 +16,9 @@ static struct etcd_fixture etcd;
 static char location[128];
 static int deployments;
 
-/* A second is much, but the machine that runs the tests may be busy. */
-static const struct store_access patient = {.timeout = 1000};
+#define PATIENCE_MS 60000 /* at most: the machine may be busy */
+
+static const struct store_access patient = {.timeout = 20000};
 
 static int start(void **state)
 {
@@ -147,11 +148,11 @@ static void what_another_changes_is_seen_by_the_watch(void **state)
     settle(*state);
     assert_int_equal(current(*state).epoch, 1);
     put_document(other, "brokers/RZ01", 0, "x");
-    assert_true(readable(*state, 5000));
+    assert_true(readable(*state, PATIENCE_MS));
     assert_document(*state, "brokers/RZ01", 2, "x");
     assert_int_equal(current(*state).epoch, 2);
     put(other, 1, "two");
-    assert_true(readable(*state, 5000));
+    assert_true(readable(*state, PATIENCE_MS));
     assert_int_equal(current(*state).version, 2);
     store_close(&other);
 }
@@ -330,8 +331,8 @@ static void a_member_that_crashed_is_listed_no_more_after_its_lease(void **state
     }
     waitpid(child, NULL, 0);
     assert_int_equal(store_register(*state, &here, &err), 0);
-    wait_for_members(*state, 2, 5000);
-    wait_for_members(*state, 1, 30000);
+    wait_for_members(*state, 2, PATIENCE_MS);
+    wait_for_members(*state, 1, PATIENCE_MS);
     assert_int_equal(store_register(*state, &here, &err), 0); /* kept alive meanwhile */
 }
 
@@ -345,16 +346,16 @@ static void a_store_that_is_away_fails_at_once_and_comes_back(void **state)
     assert_int_equal(store_register(*state, &self, &err), 0);
     settle(*state);
     etcd_fixture_end(&etcd);
-    assert_true(readable(*state, 10000));
+    assert_true(readable(*state, PATIENCE_MS));
     assert_int_equal(store_current(*state, &record, &err), -1);
     assert_int_equal(err.code, ERROR_UNREACHABLE);
     assert_int_equal(store_members(*state, members, 2, &err), -1);
     assert_int_equal(store_document_put(*state, "a", 0, STR_LIT("x"), &version, &err), -1);
     etcd_fixture_start(&etcd);
-    assert_true(readable(*state, 10000));
+    assert_true(readable(*state, PATIENCE_MS));
     assert_int_equal(current(*state).epoch, 1);
     assert_int_equal(put_document(*state, "a", 0, "x"), 2);
-    wait_for_members(*state, 1, 10000);
+    wait_for_members(*state, 1, PATIENCE_MS);
 }
 
 static void call(const char *path, const char *body)
@@ -377,14 +378,14 @@ static void a_watch_behind_a_compaction_reads_anew(void **state)
     put(*state, 0, "one");
     settle(*state);
     etcd_fixture_end(&etcd);
-    assert_true(readable(*state, 10000));
+    assert_true(readable(*state, PATIENCE_MS));
     etcd_fixture_start(&etcd);
     struct store *other = open_store();
     for (uint64_t i = 0; i < 20; i++)
         put_document(other, "a", i == 0 ? 0 : i + 1, "x");
     snprintf(body, sizeof(body), "{\"revision\":\"%d\",\"physical\":true}", 30);
     call("/v3/kv/compaction", body);
-    for (int i = 0; i < 100 && current(other).epoch == 21; i++) {
+    for (int i = 0; i < PATIENCE_MS / 100 && current(other).epoch == 21; i++) {
         struct store_record record;
         if (store_current(*state, &record, &err) == 0 && record.epoch == 21)
             break;
@@ -469,6 +470,51 @@ static void what_was_done_without_an_answer_is_known_as_ones_own(void **state)
     waitpid(forgetful, NULL, 0);
 }
 
+/* How often anybody has asked this etcd for a range of keys. */
+static unsigned long ranges_asked(void)
+{
+    char url[80];
+    struct buf body = {NULL, 0, 0};
+    struct error err;
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", etcd.port);
+    struct http_request request = {.method = "GET", .url = url, .timeout_ms = PATIENCE_MS};
+    assert_int_equal(http_call(&request, &body, &err), 200);
+    const char *counter = strstr(body.base, "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Range\"");
+    assert_non_null(counter);
+    unsigned long asked = strtoul(strchr(counter, '}') + 1, NULL, 10);
+    buf_free(&body);
+    return asked;
+}
+
+static void await_version(struct store *store, const char *name, uint64_t wanted)
+{
+    struct buf text = {NULL, 0, 0};
+    struct error err;
+    uint64_t version = 0;
+    while (version < wanted) {
+        assert_true(readable(store, PATIENCE_MS));
+        assert_int_equal(store_document_get(store, name, &text, &version, &err), 0);
+    }
+    buf_free(&text);
+}
+
+/* The one that watches may read all anew meanwhile. */
+static void who_leans_on_a_watch_asks_nothing_before_a_change(void **state)
+{
+    struct store *leaning = open_store();
+    put_document(*state, "a", 0, "0");
+    settle(*state);
+    store_lean_on(leaning, *state);
+    unsigned long before = ranges_asked();
+    for (uint64_t version = 1; version < 6; version++) {
+        assert_int_equal(put_document(leaning, "a", version, "next"), version + 1);
+        await_version(*state, "a", version + 1);
+    }
+    assert_true(ranges_asked() - before < 5);
+    assert_document(leaning, "a", 6, "next");
+    store_close(&leaning);
+}
+
 /* What another changed meanwhile does not hide that ours came first, or that it never came. */
 static void a_stranger_s_work_is_not_taken_for_ones_own(void **state)
 {
@@ -521,6 +567,7 @@ int main(void)
         TEST(a_store_that_is_away_fails_at_once_and_comes_back),
         TEST(a_watch_behind_a_compaction_reads_anew),
         TEST(what_was_done_without_an_answer_is_known_as_ones_own),
+        TEST(who_leans_on_a_watch_asks_nothing_before_a_change),
         TEST(a_stranger_s_work_is_not_taken_for_ones_own),
         TEST(locations_are_checked),
     };

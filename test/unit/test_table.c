@@ -339,6 +339,19 @@ static void a_table_lives_until_its_last_reference(void **state)
     assert_null(other);
 }
 
+static void core_units_of_three_brokers_accept_by_quorum(void **state)
+{
+    (void)state;
+    struct table_unit unit = {.kind = ZONE_CORE};
+    static const unsigned majorities[] = {1, 1, 2, 2, 3, 3};
+    for (unit.broker_count = 0; unit.broker_count < 6; unit.broker_count++) {
+        assert_int_equal(table_unit_majority(&unit), majorities[unit.broker_count]);
+        assert_int_equal(table_unit_by_quorum(&unit), unit.broker_count >= 3);
+    }
+    unit.kind = ZONE_A;
+    assert_false(table_unit_by_quorum(&unit));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +369,7 @@ int main(void)
         cmocka_unit_test(nobody_in_particular_gets_the_heavier_color),
         cmocka_unit_test(partitions_follow_the_slot),
         cmocka_unit_test(a_table_lives_until_its_last_reference),
+        cmocka_unit_test(core_units_of_three_brokers_accept_by_quorum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
