@@ -144,10 +144,12 @@ static enum http1_verdict take_version(struct cursor *cursor)
         if (!fits)
             return bad(cursor->head, "The request line names no HTTP version");
     }
-    if (cursor->at[-3] != '1')
-        return refuse(cursor->head, HTTP1_BAD_VERSION, "Only HTTP/1.0 and HTTP/1.1 are spoken here");
+    bool known = cursor->at[-3] == '1';
     cursor->head->minor_version = cursor->at[-1] != '0';
-    return take_line_end(cursor, "Something follows the HTTP version");
+    enum http1_verdict verdict = take_line_end(cursor, "Something follows the HTTP version");
+    if (verdict == HTTP1_COMPLETE && !known) /* the whole line: HTTP/2's preface is told by it */
+        return refuse(cursor->head, HTTP1_BAD_VERSION, "Only HTTP/1.0 and HTTP/1.1 are spoken here");
+    return verdict;
 }
 
 static enum http1_verdict take_request_line(struct cursor *cursor)

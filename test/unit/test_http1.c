@@ -123,6 +123,8 @@ static const struct trial trials[] = {
     TRIAL("CONNECT with a path", "CONNECT / HTTP/1.1\r\n" H "\r\n", BAD_REQUEST),
     TRIAL("GET *", "GET * HTTP/1.1\r\n" H "\r\n", BAD_REQUEST),
     TRIAL("a TLS client hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", BAD_REQUEST),
+    TRIAL("HTTP/2's preface up to its version", "PRI * HTTP/2.0", PARTIAL),
+    TRIAL("half a line end after it", "PRI * HTTP/2.0\r", PARTIAL),
     TRIAL("HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BAD_VERSION),
     TRIAL("HTTP/3.0", "GET / HTTP/3.0\r\n" H "\r\n", BAD_VERSION),
     TRIAL("an unknown expectation", "POST / HTTP/1.1\r\n" H "Expect: 200-ok\r\n\r\n", UNKNOWN_EXPECTATION),
