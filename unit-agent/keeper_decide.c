@@ -8,6 +8,7 @@
 #define STRIKES_MOST 4
 #define GONE_US      50000     /* a link that has ended may be anew by then */
 #define JOINING_US   1000000   /* a replica that is sound joins within it */
+#define SETTLING_US  100000    /* who waited for the primary is served before a replica's joining holds writers up */
 #define FORGIVEN_US  120000000 /* a replica that did not leave for so long is as good as new */
 
 /* --- what was seen ------------------------------------------------------------------------------------------------ */
@@ -194,6 +195,18 @@ static enum standing judge(const struct keeper_state *state, const struct keeper
     return SAFE;
 }
 
+/* Whether a sound replica has waited for long enough to join. */
+static enum standing judge_patience(const struct keeper_state *state, const struct keeper_replica *replica,
+                                    uint64_t now_us, char *why)
+{
+    if (now_us < replica->well_us + replica->rest_us)
+        return because(why, UNSURE, "it has left %u times of late, and must prove itself for %.0f s", replica->strikes,
+                       (double)replica->rest_us / 1e6);
+    if (now_us < state->steady_us + SETTLING_US && state->primary.epoch <= state->record.version)
+        return because(why, UNSURE, "it has just attached");
+    return SAFE;
+}
+
 /* --- the primary -------------------------------------------------------------------------------------------------- */
 
 /* It was started anew before it was stamped with its record. Nobody has written by that record then, and where nobody
@@ -375,9 +388,8 @@ static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i,
     const struct broker_member *member = broker_record_member(&state->record, replica->url);
     char why[KEEPER_WHY];
     enum standing standing = judge(state, replica, why);
-    if (standing == SAFE && member == NULL && !keep && now_us < replica->well_us + replica->rest_us)
-        standing = because(why, LOST, "it has left %u times of late, and must prove itself for %.0f s",
-                           replica->strikes, (double)replica->rest_us / 1e6);
+    if (standing == SAFE && member == NULL && !keep)
+        standing = judge_patience(state, replica, now_us, why);
     if (standing != SAFE && action->why[0] == '\0')
         because(action->why, standing, "%s is not in sync: %.150s", replica->url, why);
     if (standing == SAFE)

@@ -144,6 +144,25 @@ static void outside_with_other_data(struct keeper_state *state)
     state->replicas[0].look.dataset[0] = 'x';
 }
 
+/* Sound, and attached 96 ms before the decision: the primary's first writers go first. */
+static void outside_attached_just_now(struct keeper_state *state)
+{
+    outside(state);
+    state->steady_us = NOW - 91 * MS;
+}
+
+static void outside_attached_a_while_ago(struct keeper_state *state)
+{
+    outside(state);
+    state->steady_us = NOW - 95 * MS;
+}
+
+static void stamped_and_attached_just_now(struct keeper_state *state)
+{
+    outside_stamped(state);
+    state->steady_us = NOW - 91 * MS;
+}
+
 static void outside_attached_after_the_look(struct keeper_state *state)
 {
     outside(state);
@@ -313,6 +332,9 @@ static const struct scene scenes[] = {
     {"a replica has all that was acknowledged, but is late", outside_late, KEEPER_REST, 0, "behind", 0},
     {"a replica follows somebody else", outside_linked_elsewhere, KEEPER_REST, 0, "another broker", 0},
     {"a replica holds other data", outside_with_other_data, KEEPER_REST, 0, "its data", 0},
+    {"a replica has just attached", outside_attached_just_now, KEEPER_REST, 0, "just attached", 0},
+    {"a replica attached a while ago", outside_attached_a_while_ago, KEEPER_STAMP, 2, "", 0},
+    {"writers are held up for it already", stamped_and_attached_just_now, KEEPER_WRITE, 2, "", 0},
     {"a replica attached after we looked", outside_attached_after_the_look, KEEPER_WRITE, 1, "just attached", 0},
     {"no look at the primary follows", outside_looked_at_too_late, KEEPER_REST, 0, "just attached", 0},
     {"a replica was dropped just now", outside_struck, KEEPER_REST, 0, "prove itself", 1},
