@@ -13,7 +13,7 @@
 struct document_cache {
     char *path;
     json_t *documents;
-    bool told; /* that the file cannot be written */
+    bool unsaved, told; /* that the file cannot be written */
 };
 
 static json_t *load(const char *path)
@@ -42,6 +42,7 @@ void document_cache_destroy(struct document_cache **cache)
 {
     if (*cache == NULL)
         return;
+    document_cache_save(*cache);
     json_decref((*cache)->documents);
     free((*cache)->path);
     free(*cache);
@@ -62,9 +63,12 @@ void document_cache_recall(const struct document_cache *cache, const char *name,
         buf_append(text, json_string_value(kept), json_string_length(kept));
 }
 
-static void save(struct document_cache *cache)
+void document_cache_save(struct document_cache *cache)
 {
     struct error err;
+    if (!cache->unsaved)
+        return;
+    cache->unsaved = false;
     json_t *json = json_pack("{s:O}", "documents", cache->documents);
     char *text = json_dumps(json, JSON_COMPACT);
     bool failed = file_replace(cache->path, str_of(text), FILE_MODE, &err) != 0;
@@ -86,7 +90,7 @@ static void keep(struct document_cache *cache, const char *name, struct str text
     else
         json_object_del(cache->documents, name);
     json_decref(kept);
-    save(cache);
+    cache->unsaved = true;
 }
 
 int document_cache_get(struct document_cache *cache, struct store *store, const char *name, struct buf *text,

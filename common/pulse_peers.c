@@ -22,11 +22,12 @@ void pulse_peers_init(struct pulse_peers *peers, const char *cache)
 }
 
 /* A list that is empty may be that of a store which is just going away. */
-static void keep(const struct pulse_peers *peers)
+void pulse_peers_save(struct pulse_peers *peers)
 {
     struct error err;
-    if (peers->path == NULL || peers->count == 0)
+    if (!peers->unsaved || peers->path == NULL || peers->count == 0)
         return;
+    peers->unsaved = false;
     json_t *list = json_array();
     for (size_t i = 0; i < peers->count; i++)
         json_array_append_new(list, store_member_to_json(&peers->items[i].member));
@@ -95,7 +96,9 @@ static bool is_other(const struct pulse_peers *a, const struct pulse_peers *b)
 
 static bool take(struct pulse_peers *peers, const struct store_member *members, int count, const char *self)
 {
-    struct pulse_peers now = {mem_calloc((size_t)count + 1, sizeof(struct pulse_peer)), 0, peers->path};
+    struct pulse_peers now = *peers;
+    now.items = mem_calloc((size_t)count + 1, sizeof(struct pulse_peer));
+    now.count = 0;
     for (int i = 0; i < count; i++) {
         struct pulse_peer *peer = &now.items[now.count];
         *peer = (struct pulse_peer){.member = members[i]};
@@ -118,8 +121,7 @@ bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const ch
         count = recall(peers, members);
     if (count >= 0)
         changed = take(peers, members, count, self);
-    if (listed && changed)
-        keep(peers);
+    peers->unsaved |= listed && changed;
     free(members);
     return changed;
 }
@@ -128,5 +130,5 @@ void pulse_peers_free(struct pulse_peers *peers)
 {
     free(peers->items);
     free(peers->path);
-    *peers = (struct pulse_peers){NULL, 0, NULL};
+    *peers = (struct pulse_peers){.items = NULL};
 }

@@ -19,6 +19,7 @@ struct pulse_peers {
     struct pulse_peer *items; /* NULL: nobody has said who there is */
     size_t count;
     char *path; /* NULL: nothing is kept */
+    bool unsaved;
 };
 
 /* CACHE: the file of the rules (NULL: there is none), beside which the members are kept. */
@@ -28,5 +29,9 @@ void pulse_peers_init(struct pulse_peers *peers, const char *cache);
  * before; a store that is away (or NULL) leaves them as they are, or as the file says. May look names up, each once. */
 bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const char *self);
 void pulse_peers_free(struct pulse_peers *peers);
+
+/* Writes what is new to the file, and waits for the disk: not right after a change, for those who failed are among what
+ * has changed, and somebody takes over from them. */
+void pulse_peers_save(struct pulse_peers *peers);
 
 #endif

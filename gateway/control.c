@@ -125,7 +125,10 @@ static int on_asked(sd_event_source *source, int fd, uint32_t events, void *arg)
 static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
-    control_sync(arg);
+    struct control *control = arg;
+    document_cache_save(control->documents);
+    failover_save(control->gateway->failover);
+    control_sync(control);
     sd_event_source_set_time_relative(source, TICK_US);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;

@@ -46,6 +46,9 @@ void failover_introduce(const struct failover *failover, struct store_member *se
 /* The rules in force, and who is registered in STORE, which answers or is away. */
 void failover_follow(struct failover *failover, const struct view *view, struct store *store, bool store_up);
 
+/* Keeps who is registered for a restart while the store is away; waits for the disk, see pulse_peers_save(). */
+void failover_save(struct failover *failover);
+
 /* Whether the primary of UNIT is heard to serve, in the run that its record names, and stamped with EPOCH or more. From
  * any thread but the watch's. */
 bool failover_leads(struct failover *failover, const char *unit, uint64_t epoch);

@@ -164,3 +164,8 @@ void failover_follow(struct failover *failover, const struct view *view, struct 
     pthread_mutex_unlock(&failover->lock);
     tell_load(failover);
 }
+
+void failover_save(struct failover *failover)
+{
+    pulse_peers_save(&failover->peers);
+}

@@ -107,7 +107,9 @@ void agent_hurry(struct agent *agent)
 static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
-    follow_store(arg);
+    struct agent *agent = arg;
+    beacon_save(agent->beacon);
+    follow_store(agent);
     sd_event_source_set_time_relative(source, STORE_TICK_US);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }

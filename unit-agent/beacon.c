@@ -230,6 +230,11 @@ void beacon_follow(struct beacon *beacon, struct store *store)
         publish_peers(beacon);
 }
 
+void beacon_save(struct beacon *beacon)
+{
+    pulse_peers_save(&beacon->peers);
+}
+
 /* --- start and end ------------------------------------------------------------------------------------------------ */
 
 struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config, struct error *err)

@@ -44,6 +44,9 @@ void beacon_hurry(struct beacon *beacon);
 /* Reads from STORE who is to hear this agent. */
 void beacon_follow(struct beacon *beacon, struct store *store);
 
+/* Keeps them for a restart while the store is away; waits for the disk, see pulse_peers_save(). */
+void beacon_save(struct beacon *beacon);
+
 /* Tells all of them, and all agents, at once of the record that was put for UNIT. */
 void beacon_push(struct beacon *beacon, const char *unit, const struct broker_record *record);
 
