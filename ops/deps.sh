@@ -4,7 +4,7 @@
 set -eu
 packages="gcc make pkg-config libh2o-evloop-dev libhiredis-dev libyaml-dev libcurl4-openssl-dev libjansson-dev libssl-dev
 libxxhash-dev libsystemd-dev libcmocka-dev python3 redis-server nginx haproxy webdis wrk openssl cppcheck
-clang-format-14 curl nodejs spin etcd-server iproute2 iptables"
+clang-format-14 curl nodejs spin etcd-server etcd-client iproute2 iptables"
 missing=
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
