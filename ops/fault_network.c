@@ -32,7 +32,9 @@ static void append_rule(struct buf *out, const char *command, const struct fault
     buf_printf(out, " -j DROP\n");
 }
 
-static int run_rules(const struct play_plan *plan, const char *command, const struct fault *fault, struct error *err)
+/* *AT_US: when the rules were about to be in force, all but one transaction of the kernel. */
+static int run_rules(const struct play_plan *plan, const char *command, const struct fault *fault, uint64_t *at_us,
+                     struct error *err)
 {
     char router[PLAY_NAMESPACE];
     const char *target, *peer = NULL;
@@ -45,9 +47,9 @@ static int run_rules(const struct play_plan *plan, const char *command, const st
         append_rule(&text, command, fault, peer, target);
     if (fault->way != FAULT_IN)
         append_rule(&text, command, fault, target, peer);
-    buf_printf(&text, "COMMIT\n");
     hosts_router(plan->dir, router);
-    int result = program_run(router, (const char *const[]){"iptables-restore", "-n", "-w", NULL}, buf_str(&text), err);
+    int result = program_run_at(router, (const char *const[]){"iptables-restore", "-n", "-w", NULL}, buf_str(&text),
+                                STR_LIT("COMMIT\n"), at_us, err);
     buf_free(&text);
     return result;
 }
@@ -66,9 +68,8 @@ int fault_network_cut(const struct play_plan *plan, const struct fault *fault, u
 {
     if (check(plan, fault, err) != 0)
         return -1;
-    bool is_done = run_rules(plan, "-C", fault, NULL) == 0;
-    *at_us = clock_monotonic_us();
-    return is_done ? 0 : run_rules(plan, "-A", fault, err);
+    bool is_done = run_rules(plan, "-C", fault, at_us, NULL) == 0;
+    return is_done ? 0 : run_rules(plan, "-A", fault, at_us, err);
 }
 
 int fault_network_mend_all(const struct play_plan *plan, struct error *err)

@@ -14,6 +14,11 @@
  * wrote to standard error is in *err when it fails. */
 int program_run(const char *namespace, const char *const argv[], struct str input, struct error *err) MUST_CHECK;
 
+/* The same for one that acts upon its LAST words: they are given, and *AT_US is taken, when it has started and read all
+ * FIRST ones (up to 4 KiB). */
+int program_run_at(const char *namespace, const char *const argv[], struct str first, struct str last, uint64_t *at_us,
+                   struct error *err) MUST_CHECK;
+
 /* Whether PATH, the variable, leads to it. */
 bool program_found(const char *name);
 
