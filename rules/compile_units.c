@@ -45,6 +45,12 @@ uint32_t compile_unit_name(struct compiler *compiler, const struct schema_text *
     return unit;
 }
 
+static bool has_scheme(struct str url, struct str scheme)
+{
+    return str_starts(url, scheme) &&
+           str_starts((struct str){url.base + scheme.len, url.len - scheme.len}, STR_LIT("://"));
+}
+
 bool compile_url(struct compiler *compiler, const struct yaml_node *node, struct str scheme)
 {
     struct diag_list *diags = compiler->diags;
@@ -54,10 +60,10 @@ bool compile_url(struct compiler *compiler, const struct yaml_node *node, struct
         bool broker = str_equal(scheme, STR_LIT("redis"));
         FAULT(diags, *node, broker ? "put them into broker.user and broker.password_file of each process" : NULL,
               "a URL in the rules holds no user and no password");
+    } else if (!has_scheme(node->text, scheme)) {
+        FAULT(diags, *node, NULL, "%.*s://host:port is expected, not \"%.*s\"", STR_ARG(scheme), SHOWN(node->text));
     } else if (url_parse(node->text, 0, &url, &err) == -1) {
         FAULT(diags, *node, NULL, "%s", err.text);
-    } else if (!str_equal(url.scheme, scheme)) {
-        FAULT(diags, *node, NULL, "%.*s://host:port is expected, not \"%.*s\"", STR_ARG(scheme), SHOWN(node->text));
     } else if (url.path.len > 0) {
         FAULT(diags, *node, NULL, "the path \"%.*s\" does not belong behind host and port", SHOWN(url.path));
     } else if (node->text.len > NAME_MAP_LONGEST) {
