@@ -24,6 +24,7 @@ struct arrivals {
     struct arrival_record record;
     struct origin *origins;
     uint64_t since_us; /* monotonic: the newest of them */
+    bool missed;       /* of one the store did not give the rules: it is asked again */
     uint64_t known;    /* epoch of the rules by which `record` was read */
     uint64_t met;      /* the newest epoch that a message came with, */
     uint64_t met_us;   /* and since when it is beyond `known`; 0: it is not */
@@ -118,28 +119,41 @@ static int read_record(struct arrivals *arrivals, struct arrival_record *record)
     if (failed == 0 && version > 0)
         failed = arrival_record_parse(buf_str(&text), record, &err);
     record->version = version;
-    set_fault(arrivals, err.text);
+    if (failed != 0 || !arrivals->missed)
+        set_fault(arrivals, err.text);
     buf_free(&text);
     return failed;
 }
 
-/* NULL, and told of, where this agent cannot read them. */
-static struct table *read_rules(struct arrivals *arrivals, const struct arrival *arrival)
+/* NULL, and told of, where this agent cannot make anything of them. */
+static struct table *load(const struct arrival *arrival, struct str text)
 {
-    struct buf text = {NULL, 0, 0}, faults = {NULL, 0, 0};
+    struct buf faults = {NULL, 0, 0};
     struct diag_list diags = {.file = "rules"};
-    struct error err = {ERROR_NONE, ""};
-    struct table *table = NULL;
-    if (store_rules(arrivals->store, arrival->version, &text, &err) == 0)
-        table = rules_load(buf_str(&text), arrival->epoch, &diags);
+    struct table *table = rules_load(text, arrival->epoch, &diags);
     diag_print(&diags, &faults);
     if (table == NULL)
         log_error("arrivals.lost",
-                  "who came from %s is not known, and nobody waits for it: the rules of version %llu: %s%s",
-                  arrival->unit, (unsigned long long)arrival->version, err.text, faults.base ? faults.base : "");
+                  "who came from %s is not known, and nobody waits for it: the rules of version %llu: %s",
+                  arrival->unit, (unsigned long long)arrival->version, faults.base ? faults.base : "");
     buf_free(&faults);
-    buf_free(&text);
     diag_free(&diags);
+    return table;
+}
+
+/* A store that does not give them may do so the next time: until then nothing that was routed since is handed out. */
+static struct table *read_rules(struct arrivals *arrivals, const struct arrival *arrival)
+{
+    struct buf text = {NULL, 0, 0};
+    struct error err = {ERROR_NONE, ""};
+    struct table *table = NULL;
+    if (store_rules(arrivals->store, arrival->version, &text, &err) == 0) {
+        table = load(arrival, buf_str(&text));
+    } else {
+        arrivals->missed = true;
+        set_fault(arrivals, err.text);
+    }
+    buf_free(&text);
     return table;
 }
 
@@ -183,6 +197,7 @@ static void drop_unlisted(struct arrivals *arrivals)
 
 static void adopt(struct arrivals *arrivals, const struct arrival_record *record, enum zone zone)
 {
+    arrivals->missed = false;
     for (struct origin *origin = arrivals->origins; origin != NULL; origin = origin->next)
         origin->listed = false;
     for (unsigned i = 0; i < record->count; i++) {
@@ -204,10 +219,10 @@ void arrivals_sync(struct arrivals *arrivals, struct store *store, const struct 
     uint64_t known = arrivals->known;
     arrivals->store = store;
     bool read = read_record(arrivals, &record) == 0;
-    bool changed = read && record.version != arrivals->record.version;
+    bool changed = read && (record.version != arrivals->record.version || arrivals->missed);
     if (changed)
         adopt(arrivals, &record, zone);
-    if (read || known == 0)
+    if (!arrivals->missed && (read || known == 0))
         know(arrivals, table->epoch);
     for (struct origin *origin = arrivals->origins; origin != NULL; origin = origin->next)
         origin_follow(origin, store, table);
@@ -250,7 +265,7 @@ static int on_look(sd_event_source *source, uint64_t at_us, void *arg)
         else
             origin_look(origin);
     }
-    if (over != NULL && arrivals->config.is_keeper(arrivals->config.arg))
+    if (over != NULL && !arrivals->missed && arrivals->config.is_keeper(arrivals->config.arg))
         strike(arrivals, &over->arrival);
     if (arrivals->origins == NULL)
         return 0;
