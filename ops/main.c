@@ -11,7 +11,7 @@
 #include "ops/drill_file.h"
 
 static const char global_usage[] =
-    "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [--version] "
+    "[--dir DIR] [--gateway URL] [--token-file FILE] [-o table|json] [--help] [-h] [--version] "
     "[--document-verbs] [--document-drills]";
 
 static const struct ctl_verb verbs[] = {
@@ -229,7 +229,7 @@ static void print_help(FILE *out)
           "  -o table|json      for people, or for scripts\n"
           "  --version          which ldcctl this is; --document-verbs, --document-drills: parts of docs/\n"
           "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 not converged in time.\n"
-          "`ldcctl VERB --help` says what a verb does.\n",
+          "`ldcctl VERB --help` says what a verb does, `ldcctl help rules` which verbs begin so.\n",
           out);
 }
 
@@ -273,14 +273,39 @@ static const struct ctl_verb *find_verb(int argc, char *const *argv, int *words)
     return NULL;
 }
 
+/* The verbs of a group, such as `rules` or `queue dead`; returns how many there are. */
+static size_t print_group(FILE *out, const char *group)
+{
+    size_t len = strlen(group), found = 0;
+    for (size_t i = 0; i < COUNT_OF(verbs); i++)
+        if (strncmp(verbs[i].name, group, len) == 0 && verbs[i].name[len] == ' ') {
+            fputs("  ", out);
+            print_synopsis(out, &verbs[i]);
+            found++;
+        }
+    return found;
+}
+
+static bool is_help(const char *flag)
+{
+    return strcmp(flag, "--help") == 0 || strcmp(flag, "-h") == 0;
+}
+
+/* The words that ought to name a verb, or a group of them: the first two. */
+static void take_words(int argc, char *const *argv, char *given, size_t room)
+{
+    *given = '\0';
+    for (int i = 0; i < argc && i < 2 && argv[i][0] != '-'; i++)
+        snprintf(given + strlen(given), room - strlen(given), "%s%s", i > 0 ? " " : "", argv[i]);
+}
+
 static enum ctl_exit unknown_verb(int argc, char *const *argv)
 {
     struct str names[COUNT_OF(verbs)];
     char given[80];
     for (size_t i = 0; i < COUNT_OF(verbs); i++)
         names[i] = str_of(verbs[i].name);
-    bool second = argc > 1 && argv[1][0] != '-';
-    snprintf(given, sizeof(given), "%s%s%s", argv[0], second ? " " : "", second ? argv[1] : "");
+    take_words(argc, argv, given, sizeof(given));
     struct str nearest = args_nearest(str_of(given), names, COUNT_OF(verbs));
     if (nearest.base == NULL)
         nearest = args_nearest(str_of(argv[0]), names, COUNT_OF(verbs));
@@ -288,13 +313,21 @@ static enum ctl_exit unknown_verb(int argc, char *const *argv)
     if (nearest.base != NULL)
         fprintf(stderr, "; did you mean '%.*s'?", STR_ARG(nearest));
     fputs("\n", stderr);
-    for (size_t i = 0; i < COUNT_OF(verbs); i++)
-        if (str_starts(names[i], str_of(argv[0]))) {
-            fputs("  ", stderr);
-            print_synopsis(stderr, &verbs[i]);
-        }
+    print_group(stderr, argv[0]);
     fputs("`ldcctl --help` lists all verbs.\n", stderr);
     return CTL_USAGE;
+}
+
+/* What to say where no verb has these words: which verbs their group has, if that was asked. */
+static enum ctl_exit without_match(int argc, char *const *argv, bool asked)
+{
+    char given[80];
+    take_words(argc, argv, given, sizeof(given));
+    if ((asked || is_help(argv[argc - 1])) && print_group(stdout, given) > 0) {
+        puts("`ldcctl VERB --help` says what a verb does.");
+        return CTL_DONE;
+    }
+    return unknown_verb(argc, argv);
 }
 
 static void print_version(void)
@@ -314,6 +347,7 @@ static enum ctl_exit without_verb(const struct ctl *ctl)
         void (*run)(void);
     } actions[] = {
         {"--help", print_help_here},
+        {"-h", print_help_here},
         {"--version", print_version},
         {"--document-verbs", document_verbs},
         {"--document-drills", document_drills},
@@ -334,7 +368,7 @@ static enum ctl_exit help_about(int argc, char *const *argv)
     int words;
     const struct ctl_verb *verb = argc > 0 ? find_verb(argc, argv, &words) : NULL;
     if (verb == NULL && argc > 0)
-        return unknown_verb(argc, argv);
+        return without_match(argc, argv, true);
     if (verb != NULL)
         print_usage(stdout, verb);
     else
@@ -361,7 +395,7 @@ static enum ctl_exit run_verb(struct ctl *ctl, const struct ctl_verb *verb, int 
         print_usage(stderr, verb);
         return ctl_misused(&err);
     }
-    if (args_value(&ctl->args, "--help") != NULL) {
+    if (args_value(&ctl->args, "--help") != NULL || args_value(&ctl->args, "-h") != NULL) {
         print_usage(stdout, verb);
         return CTL_DONE;
     }
@@ -387,6 +421,6 @@ int main(int argc, char **argv)
         return help_about(argc - 1, argv + 1);
     const struct ctl_verb *verb = find_verb(argc, argv, &words);
     if (verb == NULL)
-        return unknown_verb(argc, argv);
+        return without_match(argc, argv, false);
     return run_verb(&ctl, verb, argc - words, argv + words);
 }

@@ -26,6 +26,7 @@
 #define GATEWAYS 2
 #define UNITS    3
 
+#define ANOTHER_FOLDER  "use another --dir, or remove that folder to begin anew"
 #define HOSTS_PORT_BASE 10000 /* where all ports are free: the hosts are new */
 
 /* --- up ----------------------------------------------------------------------------------------------------------- */
@@ -73,19 +74,19 @@ static int refuse_other_shape(const struct args *args, const struct play_plan *p
                               struct error *err)
 {
     if (args_value(args, "--units") != NULL && plan->units != state->units)
-        return error_set(err, ERROR_INPUT, "%s holds the data of a playground of %lld units; use another --dir",
+        return error_set(err, ERROR_INPUT, "%s holds the data of a playground of %lld units; " ANOTHER_FOLDER,
                          plan->dir, (long long)state->units);
     if (args_value(args, "--core-brokers") != NULL && plan->core_brokers != state->core_brokers)
-        return error_set(err, ERROR_INPUT, "%s holds the data of a core of %lld brokers; use another --dir", plan->dir,
+        return error_set(err, ERROR_INPUT, "%s holds the data of a core of %lld brokers; " ANOTHER_FOLDER, plan->dir,
                          (long long)state->core_brokers);
     if (args_value(args, "--store") != NULL && plan->etcd != state->etcd)
-        return error_set(err, ERROR_INPUT, "%s holds a playground whose store is %s; use another --dir", plan->dir,
+        return error_set(err, ERROR_INPUT, "%s holds a playground whose store is %s; " ANOTHER_FOLDER, plan->dir,
                          state->etcd ? "etcd" : "a folder");
     if (args_value(args, "--hosts") != NULL && plan->namespaces != state->namespaces)
-        return error_set(err, ERROR_INPUT, "%s holds a playground whose hosts are %s; use another --dir", plan->dir,
+        return error_set(err, ERROR_INPUT, "%s holds a playground whose hosts are %s; " ANOTHER_FOLDER, plan->dir,
                          state->namespaces ? "namespaces" : "this machine");
     if (args_value(args, "--port-base") != NULL && plan->port_base != state->port_base)
-        return error_set(err, ERROR_INPUT, "%s holds rules with ports from %u on; use another --dir", plan->dir,
+        return error_set(err, ERROR_INPUT, "%s holds rules with ports from %u on; " ANOTHER_FOLDER, plan->dir,
                          state->port_base);
     return 0;
 }

@@ -104,6 +104,17 @@ class Offline(harness.StackTest):
             own = self.stack.ctl(*verb.split(), "--help")
             self.assertEqual(own.returncode, 0)
             self.assertIn(f"usage: ldcctl {verb}", own.stdout)
+            self.assertEqual(self.stack.ctl(*verb.split(), "-h").stdout, own.stdout)
+        self.assertEqual(self.stack.ctl("-h").stdout, done.stdout)
+
+    def test_help_about_the_first_words_of_verbs_lists_these(self):
+        for words in (("help", "queue", "dead"), ("queue", "dead", "--help"), ("queue", "dead", "-h")):
+            done = self.stack.ctl(*words)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), words)
+            self.assertIn("\n  queue dead show ID\n", done.stdout)
+            self.assertNotIn("queue lag", done.stdout)
+        for words in (("help", "nothing"), ("nothing", "--help"), ("queue", "dead")):
+            self.assertEqual(self.stack.ctl(*words).returncode, 2, words)
 
     def test_nothing_that_answers_is_3(self):
         port = harness.free_port()
