@@ -96,7 +96,7 @@ static void add_check(struct checks *checks, const char *check, bool held, const
     json_array_append_new(checks->run->steady, json_pack("{s:s,s:s,s:s,s:s,s:b}", "check", check, "unit", "", "limit",
                                                          limit, "value", value, "held", held));
     if (!held)
-        buf_printf(&checks->faults, "%s: %s (limit: %s); ", check, value, limit);
+        drill_because(&checks->faults, "%s: %s (limit: %s)", check, value, limit);
 }
 
 static void check_load(struct checks *checks, uint64_t from_us)

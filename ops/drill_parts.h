@@ -63,6 +63,9 @@ int drill_do_operator(struct drill_run *run, const struct drill_step *step, stru
 /* --- drill_wait.c: what holds ----------------------------------------------------------------------------------------
  */
 
+/* Appends a reason to those that stand in *WHY. */
+void drill_because(struct buf *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Whether WAIT holds now; else *WHY is appended to. UNIT: whom it is about; NO_UNIT: all, where it
  * is about more than the load's answers. SINCE_US: what DRILL_SERVES counts from. */
 bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, uint64_t since_us, struct buf *why);

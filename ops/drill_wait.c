@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #include "common/clock.h"
 #include "common/measure.h"
@@ -32,14 +34,26 @@ bool drill_told_to_stop(void)
     return told != 0;
 }
 
+/* --- reasons ------------------------------------------------------------------------------------------------------ */
+
+void drill_because(struct buf *why, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    buf_printf(why, "%s%s", why->len > 0 ? "; " : "", text);
+}
+
 /* --- aborts ------------------------------------------------------------------------------------------------------- */
 
 static void check_errors(const struct drill_tally *tally, int64_t most_percent, const char *whose, struct buf *why)
 {
     size_t bad = tally->failed + tally->unknown, answered = tally->accepted + bad;
     if (most_percent < ALL_PERCENT && answered >= FEW && bad * ALL_PERCENT > answered * (size_t)most_percent)
-        buf_printf(why, "%zu of %zu requests of %s failed within a second, the last one %s; ", bad, answered, whose,
-                   tally->reason);
+        drill_because(why, "%zu of %zu requests of %s failed within a second, the last one %s", bad, answered, whose,
+                      tally->reason);
 }
 
 void drill_aborts(struct drill_run *run, struct buf *why)
@@ -53,9 +67,9 @@ void drill_aborts(struct drill_run *run, struct buf *why)
     check_errors(&own, drill->abort.errors.value, "the unit", why);
     check_errors(&others, drill->abort.other_errors.value, "other units", why);
     if (others.asked >= FEW && others.p99_ms > (double)drill->abort.other_p99.value)
-        buf_printf(why, "the 99th percentile of other units was %.0f ms; ", others.p99_ms);
+        drill_because(why, "the 99th percentile of other units was %.0f ms", others.p99_ms);
     if (now_us - run->round->began_us > (uint64_t)drill->abort.after.value * 1000)
-        buf_printf(why, "the method took longer than %lld ms; ", (long long)drill->abort.after.value);
+        drill_because(why, "the method took longer than %lld ms", (long long)drill->abort.after.value);
 }
 
 /* --- what the load tells ------------------------------------------------------------------------------------------ */
@@ -66,7 +80,7 @@ static bool serves(struct drill_run *run, uint32_t unit, uint64_t since_us, stru
     for (size_t i = 0; i < run->gateway_count; i++) {
         if (!drill_gateway_spared(run, i) || drill_first_success(run, unit, i, since_us) != 0)
             continue;
-        buf_printf(why, "%s has had no message of the unit accepted; ", run->gateway_names[i]);
+        drill_because(why, "%s has had no message of the unit accepted", run->gateway_names[i]);
         all = false;
     }
     return all;
@@ -78,7 +92,7 @@ void drill_add_refusal(struct drill_run *run, uint32_t unit, struct buf *why)
     struct error ignored;
     if (fleet_ask(&fleet, &run->deployment, &ignored) == 0) {
         const json_t *status = drill_unit_status(&fleet, run->rules.table->units[unit].name);
-        buf_printf(why, "not moved, for: %s; ", ctl_text(json_object_get(status, "failover"), "refusal"));
+        drill_because(why, "not moved, for: %s", ctl_text(json_object_get(status, "failover"), "refusal"));
     }
     fleet_free(&fleet);
 }
@@ -93,8 +107,8 @@ static bool in_sync(const struct drill_run *run, const struct fleet *fleet, stru
         const json_t *record = json_object_get(drill_unit_status(fleet, rules->name), "broker_record");
         size_t members = json_array_size(json_object_get(record, "in_sync"));
         if (members < rules->broker_count)
-            buf_printf(why, "%zu of %u brokers of %.*s are in sync; ", members, rules->broker_count,
-                       STR_ARG(rules->name));
+            drill_because(why, "%zu of %u brokers of %.*s are in sync", members, rules->broker_count,
+                          STR_ARG(rules->name));
     }
     return why->len == before;
 }
@@ -116,8 +130,10 @@ static bool home(const struct drill_run *run, const struct fleet *fleet, uint32_
         const struct table_unit *rules = &run->rules.table->units[i];
         const json_t *record = json_object_get(drill_unit_status(fleet, rules->name), "broker_record");
         if (!is_home(rules, record))
-            buf_printf(why, "%.*s is led by %s and served by %s; ", STR_ARG(rules->name), ctl_text(record, "primary"),
-                       *ctl_text(record, "consumer") ? ctl_text(record, "consumer") : "itself");
+            drill_because(why, "%.*s is led by %s and served by %s: `ldcctl unit failback %.*s` brings it home",
+                          STR_ARG(rules->name), ctl_text(record, "primary"),
+                          *ctl_text(record, "consumer") ? ctl_text(record, "consumer") : "itself",
+                          STR_ARG(rules->name));
     }
     return why->len == before;
 }
@@ -138,7 +154,7 @@ static bool drained(const struct drill_run *run, const struct fleet *fleet, stru
 {
     uint64_t pending = pending_of(fleet), most = (uint64_t)run->drill->steady.backlog.value;
     if (pending > most)
-        buf_printf(why, "%llu messages wait to be delivered; ", (unsigned long long)pending);
+        drill_because(why, "%llu messages wait to be delivered", (unsigned long long)pending);
     return pending <= most;
 }
 
@@ -148,7 +164,7 @@ static void add_distrust(const struct fleet_member *gateway, const json_t *unit,
     const json_t *vote = json_object_get(json_object_get(unit, "failover"), "vote");
     const json_t *in_sync = json_object_get(json_object_get(unit, "broker_record"), "in_sync");
     if (json_array_size(in_sync) > 1 && json_is_false(json_object_get(vote, "standby_healthy")))
-        buf_printf(why, "%s does not trust the standby of %s yet; ", gateway->member.name, ctl_text(unit, "name"));
+        drill_because(why, "%s does not trust the standby of %s yet", gateway->member.name, ctl_text(unit, "name"));
 }
 
 static void add_suspicions(const struct fleet *fleet, struct buf *why)
@@ -158,12 +174,12 @@ static void add_suspicions(const struct fleet *fleet, struct buf *why)
         for (size_t j = 0; j < json_array_size(units); j++) {
             const json_t *unit = json_array_get(units, j), *failover = json_object_get(unit, "failover");
             if (json_is_true(json_object_get(failover, "alarmed")))
-                buf_printf(why, "%s raises an alarm for %s: %s; ", fleet->members[i].member.name,
-                           ctl_text(unit, "name"), ctl_text(failover, "refusal"));
+                drill_because(why, "%s raises an alarm for %s: %s", fleet->members[i].member.name,
+                              ctl_text(unit, "name"), ctl_text(failover, "refusal"));
             if (fleet_number(failover, "suspected_ms") > 0)
-                buf_printf(why, "%s suspects %s; ", fleet->members[i].member.name, ctl_text(unit, "name"));
+                drill_because(why, "%s suspects %s", fleet->members[i].member.name, ctl_text(unit, "name"));
             if (json_is_true(json_object_get(json_object_get(unit, "broker_record"), "hold")))
-                buf_printf(why, "%s is held; ", ctl_text(unit, "name"));
+                drill_because(why, "%s is held", ctl_text(unit, "name"));
             add_distrust(&fleet->members[i], unit, why);
         }
     }
@@ -175,8 +191,8 @@ static void add_epochs(const struct fleet *fleet, struct buf *why)
     for (size_t i = 0; i < fleet->count; i++) {
         const json_t *status = fleet->members[i].status;
         if (status != NULL && fleet_is_gateway(&fleet->members[i]) && fleet_number(status, "epoch") != epoch)
-            buf_printf(why, "%s serves epoch %llu, others %llu; ", fleet->members[i].member.name,
-                       (unsigned long long)fleet_number(status, "epoch"), (unsigned long long)epoch);
+            drill_because(why, "%s serves epoch %llu, others %llu", fleet->members[i].member.name,
+                          (unsigned long long)fleet_number(status, "epoch"), (unsigned long long)epoch);
     }
 }
 
@@ -189,7 +205,7 @@ static bool calm(const struct fleet *fleet, struct buf *why)
     rest = buf_str(&faults);
     while (str_next(&rest, '\n', &line))
         if (line.len > 0)
-            buf_printf(why, "%.*s; ", STR_ARG(line));
+            drill_because(why, "%.*s", STR_ARG(line));
     buf_free(&faults);
     add_suspicions(fleet, why);
     add_epochs(fleet, why);
@@ -209,7 +225,7 @@ static bool rolled_back(struct drill_run *run, uint32_t unit, struct buf *why)
     }
     json_decref(answer);
     if (!ended)
-        buf_printf(why, "the ramp was not rolled back; ");
+        drill_because(why, "the ramp was not rolled back");
     return ended;
 }
 
@@ -223,7 +239,7 @@ bool drill_holds(struct drill_run *run, enum drill_wait wait, uint32_t unit, uin
     struct error err = {0};
     bool holds = fleet_ask(&fleet, &run->deployment, &err) == 0;
     if (!holds)
-        buf_printf(why, "%s; ", err.text);
+        drill_because(why, "%s", err.text);
     else
         holds = wait == DRILL_IN_SYNC   ? in_sync(run, &fleet, why)
                 : wait == DRILL_DRAINED ? drained(run, &fleet, why)

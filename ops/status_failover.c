@@ -93,7 +93,16 @@ static void add_suspicions(struct grid *grid, const struct fleet *fleet, const c
     buf_free(&text);
 }
 
-/* What operators do to it. */
+/* Whether others do what the rules give to the unit's own broker and agents. */
+static bool is_away(const json_t *unit, const json_t *record)
+{
+    const char *home = ctl_text(json_object_get(unit, "broker"), "url");
+    const char *primary = ctl_text(record, "primary"), *consumer = ctl_text(record, "consumer");
+    return (*home != '\0' && *primary != '\0' && strcmp(home, primary) != 0) ||
+           (*consumer != '\0' && strcmp(consumer, ctl_text(unit, "name")) != 0);
+}
+
+/* What operators do to it, or have to. */
 static void add_work(struct grid *grid, const json_t *unit)
 {
     const json_t *record = json_object_get(unit, "broker_record"), *drained = json_object_get(record, "drained");
@@ -103,7 +112,7 @@ static void add_work(struct grid *grid, const json_t *unit)
     else if (json_is_object(drained))
         grid_add(grid, "drained by %s%s%s", ctl_text(drained, "by"), *why ? ": " : "", why);
     else
-        grid_add(grid, "-");
+        grid_add(grid, "%s", is_away(unit, record) ? "moved: wants failback" : "-");
 }
 
 static void print_watch(const struct fleet *fleet)

@@ -121,6 +121,7 @@ class Ends(DrillTest):
     def test_whatever_ends_it_everything_is_put_back(self):
         self.start()
         self.refused_where_somebody_is_missing()
+        self.refused_away_from_home()
         self.interrupted()
         self.killed_and_aborted()
         self.aborted_by_its_own_condition()
@@ -135,6 +136,14 @@ class Ends(DrillTest):
         self.assertIn("RZ02", done.stderr)
         self.assertRegex(done.stderr, "no drill now: |not steady: ")
         self.assertNotIn("inject", self.kinds())
+        self.settle()
+
+    def refused_away_from_home(self):
+        """It says what to do, as `status` does."""
+        wait_until(lambda: self.playground.ctl("unit", "fail", "RZ01").returncode == 0, 60, "a unit that is moved")
+        self.assertRegex(self.playground.ctl("status").stdout, r"\nRZ01 .* moved: wants failback ")
+        wait_until(lambda: "`ldcctl unit failback RZ01` brings it home\n" in
+                   self.playground.ctl("drill", "run", "unit-kill", "--yes", timeout=60).stderr, 60, "a refusal with its cure")
         self.settle()
 
     def interrupted(self):
