@@ -9,9 +9,8 @@
 #include "gateway/failover_state.h"
 #include "router/core_rules.h"
 
-#define JOBS_MOST 64
-#define WARM_US   60000000 /* between two times that the store is kept warm while nothing is to be done */
-#define TURN_US   20000    /* from one gateway's proposal to the next one's, where all propose the same */
+#define WARM_US 60000000 /* between two times that the store is kept warm while nothing is to be done */
+#define TURN_US 20000    /* from one gateway's proposal to the next one's, where all propose the same */
 
 struct job {
     uint64_t unit, due_us;
@@ -29,17 +28,20 @@ struct failover_store {
     bool running;
     pthread_cond_t more; /* what follows is guarded by the watch's lock */
     bool stopping;
-    struct job jobs[JOBS_MOST];
-    unsigned count;
+    struct job *jobs; /* of one unit, a question and what it proposes by its record */
+    size_t count, room;
     char fault[160]; /* the thread's: as it was told last */
 };
 
 /* --- asked for ---------------------------------------------------------------------------------------------------- */
 
+/* None is ever dropped: the core waits for what comes of a proposal. */
 static struct job *add(struct failover_store *store, uint64_t unit)
 {
-    if (store->count == JOBS_MOST)
-        return NULL;
+    if (store->count == store->room) {
+        store->room = store->room > 0 ? store->room * 2 : 16;
+        store->jobs = mem_realloc(store->jobs, store->room * sizeof(*store->jobs));
+    }
     struct job *job = &store->jobs[store->count++];
     *job = (struct job){.unit = unit, .due_us = clock_monotonic_us()};
     pthread_cond_signal(&store->more);
@@ -59,8 +61,6 @@ static uint64_t turn_of(const struct failover_store *store, const struct core_pr
 void failover_store_propose(struct failover_store *store, const struct core_proposal *proposal, const char *why)
 {
     struct job *job = add(store, proposal->unit);
-    if (job == NULL)
-        return;
     job->proposes = true;
     uint64_t turn = turn_of(store, proposal);
     job->due_us += turn * TURN_US;
@@ -72,7 +72,7 @@ void failover_store_propose(struct failover_store *store, const struct core_prop
 
 void failover_store_ask(struct failover_store *store, uint64_t unit)
 {
-    for (unsigned i = 0; i < store->count; i++)
+    for (size_t i = 0; i < store->count; i++)
         if (store->jobs[i].unit == unit && !store->jobs[i].proposes)
             return;
     add(store, unit);
@@ -233,7 +233,7 @@ static void do_job(struct failover_store *store, const struct job *job, const ch
 static struct job *next_job(struct failover_store *store)
 {
     struct job *next = store->count > 0 ? &store->jobs[0] : NULL;
-    for (unsigned i = 1; i < store->count; i++)
+    for (size_t i = 1; i < store->count; i++)
         if (store->jobs[i].due_us < next->due_us)
             next = &store->jobs[i];
     return next;
@@ -344,6 +344,7 @@ void failover_store_destroy(struct failover_store **store)
     failover_store_stop(*store);
     store_close(&(*store)->store);
     pthread_cond_destroy(&(*store)->more);
+    free((*store)->jobs);
     free(*store);
     *store = NULL;
 }

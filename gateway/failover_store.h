@@ -19,7 +19,7 @@ int failover_store_start(struct failover_store *store, struct store *watched, st
 void failover_store_stop(struct failover_store *store);
 void failover_store_destroy(struct failover_store **store);
 
-/* With the watch's lock held; what finds no room is dropped, for the core asks again. WHY is copied. */
+/* With the watch's lock held. The core is told what came of it. WHY is copied. */
 void failover_store_propose(struct failover_store *store, const struct core_proposal *proposal, const char *why);
 /* Reads the record of the unit UNIT (its id), unless that is about to happen anyway. */
 void failover_store_ask(struct failover_store *store, uint64_t unit);
