@@ -231,6 +231,26 @@ static int open_lock(const char *dir, struct error *err)
     return fd;
 }
 
+static pid_t holder_of(int fd)
+{
+    char text[24] = "";
+    uint64_t pid = 0;
+    ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+    struct str rest = {text, len > 0 ? (size_t)len : 0}, line;
+    return str_next(&rest, '\n', &line) && str_to_u64(line, &pid) ? (pid_t)pid : 0;
+}
+
+/* What a drill that was killed did is still there, and would be forgotten with the name of who did it. */
+static int check_left(int fd, struct error *err)
+{
+    pid_t left = holder_of(fd);
+    return left == 0 ? 0
+                     : error_set(err, ERROR_CONFLICT,
+                                 "the drill of process %d ended before it put everything back; `ldcctl drill abort` "
+                                 "does that",
+                                 (int)left);
+}
+
 static int take_lock(const char *dir, struct error *err)
 {
     int fd = open_lock(dir, err);
@@ -238,6 +258,10 @@ static int take_lock(const char *dir, struct error *err)
         return -1;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         error_set(err, ERROR_CONFLICT, "another drill runs there; `ldcctl drill abort` ends it");
+        close(fd);
+        return -1;
+    }
+    if (check_left(fd, err) != 0) {
         close(fd);
         return -1;
     }
@@ -368,22 +392,16 @@ int drill_run(const struct drill *drill, const struct args *args, bool quiet, js
 
 /* --- abort -------------------------------------------------------------------------------------------------------- */
 
-static pid_t holder_of(int fd)
-{
-    char text[24] = "";
-    uint64_t pid = 0;
-    ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
-    struct str rest = {text, len > 0 ? (size_t)len : 0}, line;
-    return str_next(&rest, '\n', &line) && str_to_u64(line, &pid) ? (pid_t)pid : 0;
-}
-
 /* Who ran it is gone, and what he did may still be there. */
 static int heal_after(const char *dir, const char **what, struct error *err)
 {
-    struct fault_ground *ground = fault_open(dir, err);
-    int result = ground != NULL ? fault_heal_all(ground, err) : -1;
-    fault_close(&ground);
-    *what = "whoever ran the drill is gone: what was killed is started, what was frozen goes on, networks are whole";
+    struct drill_run run = {.dir = dir};
+    int result =
+        (run.ground = fault_open(dir, err)) != NULL && read_topology(&run, err) == 0 ? drill_do_heal(&run, err) : -1;
+    fault_close(&run.ground);
+    json_decref(run.topology);
+    *what = "whoever ran the drill is gone: what was killed is started, what was frozen goes on, networks are whole, "
+            "applications neither dawdle nor fail";
     return result;
 }
 

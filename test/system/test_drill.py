@@ -124,6 +124,7 @@ class Ends(DrillTest):
         self.refused_away_from_home()
         self.interrupted()
         self.killed_and_aborted()
+        self.killed_while_applications_are_slow()
         self.aborted_by_its_own_condition()
 
     def refused_where_somebody_is_missing(self):
@@ -166,6 +167,22 @@ class Ends(DrillTest):
         self.assertIn("is gone", answer["done"])
         self.assertTrue(lives(self.playground.pid("RZ01-blue")))
         self.assertIn("no drill", self.playground.ctl_json("drill", "abort")[1]["done"])
+        self.settle()
+
+    def delay_ms(self, app):
+        return harness.request(self.playground.find(app)["ports"]["http"], "GET", "/-/sample/status").json()["delay_ms"]
+
+    def killed_while_applications_are_slow(self):
+        drill = self.begin(drill_text("[{fault: slow, part: apps, delay: 30s}, {pause: 60s}]"))
+        drill.kill()
+        self.assertEqual(self.delay_ms("RZ01-blue"), 30000)
+        again = self.playground.ctl("drill", "run", "unit-kill", "--yes")
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("`ldcctl drill abort` does that", again.stderr)
+        done, answer = self.playground.ctl_json("drill", "abort")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("is gone", answer["done"])
+        self.assertEqual(self.delay_ms("RZ01-blue"), 0)
         self.settle()
 
     def aborted_by_its_own_condition(self):
