@@ -62,28 +62,29 @@ static bool is_same(const struct store_member *a, const struct store_member *b)
     return strcmp(a->name, b->name) == 0 && strcmp(a->role, b->role) == 0;
 }
 
-/* The address that was found for MEMBER's text before; NULL where there was none. */
-static const struct address *known_address(const struct pulse_peers *peers, const struct store_member *member)
+/* What was found for MEMBER's text before; NULL where nothing was. */
+static const struct pulse_peer *find_known(const struct pulse_peers *peers, const struct store_member *member)
 {
     for (size_t i = 0; i < peers->count; i++)
         if (is_same(&peers->items[i].member, member) && strcmp(peers->items[i].member.pulse, member->pulse) == 0)
-            return &peers->items[i].address;
+            return &peers->items[i];
     return NULL;
 }
 
+/* Who was started anew may be under the same name on another host. */
 static bool find_address(const struct pulse_peers *peers, struct pulse_peer *peer)
 {
     struct error err;
-    const struct address *known = known_address(peers, &peer->member);
-    if (known != NULL) {
-        peer->address = *known;
+    const struct pulse_peer *known = find_known(peers, &peer->member);
+    bool same_life = known != NULL && known->member.incarnation == peer->member.incarnation;
+    if (!same_life && address_resolve(peer->member.pulse, &peer->address, &err) == 0)
         return true;
-    }
-    if (address_resolve(peer->member.pulse, &peer->address, &err) == 0)
-        return true;
-    log_warning("pulse.unreachable", "%s %s hears no pulses of this process: %s", peer->member.role, peer->member.name,
-                err.text);
-    return false;
+    if (known != NULL)
+        peer->address = known->address;
+    else
+        log_warning("pulse.unreachable", "%s %s hears no pulses of this process: %s", peer->member.role,
+                    peer->member.name, err.text);
+    return known != NULL;
 }
 
 static bool is_other(const struct pulse_peers *a, const struct pulse_peers *b)

@@ -15,9 +15,9 @@ struct world {
     struct store *store, *other; /* a store registers one process */
 };
 
-static void enroll(struct store *store, const char *name, const char *pulse)
+static void enroll(struct store *store, const char *name, const char *pulse, uint64_t incarnation)
 {
-    struct store_member member = {.role = "gateway", .alive = true, .pid = (long)getpid(), .incarnation = 7};
+    struct store_member member = {.role = "gateway", .alive = true, .pid = (long)getpid(), .incarnation = incarnation};
     struct error err = {ERROR_NONE, ""};
     snprintf(member.name, sizeof(member.name), "%s", name);
     snprintf(member.pulse, sizeof(member.pulse), "%s", pulse);
@@ -34,8 +34,8 @@ static int set_up(void **state)
     snprintf(world->cache, sizeof(world->cache), "%s/rules.cache", world->folder);
     world->store = store_open(world->folder, &err);
     world->other = store_open(world->folder, &err);
-    enroll(world->store, "gw1", SELF);
-    enroll(world->other, "gw2", "127.0.0.1:5002");
+    enroll(world->store, "gw1", SELF, 7);
+    enroll(world->other, "gw2", "127.0.0.1:5002", 7);
     *state = world;
     return 0;
 }
@@ -93,12 +93,30 @@ static void without_a_file_nobody_is_known(void **state)
     pulse_peers_free(&peers);
 }
 
+/* The name of a host leads elsewhere by then. */
+static void who_was_started_anew_is_looked_up_again(void **state)
+{
+    struct world *world = *state;
+    struct pulse_peers peers;
+    pulse_peers_init(&peers, NULL);
+    assert_true(pulse_peers_follow(&peers, world->store, SELF));
+    struct address there = peers.items[0].address, elsewhere = {.len = 0};
+    peers.items[0].address = elsewhere;
+    assert_false(pulse_peers_follow(&peers, world->store, SELF));
+    assert_memory_equal(&peers.items[0].address, &elsewhere, sizeof(elsewhere));
+    enroll(world->other, "gw2", "127.0.0.1:5002", 8);
+    assert_true(pulse_peers_follow(&peers, world->store, SELF));
+    assert_memory_equal(&peers.items[0].address, &there, sizeof(there));
+    pulse_peers_free(&peers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_others_are_told_and_not_oneself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_restarts_while_the_store_is_away_knows_who_there_was, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_a_file_nobody_is_known, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_was_started_anew_is_looked_up_again, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
