@@ -76,11 +76,15 @@ static struct sender *find_sender(struct pulse_port *port, bool agent, const cha
     return sender;
 }
 
-void pulse_port_registered(struct pulse_port *port, bool agent, const char *name, uint64_t incarnation)
+bool pulse_port_registered(struct pulse_port *port, bool agent, const char *name, uint64_t incarnation)
 {
     struct sender *sender = find_sender(port, agent, name);
-    if (sender != NULL && incarnation < sender->window.incarnation && port->now_us > sender->heard_us + FORGET_US)
+    if (sender == NULL || incarnation >= sender->window.incarnation)
+        return true;
+    bool silent = port->now_us > sender->heard_us + FORGET_US;
+    if (silent)
         sender->window = (struct pulse_window){0};
+    return silent;
 }
 
 static void take(struct pulse_port *port, const uint8_t *bytes, size_t len)

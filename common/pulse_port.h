@@ -71,7 +71,7 @@ void pulse_port_hurry(struct pulse_port *port, bool hurries);
 void pulse_port_tick_by(struct pulse_port *port, uint64_t at_us);
 
 /* The AGENT or gateway called NAME registered with INCARNATION. One that is older than what was heard of it is believed
- * only after a second of silence: its clock was set back between two starts. */
-void pulse_port_registered(struct pulse_port *port, bool agent, const char *name, uint64_t incarnation);
+ * only after a second of silence: its clock was set back between two starts. False: that is not over yet. */
+bool pulse_port_registered(struct pulse_port *port, bool agent, const char *name, uint64_t incarnation);
 
 #endif

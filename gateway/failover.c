@@ -343,12 +343,14 @@ static void send_records(struct failover *failover)
     failover->out_count = 0;
 }
 
+/* Who is not believed yet is looked at again at the next tick. */
 static void admit(struct failover *failover)
 {
+    bool all = true;
     for (size_t i = 0; i < failover->reach_count; i++)
-        pulse_port_registered(failover->port, i >= failover->gateway_count, failover->reach[i].member.name,
-                              failover->reach[i].member.incarnation);
-    failover->reach_changed = false;
+        all &= pulse_port_registered(failover->port, i >= failover->gateway_count, failover->reach[i].member.name,
+                                     failover->reach[i].member.incarnation);
+    failover->reach_changed = !all;
 }
 
 /* Those whose lines are to ask themselves. Nothing that may become a failover waits for others: neither the end of the

@@ -46,13 +46,14 @@ struct beacon {
 
 /* --- the thread of the pulses ------------------------------------------------------------------------------------- */
 
-/* With BEACON locked. */
+/* With BEACON locked. Who is not believed yet is looked at again at the next tick. */
 static void admit_peers(struct beacon *beacon)
 {
+    bool all = true;
     for (size_t i = 0; i < beacon->all_count; i++)
-        pulse_port_registered(beacon->port, i >= beacon->gateway_count, beacon->all[i].member.name,
-                              beacon->all[i].member.incarnation);
-    beacon->peers_changed = false;
+        all &= pulse_port_registered(beacon->port, i >= beacon->gateway_count, beacon->all[i].member.name,
+                                     beacon->all[i].member.incarnation);
+    beacon->peers_changed = !all;
 }
 
 /* How much of SINCE_US is beyond DUE_US, as far as that is forgiven. */
