@@ -47,6 +47,7 @@ struct pulse_port {
     bool running;
     uint64_t now_us; /* of this turn */
     size_t sender_count;
+    uint64_t forgot_us; /* when room was made for others */
     struct sender senders[SENDERS];
     uint8_t in[BATCH][PULSE_MOST + 1];
 };
@@ -60,16 +61,50 @@ const size_t pulse_stat_row_count = COUNT_OF(pulse_stat_rows);
 
 /* --- who is heard ------------------------------------------------------------------------------------------------- */
 
+/* Of ID, or free for it. */
+static struct sender *place_of(struct pulse_port *port, uint64_t id)
+{
+    struct sender *sender = &port->senders[id & (SENDERS - 1)];
+    while (sender->id != 0 && sender->id != id)
+        sender = sender + 1 < port->senders + SENDERS ? sender + 1 : port->senders;
+    return sender;
+}
+
+static bool is_full(const struct pulse_port *port)
+{
+    return port->sender_count >= SENDERS / 4 * 3;
+}
+
+/* In the life of this process there may be any number of names: who is silent gives way. */
+static void forget_silent(struct pulse_port *port)
+{
+    if (port->forgot_us != 0 && port->now_us < port->forgot_us + FORGET_US)
+        return;
+    struct sender *before = mem_alloc(sizeof(port->senders));
+    memcpy(before, port->senders, sizeof(port->senders));
+    memset(port->senders, 0, sizeof(port->senders));
+    port->sender_count = 0;
+    port->forgot_us = port->now_us;
+    for (size_t i = 0; i < SENDERS; i++)
+        if (before[i].id != 0 && port->now_us <= before[i].heard_us + FORGET_US) {
+            *place_of(port, before[i].id) = before[i];
+            port->sender_count++;
+        }
+    free(before);
+}
+
 /* Agents and gateways may share a name. NULL: the table is full. */
 static struct sender *find_sender(struct pulse_port *port, bool agent, const char *name)
 {
     char text[PULSE_NAME_SIZE + 2];
     int len = snprintf(text, sizeof(text), "%c%s", agent ? 'a' : 'g', name);
     uint64_t id = pulse_hash((struct str){text, (size_t)len});
-    struct sender *sender = &port->senders[id & (SENDERS - 1)];
-    while (sender->id != 0 && sender->id != id)
-        sender = sender + 1 < port->senders + SENDERS ? sender + 1 : port->senders;
-    if (sender->id == 0 && port->sender_count >= SENDERS / 4 * 3)
+    struct sender *sender = place_of(port, id);
+    if (sender->id == 0 && is_full(port)) {
+        forget_silent(port);
+        sender = place_of(port, id);
+    }
+    if (sender->id == 0 && is_full(port))
         return NULL;
     port->sender_count += sender->id == 0;
     sender->id = id;

@@ -232,16 +232,22 @@ static void push_to(struct failover *failover, const struct pulse *heard, struct
 
 /* --- pulses: heard ------------------------------------------------------------------------------------------------ */
 
+/* Where PULSE is kept; where there is no room, in place of who was silent for longest. */
+static struct failover_heard *place_of(struct failover *failover, const struct pulse *pulse)
+{
+    struct failover_heard *oldest = &failover->heard[0];
+    for (size_t i = 0; i < failover->heard_count; i++) {
+        struct failover_heard *heard = &failover->heard[i];
+        if (heard->pulse.by_agent == pulse->by_agent && strcmp(heard->pulse.name, pulse->name) == 0)
+            return heard;
+        oldest = heard->at_us < oldest->at_us ? heard : oldest;
+    }
+    return failover->heard_count < FAILOVER_HEARD_MOST ? &failover->heard[failover->heard_count++] : oldest;
+}
+
 static void remember(struct failover *failover, const struct pulse *pulse)
 {
-    size_t i = 0;
-    while (i < failover->heard_count && (failover->heard[i].pulse.by_agent != pulse->by_agent ||
-                                         strcmp(failover->heard[i].pulse.name, pulse->name) != 0))
-        i++;
-    if (i == FAILOVER_HEARD_MOST)
-        return;
-    failover->heard_count += i == failover->heard_count;
-    failover->heard[i] = (struct failover_heard){clock_monotonic_us(), *pulse};
+    *place_of(failover, pulse) = (struct failover_heard){clock_monotonic_us(), *pulse};
 }
 
 /* An app without nodes asks nobody to deliver to it. */

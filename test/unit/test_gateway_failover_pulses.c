@@ -15,6 +15,8 @@
 #include "common/clock.h"
 
 #define PATIENCE_US 30000000ULL
+#define NAMES       3000 /* more than a port can tell apart */
+#define BATCH       100
 
 /* A gateway's watch, and an agent that is a socket. */
 struct world {
@@ -47,16 +49,21 @@ static void start_agent(struct world *world, uint64_t incarnation)
     failover_follow(world->failover, NULL, world->store, true);
 }
 
+static void send_pulse(struct world *world)
+{
+    uint8_t bytes[PULSE_MOST];
+    world->pulse.seq++;
+    size_t len = pulse_encode(world->key, &world->pulse, bytes);
+    assert_int_equal(sendto(world->fd, bytes, len, 0, (struct sockaddr *)&world->to.storage, world->to.len), len);
+}
+
 /* Whether it is heard, sending as agents do, within PATIENCE_US. */
 static bool is_heard(struct world *world)
 {
     const struct pulse_stats *stats = failover_pulse_stats(world->failover);
     uint64_t before = stat_get(&stats->pulses_heard_total), until_us = clock_monotonic_us() + PATIENCE_US;
     while (stat_get(&stats->pulses_heard_total) == before && clock_monotonic_us() < until_us) {
-        uint8_t bytes[PULSE_MOST];
-        world->pulse.seq++;
-        size_t len = pulse_encode(world->key, &world->pulse, bytes);
-        assert_int_equal(sendto(world->fd, bytes, len, 0, (struct sockaddr *)&world->to.storage, world->to.len), len);
+        send_pulse(world);
         poll(NULL, 0, PULSE_PERIOD_US / 1000);
     }
     return stat_get(&stats->pulses_heard_total) > before;
@@ -121,12 +128,30 @@ static void who_was_started_anew_with_an_earlier_clock_is_heard_after_a_while(vo
     assert_true(is_heard(world));
 }
 
+/* As after many restarts under names that are made up anew each time. */
+static void a_new_name_is_heard_after_any_number_of_others(void **state)
+{
+    struct world *world = *state;
+    start_agent(world, 100);
+    for (unsigned i = 0; i < NAMES; i++) {
+        snprintf(world->pulse.name, sizeof(world->pulse.name), "former-%u", i);
+        send_pulse(world);
+        if (i % BATCH == BATCH - 1)
+            poll(NULL, 0, PULSE_PERIOD_US / 1000); /* a socket holds so many */
+    }
+    snprintf(world->pulse.name, sizeof(world->pulse.name), "agent-RZ02");
+    snprintf(world->pulse.place, sizeof(world->pulse.place), "RZ02");
+    assert_true(is_heard(world));
+    assert_int_equal(failover_hands(world->failover, STR_LIT("RZ02")).agents, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(who_was_started_anew_is_heard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_was_started_anew_with_an_earlier_clock_is_heard_after_a_while, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_new_name_is_heard_after_any_number_of_others, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
