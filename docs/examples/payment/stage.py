@@ -136,6 +136,8 @@ class Stage:
 
 
 def main():
+    if len(sys.argv) != 3 or not (pathlib.Path(sys.argv[2]) / "topology.json").exists():
+        sys.exit("usage: stage.py LDCCTL FOLDER, where `LDCCTL playground up --core-brokers 3 --dir FOLDER` is ready")
     with Stage(sys.argv[1], sys.argv[2]) as stage:
         print(f"The bank is open at {', '.join(stage.gateways)}; Ctrl-C closes it.", flush=True)
         try:
