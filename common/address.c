@@ -58,6 +58,13 @@ int address_resolve(const char *text, struct address *address, struct error *err
     return failed == 0 ? 0 : error_set(err, ERROR_UNREACHABLE, "%s: %s", text, gai_strerror(failed));
 }
 
+int address_check(const char *text, struct error *err)
+{
+    char host[256];
+    const char *port;
+    return split(text, host, sizeof(host), &port, err);
+}
+
 static const char *advice(int system_errno)
 {
     switch (system_errno) {

@@ -24,6 +24,9 @@ int address_parse(const char *text, struct address *address, struct error *err) 
 /* The same with any host's name, which is looked up: that may take seconds. */
 int address_resolve(const char *text, struct address *address, struct error *err) MUST_CHECK;
 
+/* Whether it is of that form; nothing is looked up. */
+int address_check(const char *text, struct error *err) MUST_CHECK;
+
 /* Fills *ERR for the address in TEXT, where nobody can listen: SYSTEM_ERRNO in words, and what to do. Returns -1. */
 int address_refuse(struct error *err, int system_errno, const char *text);
 

@@ -36,16 +36,38 @@ struct store *store_open(const char *location, struct error *err)
     return store_open_as(location, NULL, err);
 }
 
+static const struct store_backend *find_backend(const char *location, struct str *place, struct error *err)
+{
+    *place = str_of(location);
+    const struct store_backend *backend = backend_of(place);
+    if (backend != NULL && place->len > 0)
+        return backend;
+    error_set(err, ERROR_INPUT, "the store's location must be dir:PATH or etcd:http://HOST:PORT,.../PREFIX, not \"%s\"",
+              location);
+    return NULL;
+}
+
+int store_check_location(const char *location, struct error *err)
+{
+    static const struct store_access none;
+    struct str place;
+    const struct store_backend *backend = find_backend(location, &place, err);
+    if (backend == NULL || backend == backends[0]) /* whose folder is made when it is opened */
+        return backend != NULL ? 0 : -1;
+    void *state = backend->open(place, &none, err);
+    if (state == NULL)
+        return -1;
+    backend->close(state);
+    return 0;
+}
+
 struct store *store_open_as(const char *location, const struct store_access *access, struct error *err)
 {
     static const struct store_access none;
-    struct str place = str_of(location);
-    const struct store_backend *backend = backend_of(&place);
-    if (backend == NULL || place.len == 0) {
-        error_set(err, ERROR_INPUT,
-                  "the store's location must be dir:PATH or etcd:http://HOST:PORT,.../PREFIX, not \"%s\"", location);
+    struct str place;
+    const struct store_backend *backend = find_backend(location, &place, err);
+    if (backend == NULL)
         return NULL;
-    }
     void *state = backend->open(place, access != NULL ? access : &none, err);
     if (state == NULL)
         return NULL;

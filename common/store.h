@@ -58,6 +58,8 @@ struct store;
 struct store *store_open_as(const char *location, const struct store_access *access, struct error *err) MUST_CHECK;
 struct store *store_open(const char *location, struct error *err) MUST_CHECK;
 void store_close(struct store **store);
+/* Whether LOCATION is one; nothing is opened or made. */
+int store_check_location(const char *location, struct error *err) MUST_CHECK;
 
 /* The current record; version 0 where no rules were ever put, epoch 0 where nothing was. */
 int store_current(struct store *store, struct store_record *record, struct error *err) MUST_CHECK;

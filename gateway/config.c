@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/config.h"
 
+#include <stdlib.h>
+
 #include "common/log.h"
 #include "common/measure.h"
+#include "common/process_check.h"
 #include "common/store_options.h"
+#include "gateway/peer.h"
 
 #define AT(field) offsetof(struct gateway_config, field)
 
@@ -149,6 +153,23 @@ const struct option gateway_options[] = {
 
 const size_t gateway_option_count = COUNT_OF(gateway_options);
 
+/* Where it listens, whom it believes, where the store is. */
+static void check_places(const struct gateway_config *config, struct diag_list *diags)
+{
+    struct peer_networks networks = {0};
+    struct error err;
+    bool has_token = config->admin.token_file != NULL;
+    process_check_listen("ingress.listen", &config->ingress.listen, diags);
+    process_check_listen("ingress.tls_listen", &config->ingress.tls_listen, diags);
+    process_check_admin(config->admin.listen, has_token, diags);
+    process_check_pulse(config->pulse.listen,
+                        has_token || config->agents.token_file != NULL || config->pulse.key_file != NULL, diags);
+    process_check_store(config->store.location, diags);
+    if (peer_networks_load(&networks, &config->ingress.trusted_peers, &err) != 0)
+        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "%s", err.text);
+    free(networks.items);
+}
+
 static void check(const struct gateway_config *config, struct diag_list *diags)
 {
     enum log_level level;
@@ -162,12 +183,9 @@ static void check(const struct gateway_config *config, struct diag_list *diags)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "ingress.tls_listen needs ingress.tls_certificate and ingress.tls_key");
     if (config->ingress.listen.count + config->ingress.tls_listen.count == 0)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "ingress.listen and ingress.tls_listen are both empty");
-    if (config->admin.listen == NULL)
-        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen must be given");
-    if (config->pulse.listen == NULL)
-        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "pulse.listen must be given");
     if (config->limits.uri > config->limits.head)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "limits.uri must not be above limits.head");
+    check_places(config, diags);
 }
 
 int gateway_config_load(const char *path, const char *const *overrides, struct gateway_config *config,

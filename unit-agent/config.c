@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "common/measure.h"
+#include "common/process_check.h"
 #include "common/protocol.h"
 #include "common/store_options.h"
 
@@ -125,10 +126,10 @@ static void check(const struct agent_config *config, struct diag_list *diags)
     if (!option_is_name(config->name, "._:-", 63) || !option_is_name(config->datacenter, "._:-", 63))
         diag_add(diags, DIAG_ERROR, 0, 0, NULL,
                  "name and datacenter: must be letters, digits and . _ : -, fewer than 64 of them");
-    if (config->admin.listen == NULL)
-        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "admin.listen: must be given");
-    if (config->pulse.listen == NULL)
-        diag_add(diags, DIAG_ERROR, 0, 0, NULL, "pulse.listen: must be given");
+    bool has_token = config->admin.token_file != NULL;
+    process_check_admin(config->admin.listen, has_token, diags);
+    process_check_pulse(config->pulse.listen, has_token || config->pulse.key_file != NULL, diags);
+    process_check_store(config->store.location, diags);
     if (config->delivery.backoff_min > config->delivery.backoff_max)
         diag_add(diags, DIAG_ERROR, 0, 0, NULL, "delivery.backoff_min: above delivery.backoff_max");
     if (config->lease.ttl < 2 * config->lease.beat)

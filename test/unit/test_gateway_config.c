@@ -72,12 +72,23 @@ static void what_no_single_row_can_check_is_checked(void **state)
 {
     (void)state;
     static const struct {
-        const char *overrides[3], *fault;
+        const char *overrides[4], *fault;
     } rows[] = {
-        {{"name=a b"}, "name and datacenter"}, {{"datacenter=x\r\ny"}, "name and datacenter"},
-        {{"log.level=loud"}, "log.level"},     {{"ingress.tls_listen=127.0.0.1:0"}, "ingress.tls_certificate"},
-        {{"ingress.listen="}, "both empty"},   {{"admin.listen="}, "admin.listen"},
+        {{"name=a b"}, "name and datacenter"},
+        {{"datacenter=x\r\ny"}, "name and datacenter"},
+        {{"log.level=loud"}, "log.level"},
+        {{"ingress.tls_listen=127.0.0.1:0"}, "ingress.tls_certificate"},
+        {{"ingress.listen="}, "both empty"},
+        {{"admin.listen="}, "admin.listen"},
         {{"limits.uri=32KiB"}, "limits.uri"},
+        {{"ingress.listen=127.0.0.1:80,8080"}, "ingress.listen: \"8080\" is no address"},
+        {{"ingress.tls_listen=8443", "ingress.tls_certificate=a", "ingress.tls_key=b"}, "ingress.tls_listen: \"8443\""},
+        {{"ingress.trusted_peers=ten"}, "ingress.trusted_peers: \"ten\" is no network"},
+        {{"admin.listen=9080"}, "admin.listen: \"9080\" is no address"},
+        {{"admin.listen=10.0.0.1:9080"}, "admin.listen: 10.0.0.1:9080 is not a loopback address"},
+        {{"pulse.listen=0.0.0.0:9081"}, "pulse.listen: 0.0.0.0:9081 is not a loopback address"},
+        {{"store.location=etdc:http://10.0.0.1:2379"}, "store.location: "},
+        {{"store.location=etcd:10.0.0.1:2379"}, "store.location: "},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct gateway_config config;
@@ -90,6 +101,24 @@ static void what_no_single_row_can_check_is_checked(void **state)
     }
 }
 
+static void what_wants_a_secret_is_sound_with_one(void **state)
+{
+    (void)state;
+    static const char *const sets[][4] = {
+        {"admin.listen=10.0.0.1:9080", "admin.token_file=/t", "pulse.listen=10.0.0.1:9081"},
+        {"admin.listen=unix:/run/admin", "pulse.listen=10.0.0.1:9081", "pulse.key_file=/k"},
+        {"ingress.listen=gateway.example:80,[::1]:81", "store.location=etcd:https://10.0.0.1:2379/x"},
+    };
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+        struct gateway_config config;
+        struct buf faults = {NULL, 0, 0};
+        if (load(NULL, sets[i], &config, &faults) != 0)
+            fail_msg("%s: %s", sets[i][0], faults.base);
+        buf_free(&faults);
+        free_config(&config);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +126,7 @@ int main(void)
         cmocka_unit_test(each_option_stands_in_the_example),
         cmocka_unit_test(a_missing_file_is_a_fault),
         cmocka_unit_test(what_no_single_row_can_check_is_checked),
+        cmocka_unit_test(what_wants_a_secret_is_sound_with_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
