@@ -269,14 +269,13 @@ static bool send_command(struct broker *broker, int64_t deadline_ms, broker_repl
 
 bool broker_command_made(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, struct str wire)
 {
-    return broker->state == BROKER_READY && !broker->suspect && send_made(broker, deadline_ms, done, arg, wire);
+    return broker_takes(broker) && send_made(broker, deadline_ms, done, arg, wire);
 }
 
 bool broker_command_for(struct broker *broker, int64_t deadline_ms, broker_reply_fn done, void *arg, int argc,
                         const char *const *argv, const size_t *argv_len)
 {
-    return broker->state == BROKER_READY && !broker->suspect &&
-           send_command(broker, deadline_ms, done, arg, argc, argv, argv_len);
+    return broker_takes(broker) && send_command(broker, deadline_ms, done, arg, argc, argv, argv_len);
 }
 
 bool broker_command(struct broker *broker, broker_reply_fn done, void *arg, int argc, const char *const *argv,
@@ -561,6 +560,11 @@ void broker_reset(struct broker *broker)
 enum broker_state broker_state(const struct broker *broker)
 {
     return broker->state;
+}
+
+bool broker_takes(const struct broker *broker)
+{
+    return broker->state == BROKER_READY && !broker->suspect;
 }
 
 const char *broker_fault(const struct broker *broker)

@@ -64,6 +64,8 @@ void broker_destroy(struct broker **broker);
 void broker_reset(struct broker *broker);
 
 enum broker_state broker_state(const struct broker *broker);
+/* Whether it takes commands: one that is READY does not where it has said that it must be greeted anew. */
+bool broker_takes(const struct broker *broker);
 /* Why it is not READY, in a sentence: "connection refused", "keeps no append-only file: set appendonly yes". */
 const char *broker_fault(const struct broker *broker);
 /* Whether the last connection was refused, rather than ended. */

@@ -240,11 +240,12 @@ static int64_t timeout_of(const struct lane *lane)
                                : lane->group->line->lines->worker->gateway->config.broker.timeout;
 }
 
-/* A broker whose clock is set ahead ends its WAITs at once: it is asked again for what is left of their time. */
+/* A broker whose clock is set ahead ends its WAITs at once: it is asked again for what is left of their time, unless
+ * the connection is about to go. */
 static bool wait_again(struct lane *lane, const redisReply *info)
 {
     int64_t passed_ms = (int64_t)(clock_monotonic_us() - lane->begun_us) / 1000, timeout_ms = timeout_of(lane);
-    if (info == NULL || !lane->waited || lane->counted || broker_state(lane->broker) != BROKER_READY ||
+    if (info == NULL || !lane->waited || lane->counted || !broker_takes(lane->broker) ||
         passed_ms >= patience_ms(timeout_ms) / 2)
         return false;
     send_wait(lane, timeout_ms - passed_ms);

@@ -156,6 +156,23 @@ class Holes(durable_fixture.DurableTest):
         self.accepted()
         self.assertIn(identity, self.ids())
 
+    def test_a_wait_that_ends_early_on_a_connection_that_goes_is_not_repeated(self):
+        self.start(broker__timeout="8s")
+        self.accepted()
+        self.replicas[0].signal(signal.SIGSTOP)
+        self.addCleanup(self.replicas[0].signal, signal.SIGCONT)
+        self.primary.call("FUNCTION", "FLUSH")  # a broker that lacks them is greeted anew
+        answers = []
+        client = threading.Thread(target=lambda: answers.append(self.post()))
+        client.start()
+        waiter = wait_until(lambda: re.search(r"^id=(\d+) .* flags=b .* cmd=wait ",
+                                              self.primary.call("CLIENT", "LIST").decode(), re.M), what="the WAIT")
+        self.primary.call("CLIENT", "UNBLOCK", waiter[1])
+        wait_until(lambda: "Function not found" in self.gateway.log_text(), what="the refusal")
+        self.replicas[0].signal(signal.SIGCONT)
+        client.join()
+        self.assertEqual(answers[0].status, 202, answers[0].body)
+
     def test_after_a_failed_proof_nothing_is_sent_until_one_succeeds(self):
         self.start(replicas=1, broker__timeout="1s")
         self.accepted()
