@@ -17,6 +17,7 @@
 
 /* Messages that leave together. */
 struct batch {
+    struct lane *lane;
     struct message *first, **last;
     unsigned count;
     int64_t timeout_ms;
@@ -31,10 +32,12 @@ struct lane {
     bool busy;
     struct batch *batch;                          /* NULL: a proof alone */
     struct batch *waiting, **last_waiting, *open; /* `open` is the last of the waiting ones: it takes more */
-    struct broker_record record;                  /* by which the batch was sent, and is judged */
-    uint64_t begun_us;                            /* monotonic; when the batch was sent */
-    bool waited, counted;                         /* WAIT has answered; it has counted as many as the record wants */
-    bool lost;                                    /* the proof cannot come any more */
+    struct lane *stand_in;                        /* has so many messages of this lane's partitions: */
+    size_t strays;
+    struct broker_record record; /* by which the batch was sent, and is judged */
+    uint64_t begun_us;           /* monotonic; when the batch was sent */
+    bool waited, counted;        /* WAIT has answered; it has counted as many as the record wants */
+    bool lost;                   /* the proof cannot come any more */
 };
 
 struct group_commit {
@@ -107,6 +110,7 @@ static struct batch *open_batch(struct lane *lane)
     if (lane->open != NULL && lane->open->count < lane->group->batch_most)
         return lane->open;
     struct batch *batch = lane->open = take_batch(lane->group);
+    batch->lane = lane;
     *lane->last_waiting = batch;
     lane->last_waiting = &batch->next;
     return batch;
@@ -131,22 +135,48 @@ static bool lane_ready(const struct lane *lane, const struct broker_record *reco
            strcmp(record->run_id, broker_run_id(lane->broker)) == 0;
 }
 
-/* The broker reads two connections piece by piece and in turns: what must keep its order goes by one of them. */
+static struct lane *home_of(struct group_commit *group, uint32_t partition)
+{
+    return &group->lanes[partition % group->lane_count];
+}
+
+/* The broker reads two connections piece by piece and in turns: what must keep its order goes by one of them. So one
+ * that stands in goes on until all that it took is answered. */
 static struct lane *lane_of(struct group_commit *group, uint32_t partition)
 {
     const struct broker_record *record = line_record(group->line);
+    struct lane *home = home_of(group, partition);
+    if (home->strays > 0)
+        return home->stand_in;
     for (unsigned i = 0; i < group->lane_count; i++) {
         struct lane *lane = &group->lanes[(partition + i) % group->lane_count];
         if (lane_ready(lane, record))
             return lane;
     }
-    return &group->lanes[partition % group->lane_count];
+    return home;
+}
+
+/* MESSAGE is added to LANE. */
+static void note_stray(struct lane *lane, const struct message *message)
+{
+    struct lane *home = home_of(lane->group, message->partition);
+    if (home == lane)
+        return;
+    home->stand_in = lane;
+    home->strays++;
+}
+
+static void forget_stray(const struct batch *batch, const struct message *message)
+{
+    struct lane *home = home_of(batch->lane->group, message->partition);
+    home->strays -= home != batch->lane;
 }
 
 void group_commit_add(struct group_commit *group, struct message *message, const struct queue_call *call)
 {
     struct line *line = group->line;
     struct batch *batch = open_batch(lane_of(group, message->partition));
+    note_stray(batch->lane, message);
     int64_t wanted_ms = message->timeout_ms, timeout_ms = line->lines->worker->gateway->config.broker.timeout;
     line_write(line, message, call, &batch->wire);
     if (!h2o_timeout_is_linked(&message->impatience))
@@ -209,6 +239,7 @@ static void conclude(struct batch *batch, const struct broker_record *record, bo
         const char *made = at;
         at += message->bytes;
         next = message->next;
+        forget_stray(batch, message);
         bool stored = message->phase == MESSAGE_STORED;
         bool enough = record->member_count >= unit_lines_members(message->home, message->sent_as);
         if (message->phase == MESSAGE_REFUSED)
@@ -351,6 +382,7 @@ static void hold_waiting(struct group_commit *group, struct batch *batch)
         const char *made = at;
         at += message->bytes;
         next = message->next;
+        forget_stray(batch, message);
         message->detail = "Nothing was stored: the connection was lost";
         hold(message, made);
     }

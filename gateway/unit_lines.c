@@ -315,13 +315,17 @@ static void turn_away(struct unit_lines *unit_lines)
     free(messages);
 }
 
+/* One that has to wait is waited for by all behind it. */
 static void release_all(struct unit_lines *unit_lines)
 {
     struct message **messages;
     size_t count;
     take_all(unit_lines, &messages, &count);
     for (size_t i = 0; i < count; i++)
-        send_again(unit_lines, messages[i], false);
+        if (unit_lines->held_count > 0)
+            push(unit_lines, messages[i]);
+        else
+            send_again(unit_lines, messages[i], false);
     free(messages);
 }
 
@@ -341,7 +345,9 @@ void unit_lines_felt(struct unit_lines *unit_lines, struct message *message)
     unit_lines->away_us = unit_lines->behind_us = 0;
     if (message == unit_lines->feeler)
         unit_lines->feeler = NULL;
-    if (unit_lines->held_count > 0 && !unit_lines->record.hold)
+    if (message->epoch == unit_lines_epoch(unit_lines))
+        unit_lines->unfelt = false;
+    if (unit_lines->held_count > 0 && !unit_lines->record.hold && !unit_lines->unfelt)
         release_all(unit_lines);
 }
 
@@ -370,10 +376,19 @@ static void end_overdue(struct unit_lines *unit_lines)
     free(messages);
 }
 
+/* What left by an older record may be refused for that, and what left by a newer one be stored before it: so the first
+ * by a new record waits for all that went before, and the others for it. */
+static bool is_settling(const struct unit_lines *unit_lines)
+{
+    return unit_lines->unfelt && unit_lines->primary != NULL && unit_lines->primary->messages > 0;
+}
+
 static void feel(struct unit_lines *unit_lines)
 {
     size_t oldest = 0;
     const char *detail;
+    if (is_settling(unit_lines))
+        return;
     for (size_t i = 1; i < unit_lines->held_count; i++)
         if (unit_lines->held[i]->number < unit_lines->held[oldest]->number)
             oldest = i;
@@ -447,6 +462,7 @@ void unit_lines_follow(struct unit_lines *unit_lines)
     choose_primary(unit_lines);
     pthread_mutex_unlock(&unit_lines->lines->lock);
     unit_lines->away_us = unit_lines->behind_us = 0;
+    unit_lines->unfelt = true;
     unit_lines->detail = CHANGING;
     withdraw(unit_lines, before, &old);
     if (unit_lines->record.moving.rules != 0)
@@ -483,7 +499,7 @@ static struct message *hold_new(struct unit_lines *unit_lines, const struct publ
 static enum line_way way_now(struct unit_lines *unit_lines, enum durability durability, const char **detail)
 {
     enum line_way way = way_of(unit_lines, durability, detail);
-    if (way != LINE_PASSABLE || (unit_lines->held_count == 0 && !unit_lines->record.hold))
+    if (way != LINE_PASSABLE || (unit_lines->held_count == 0 && !unit_lines->record.hold && !is_settling(unit_lines)))
         return way;
     *detail = CHANGING;
     return LINE_BLOCKED;
@@ -501,7 +517,8 @@ struct message *unit_lines_send(struct unit_lines *unit_lines, const struct publ
     if (!publication->call->reads && memory_full(unit_lines))
         return refuse(refusal, VERDICT_BROKER_FULL, "The broker's memory has reached the limit for messages");
     enum line_way way = way_now(unit_lines, publication->durability, &detail);
-    bool may_pass = unit_lines->held_count > 0 || unit_lines->record.hold || has_standby(unit_lines);
+    bool may_pass =
+        unit_lines->held_count > 0 || unit_lines->record.hold || unit_lines->unfelt || has_standby(unit_lines);
     if (way == LINE_BLOCKED && may_pass && in_time(unit_lines)) {
         unit_lines->detail = detail;
         return hold_new(unit_lines, publication);

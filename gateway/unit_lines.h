@@ -32,6 +32,7 @@ struct unit_lines {
     struct message **held;  /* in no order until they are to be sent */
     size_t held_count, held_room;
     struct message *feeler;
+    bool unfelt;        /* nobody has answered yet what was sent by this record */
     void *retry;        /* timer; runs while any are held */
     uint64_t away_us;   /* since when the primary does not serve; 0: it does, for all we know */
     uint64_t asked_us;  /* when the control thread was last told that there must be a newer record */
