@@ -252,6 +252,32 @@ static const char *judge_outcome(struct h2_guard *guard, h2o_http2_conn_t *conn,
     return cancelled > (uint64_t)config_of(guard)->limits.http2_cancels + excused ? "too many cancelled streams" : NULL;
 }
 
+/* --- windows --------------------------------------------------------------------------------------------------- */
+
+/* libh2o ends the program where a window opens whose stream waits for its last bytes to be written, and never ends a
+ * stream that has nothing but its end to send where its window closes, by CHANGE, before. Neither needs a window: it
+ * gets one. */
+static void spare_stream(h2o_http2_stream_t *stream, ssize_t change)
+{
+    ssize_t window = h2o_http2_window_get_window(&stream->output_window);
+    bool ends = stream->state == H2O_HTTP2_STREAM_STATE_SEND_BODY_IS_FINAL &&
+                !h2o_http2_stream_has_pending_data(stream) && window - change > 0;
+    if (window <= 0 && (ends || stream->state == H2O_HTTP2_STREAM_STATE_END_STREAM))
+        h2o_http2_window_update(&stream->output_window, 1 - window);
+}
+
+/* To be called before libh2o takes FRAME, and, where it changes all windows, after. */
+static void spare_streams(h2o_http2_conn_t *conn, const h2o_http2_frame_t *frame, ssize_t change)
+{
+    h2o_http2_stream_t *stream;
+    if (frame->type == H2O_HTTP2_FRAME_TYPE_WINDOW_UPDATE &&
+        (stream = h2o_http2_conn_get_stream(conn, frame->stream_id)) != NULL)
+        spare_stream(stream, change);
+    for (khiter_t at = 0; frame->type == H2O_HTTP2_FRAME_TYPE_SETTINGS && at < kh_end(conn->streams); at++)
+        if (kh_exist(conn->streams, at))
+            spare_stream(kh_val(conn->streams, at), change);
+}
+
 /* --- watching -------------------------------------------------------------------------------------------------- */
 
 static ssize_t watch(h2o_http2_conn_t *conn, const uint8_t *src, size_t len, const char **err_desc);
@@ -272,11 +298,14 @@ static ssize_t pass_frame(struct h2_guard *guard, h2o_http2_conn_t *conn, const 
     uint32_t newest = conn->pull_stream_ids.max_open, id = frame->stream_id;
     h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(conn, id);
     bool was_running = is_running(stream);
+    ssize_t window = conn->peer_settings.initial_window_size;
     if (frame->type == H2O_HTTP2_FRAME_TYPE_HEADERS && was_running)
         h2_fields_expect_trailers(&stream->req);
+    spare_streams(conn, frame, 0);
     ssize_t taken = pass(guard, conn, src, len, err_desc);
     if (taken < 0)
         return taken;
+    spare_streams(conn, frame, (ssize_t)conn->peer_settings.initial_window_size - window);
     const char *fault = judge_outcome(guard, conn, was_running, conn->pull_stream_ids.max_open > newest, id);
     stream = h2o_http2_conn_get_stream(conn, id);
     if (fault != NULL)

@@ -10,11 +10,21 @@
 
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-struct h2_client open_client(void)
+static struct h2_client begin_client(int fd)
 {
-    struct h2_client client = {.fd = dial(), .next_stream = 1, .goaway = -1};
+    struct h2_client client = {.fd = fd, .next_stream = 1, .goaway = -1};
     buf_append_str(&client.out, STR_LIT(PREFACE));
     return client;
+}
+
+struct h2_client open_client(void)
+{
+    return begin_client(dial());
+}
+
+struct h2_client open_narrow_client(void)
+{
+    return begin_client(dial_narrow());
 }
 
 void close_client(struct h2_client *client)

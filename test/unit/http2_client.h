@@ -48,6 +48,7 @@ struct h2_answer {
 };
 
 struct h2_client open_client(void);
+struct h2_client open_narrow_client(void); /* takes little at once: what is sent to it waits at the sender */
 void close_client(struct h2_client *client);
 
 /* These add to what flush_client() will send. */

@@ -2,6 +2,7 @@
 #include "test/unit/ingress_driver.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -260,13 +261,25 @@ void ingress_release(void)
 
 /* --- the client ------------------------------------------------------------------------------------------------ */
 
-int dial(void)
+static int dial_from(int fd)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)ingress.port)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;
+}
+
+int dial(void)
+{
+    return dial_from(socket(AF_INET, SOCK_STREAM, 0));
+}
+
+int dial_narrow(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0), bytes = 536;
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &bytes, sizeof(bytes)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0);
+    return dial_from(fd);
 }
 
 void say(int fd, const char *text)

@@ -46,6 +46,7 @@ bool ingress_wait_body_bytes(uint64_t least, uint64_t most);
 
 /* A client. */
 int dial(void);
+int dial_narrow(void); /* small segments and a small buffer, so that the kernels keep some kilobytes of an answer */
 void say(int fd, const char *text);
 /* Appends what comes to TEXT until it holds MARK (NULL: until the end of the stream). False where that never comes. */
 bool hear(int fd, struct buf *text, const char *mark);

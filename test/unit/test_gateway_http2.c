@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "common/measure.h"
 #include "test/unit/http2_client.h"
 #include "test/unit/ingress_driver.h"
 
@@ -368,6 +369,54 @@ static void a_client_that_takes_nothing_is_cut_off(void **state)
     close_client(&client);
 }
 
+/* What waits to be written to a client that takes little: the piece of one stream, which has used up its window. */
+static struct h2_client open_blocked_client(uint32_t *stream)
+{
+    struct h2_client client = open_narrow_client();
+    put_frame(&client, SETTINGS, 0, 0, STR_LIT("\0\x04\0\x01\0\0")); /* a window of 65536 bytes, as a piece has */
+    put_frame(&client, WINDOW_UPDATE, 0, 0, STR_LIT("\0\x10\0\0"));
+    *stream = put_request(&client, "GET", "/large", END_STREAM);
+    flush_client(&client);
+    assert_true(ingress_wait(&ingress.pieces, 1));
+    return client;
+}
+
+/* libh2o holds that a stream whose window grows from 0 waits for nothing else. */
+static void a_window_may_grow_after_the_last_byte(void **state)
+{
+    static const struct {
+        enum frame_type type;
+        bool of_stream;
+        struct str payload;
+    } growths[] = {
+        {WINDOW_UPDATE, true, {"\0\0\0\x01", 4}},
+        {SETTINGS, false, {"\0\x04\0\x02\0\0", 6}},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(growths); i++) {
+        uint32_t stream;
+        struct h2_client client = open_blocked_client(&stream);
+        put_reset(&client, stream);
+        put_frame(&client, growths[i].type, 0, growths[i].of_stream ? stream : 0, growths[i].payload);
+        assert_int_equal(ask(&client, put_request(&client, "GET", "/a", END_STREAM), "GET /a"), 200);
+        close_client(&client);
+        ingress.pieces = 0;
+    }
+}
+
+static void a_window_may_close_before_an_end_without_bytes(void **state)
+{
+    (void)state;
+    uint32_t blocked;
+    struct h2_client client = open_blocked_client(&blocked);
+    uint32_t stream = put_request(&client, "HEAD", "/a", END_STREAM);
+    flush_client(&client);
+    assert_true(ingress_wait(&ingress.handled, 2));
+    put_frame(&client, SETTINGS, 0, 0, STR_LIT("\0\x04\0\0\0\0"));
+    assert_int_equal(ask(&client, stream, NULL), 200);
+    close_client(&client);
+}
+
 static void draining_says_goaway(void **state)
 {
     (void)state;
@@ -404,6 +453,8 @@ int main(void)
         TEST(bodies_count_against_the_total),
         HASTY(slow_bodies_are_answered),
         HASTY(a_client_that_takes_nothing_is_cut_off),
+        TEST(a_window_may_grow_after_the_last_byte),
+        TEST(a_window_may_close_before_an_end_without_bytes),
         TEST(draining_says_goaway),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
