@@ -10,6 +10,7 @@
 struct piece {
     struct str name; /* "FILE", "--note" */
     bool is_flag, has_value, optional;
+    bool may_be_empty; /* its value: a text for people */
 };
 
 static struct str unbracket(struct str token, bool *opens, bool *closes)
@@ -30,6 +31,7 @@ static bool next_piece(struct str *grammar, struct piece *piece)
     *piece = (struct piece){.name = unbracket(token, &opens, &closes), .optional = opens};
     piece->is_flag = piece->name.len > 0 && piece->name.base[0] == '-';
     piece->has_value = piece->is_flag && !closes && str_next(grammar, ' ', &token);
+    piece->may_be_empty = piece->has_value && str_starts(token, STR_LIT("TEXT"));
     return true;
 }
 
@@ -77,8 +79,12 @@ static int take_flag(struct args *args, const char *verb, const char *global, in
     if (equals == NULL && piece.has_value && count < 2)
         return error_set(err, ERROR_INPUT, "%.*s wants a value", STR_ARG(name));
     bool separate = piece.has_value && equals == NULL;
+    const char *value = equals ? equals + 1 : separate ? argv[1] : "";
+    /* Such as a script's variable that is not set: --unit of nothing would mean all units. */
+    if (piece.has_value && *value == '\0' && !piece.may_be_empty)
+        return error_set(err, ERROR_INPUT, "%.*s wants a value that is not empty", STR_ARG(name));
     args->flags[args->flag_count].name = piece.name;
-    args->flags[args->flag_count++].value = equals ? equals + 1 : separate ? argv[1] : "";
+    args->flags[args->flag_count++].value = value;
     return separate ? 2 : 1;
 }
 
@@ -121,6 +127,9 @@ int args_check(const struct args *args, const char *verb, struct error *err)
     }
     if (args->word_count > words)
         return error_set(err, ERROR_INPUT, "'%s' is one word too many", args->words[words]);
+    for (size_t i = 0; i < args->word_count; i++)
+        if (*args->words[i] == '\0')
+            return error_set(err, ERROR_INPUT, "a word is empty");
     return 0;
 }
 

@@ -121,7 +121,7 @@ static const struct httpd_route routes[] = {
      "attempts, received, died, bytes}...]}`; the query's `unit` (the agent's own; a guest's), `topic`, "
      "`subscription`, `partition` and `limit` (100) "
      "select; "
-     "`id` gives one message with `headers` and `body` (or `body_base64`)."},
+     "`id` gives one message with `headers` and `body` (or `body_base64`). One that is given and empty is refused."},
     {"POST", "/v1/queue/redrive", redrive, false,
      "Brings dead letters back, for their subscription alone; the same selection, all where there is no `limit`."},
     {"POST", "/v1/queue/purge", purge, false, "Drops dead letters for good; the same selection."},

@@ -368,15 +368,21 @@ static bool read_number(const struct httpd_request *request, const char *name, u
     return good;
 }
 
+/* False where NAME is given and empty: that is somebody's mistake, and does not mean everything. */
+static bool read_text(const struct httpd_request *request, const char *name, struct buf *text)
+{
+    return !httpd_request_query(request, name, text) || text->len > 0;
+}
+
 /* NULL, or what is wrong with the query. */
 static const char *read_selection(struct job *job)
 {
     struct selection *selection = &job->selection;
     uint64_t partition = UINT64_MAX;
     struct protocol_id parts;
-    httpd_request_query(job->request, "topic", &selection->topic);
-    httpd_request_query(job->request, "subscription", &selection->subscription);
-    httpd_request_query(job->request, "id", &job->id);
+    if (!read_text(job->request, "topic", &selection->topic) ||
+        !read_text(job->request, "subscription", &selection->subscription) || !read_text(job->request, "id", &job->id))
+        return "topic, subscription and id: one that is given must not be empty";
     if (!read_number(job->request, "partition", 65535, &partition))
         return "partition: a number is wanted";
     if (!read_number(job->request, "limit", UINT32_MAX, &job->limit) || job->limit == 0)

@@ -129,6 +129,7 @@ class Operations(harness.StackTest):
         self.assertEqual((shown["body"], shown["status"], shown["reason"]), ('{"a": 1}', 422, "the app answered 422"))
         self.assertEqual(self.ctl("queue", "dead", "show", two)[0]["body_base64"], "/wA=")
         self.assertIn("--all", self.ctl("queue", "dead", "redrive", code=2))
+        self.nothing_is_not_everything()
         self.assertEqual(self.ctl("queue", "dead", "redrive", "--id", one)[0]["count"], 1)
         self.wait_delivered([one])
         self.assertEqual(self.ctl("queue", "dead", "purge", "--id", two)[0]["count"], 1)
@@ -136,6 +137,17 @@ class Operations(harness.StackTest):
         self.wait_delivered([three])
         self.assertEqual(self.ctl("queue", "dead", "list"), [])
         self.assertNotIn(two, self.delivered())
+
+    def nothing_is_not_everything(self):
+        """A script's variable that is not set: no dead letter goes for it, neither by ldcctl nor by the agent."""
+        before = self.ctl("queue", "dead", "list")
+        for words in (("--id", ""), ("--all", "--topic", ""), ("--all", "--unit="), ("--all", "--subscription", "")):
+            for verb in ("purge", "redrive"):
+                self.assertIn("wants a value that is not empty", self.ctl("queue", "dead", verb, *words, code=2))
+        for name in ("id", "topic", "subscription"):
+            for verb in ("purge", "redrive"):
+                self.assertEqual(self.agent.get(f"/v1/queue/{verb}?{name}=", "POST").status, 400)
+        self.assertEqual(self.ctl("queue", "dead", "list"), before)
 
     def test_dead_letters_of_broadcasts_are_those_of_each_agent(self):
         unit = harness.unit("00-99", brokers=[self.broker], blue=[self.app])

@@ -76,6 +76,20 @@ static void what_does_not_fit_is_refused_in_a_sentence(void **state)
     assert_refused((char *[]){"f", "--something-else", NULL}, "unknown flag --something-else");
 }
 
+static void nothing_is_no_value_but_of_a_text(void **state)
+{
+    (void)state;
+    struct args args;
+    struct error err;
+    assert_refused((char *[]){"f", "--user", "", NULL}, "--user wants a value that is not empty");
+    assert_refused((char *[]){"f", "--user=", NULL}, "--user wants a value that is not empty");
+    assert_refused((char *[]){"f", "--user", "1", "--dir", "", NULL}, "--dir wants a value that is not empty");
+    assert_refused((char *[]){"", "--user", "1", NULL}, "a word is empty");
+    assert_int_equal(take(&args, (char *[]){"f", "--user", "1", "--note", "", NULL}, &err), 0);
+    assert_string_equal(args_value(&args, "--note"), "");
+    assert_string_equal(args_value(&args, "--user"), "1");
+}
+
 static void numbers_have_bounds(void **state)
 {
     (void)state;
@@ -111,6 +125,7 @@ int main(void)
         cmocka_unit_test(behind_two_dashes_and_as_one_dash_all_is_words),
         cmocka_unit_test(the_last_of_a_flag_counts),
         cmocka_unit_test(what_does_not_fit_is_refused_in_a_sentence),
+        cmocka_unit_test(nothing_is_no_value_but_of_a_text),
         cmocka_unit_test(numbers_have_bounds),
         cmocka_unit_test(the_nearest_name_is_found_and_a_far_one_is_not),
     };
