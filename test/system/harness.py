@@ -36,6 +36,7 @@ from patience import PATIENCE, SLOW, Span, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("LDC_BUILD", ROOT / "build")).resolve()
+PLAIN = BUILD.name == "build"  # a sanitizer keeps for a while what was freed: memory is measured without one
 LEAKS = BUILD.name == "build-address"  # a process is searched for leaks when it ends by itself
 TOKEN = "test-token-0123456789"
 _libc = ctypes.CDLL("libc.so.6", use_errno=True)
@@ -113,6 +114,10 @@ class Process:
     def rss_kib(self):
         with open(f"/proc/{self.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+    def grown_kib(self, since):
+        """What its memory has grown by since it was SINCE KiB."""
+        return self.rss_kib() - since if PLAIN else 0
 
     def cpu_seconds(self):
         with open(f"/proc/{self.pid}/stat") as stat:
