@@ -22,6 +22,7 @@ struct h2_guards {
     struct worker *worker;
     h2o_timeout_entry_t sweep;
     uint64_t logged_ms;
+    uint64_t draining_ms; /* since when; 0: not */
 };
 
 /* Stands between libh2o's reader and its frame handlers: conn->_read_expect, which libh2o calls for each frame, is the
@@ -342,7 +343,8 @@ static ssize_t watch(h2o_http2_conn_t *conn, const uint8_t *src, size_t len, con
         return size;
     if (frame.type > H2O_HTTP2_FRAME_TYPE_CONTINUATION && guard->block_ms == 0)
         return size; /* of an extension: to be ignored, and libh2o would write a line about each */
-    return pass_frame(guard, conn, src, len, &frame, err_desc);
+    ssize_t taken = pass_frame(guard, conn, src, len, &frame, err_desc);
+    return taken != 0 ? taken : size; /* libh2o takes nothing of a block that goes on when it is retired */
 }
 
 /* --- time ------------------------------------------------------------------------------------------------------ */
@@ -385,15 +387,27 @@ static bool head_is_late(const struct h2_guard *guard, const h2o_http2_conn_t *c
     return since != 0 && now_ms(conn) - since > (uint64_t)config_of(guard)->limits.head_timeout;
 }
 
-/* libh2o tells the connections that were there when the draining began; this tells one that came later. */
+static void put_goaway(h2o_http2_conn_t *conn, uint32_t last_stream)
+{
+    h2o_http2_encode_goaway_frame(&conn->_write.buf, last_stream, H2O_HTTP2_ERROR_NONE, h2o_iovec_init(NULL, 0));
+    h2o_http2_conn_request_write(conn);
+}
+
+/* libh2o takes no more streams then, and closes the connection behind the last answer. */
 static void retire(h2o_http2_conn_t *conn)
 {
     if (conn->state != H2O_HTTP2_CONN_STATE_OPEN)
         return;
-    h2o_http2_encode_goaway_frame(&conn->_write.buf, conn->pull_stream_ids.max_open, H2O_HTTP2_ERROR_NONE,
-                                  h2o_iovec_init(NULL, 0));
-    h2o_http2_conn_request_write(conn);
+    put_goaway(conn, conn->pull_stream_ids.max_open);
     conn->state = H2O_HTTP2_CONN_STATE_HALF_CLOSED;
+}
+
+/* The client had a moment to read that it shall open no more streams. */
+static bool is_to_retire(const struct h2_guard *guard, const h2o_http2_conn_t *conn)
+{
+    uint64_t draining_ms = guard->guards->draining_ms;
+    uint64_t since = draining_ms > guard->accepted_ms ? draining_ms : guard->accepted_ms;
+    return draining_ms != 0 && now_ms(conn) - since >= LINGER_MS;
 }
 
 static void sweep_connection(h2o_http2_conn_t *conn)
@@ -408,7 +422,7 @@ static void sweep_connection(h2o_http2_conn_t *conn)
         cut(conn);
     } else if (head_is_late(guard, conn)) {
         calm(guard, conn, "a header block that does not end");
-    } else if (guard->guards->worker->draining && now_ms(conn) - guard->accepted_ms > 2 * LINGER_MS) {
+    } else if (is_to_retire(guard, conn)) {
         retire(conn);
     }
 }
@@ -463,6 +477,15 @@ struct h2_guards *h2_guards_create(struct worker *worker)
     guards->worker = worker;
     guards->sweep.cb = on_sweep;
     return guards;
+}
+
+/* libh2o's own way would cut off after two seconds what is not answered by then. */
+void h2_guards_drain(struct h2_guards *guards)
+{
+    h2o_context_t *ctx = &guards->worker->h2o;
+    guards->draining_ms = h2o_now(ctx->loop);
+    for (h2o_linklist_t *node = ctx->http2._conns.next; node != &ctx->http2._conns; node = node->next)
+        put_goaway(H2O_STRUCT_FROM_MEMBER(h2o_http2_conn_t, _conns, node), INT32_MAX);
 }
 
 /* The loop runs no more, so libh2o cannot close the connections; their requests must let go of the carriers. */

@@ -18,4 +18,7 @@ void h2_guards_destroy(struct h2_guards **guards);
 /* Serves SOCK in HTTP/2, guarded; its TLS handshake, if any, is done. */
 void h2_guards_accept(struct h2_guards *guards, h2o_socket_t *sock);
 
+/* Says GOAWAY: connections end with the answers to what they have asked. */
+void h2_guards_drain(struct h2_guards *guards);
+
 #endif

@@ -410,7 +410,7 @@ void listener_stop(struct listener *listener)
             ;
     close_acceptors(listener);
     http1_conns_drain(listener->http1);
-    h2o_context_request_shutdown(&listener->worker->h2o);
+    h2_guards_drain(listener->http2);
 }
 
 /* Sockets in a handshake; the others went with their protocol's connections. */

@@ -125,6 +125,7 @@ static void take_frame(struct h2_client *client, uint32_t stream, struct h2_answ
     uint32_t len = number(head, 3), id = number(head + 5, 4);
     if (head[3] == GOAWAY)
         client->goaway = (int)number(payload + 4, 4);
+    client->goaways += head[3] == GOAWAY;
     client->resets += head[3] == RST_STREAM;
     if (id == stream && answer != NULL) {
         if (head[3] == HEADERS)
@@ -137,24 +138,39 @@ static void take_frame(struct h2_client *client, uint32_t stream, struct h2_answ
     buf_consume(&client->in, 9 + len);
 }
 
+static void take_frames(struct h2_client *client, uint32_t stream, struct h2_answer *answer)
+{
+    while (client->in.len >= 9 && client->in.len >= 9 + number(client->in.base, 3))
+        take_frame(client, stream, answer);
+}
+
+static bool hear_bytes(struct h2_client *client, int patience_ms)
+{
+    struct pollfd ready = {.fd = client->fd, .events = POLLIN};
+    if (patience_ms <= 0 || poll(&ready, 1, patience_ms) <= 0)
+        return false;
+    ssize_t n = recv(client->fd, buf_reserve(&client->in, 65536), 65536, 0);
+    client->ended = n <= 0;
+    client->in.len += n > 0 ? (size_t)n : 0;
+    return !client->ended;
+}
+
+bool hear_frame(struct h2_client *client)
+{
+    bool heard = hear_bytes(client, PATIENCE_MS);
+    take_frames(client, 0, NULL);
+    return heard;
+}
+
 bool listen_for(struct h2_client *client, uint32_t stream, struct h2_answer *answer)
 {
     uint64_t until = clock_monotonic_us() + PATIENCE_MS * 1000;
-    for (;;) {
-        while (client->in.len >= 9 && client->in.len >= 9 + number(client->in.base, 3))
-            take_frame(client, stream, answer);
+    do {
+        take_frames(client, stream, answer);
         if (answer != NULL && (answer->ended || answer->reset))
             return true;
-        struct pollfd ready = {.fd = client->fd, .events = POLLIN};
-        int64_t left = (int64_t)(until - clock_monotonic_us()) / 1000;
-        if (left <= 0 || poll(&ready, 1, (int)left) <= 0)
-            return false;
-        ssize_t n = recv(client->fd, buf_reserve(&client->in, 65536), 65536, 0);
-        client->ended = n <= 0;
-        if (client->ended)
-            return stream == 0;
-        client->in.len += (size_t)n;
-    }
+    } while (hear_bytes(client, (int)((int64_t)(until - clock_monotonic_us()) / 1000)));
+    return client->ended && stream == 0;
 }
 
 int ask(struct h2_client *client, uint32_t stream, const char *mark)

@@ -37,6 +37,7 @@ struct h2_client {
     uint32_t next_stream;
     bool ended;
     int goaway; /* its error code, or -1 */
+    unsigned goaways;
     unsigned resets;
 };
 
@@ -63,6 +64,9 @@ void put_field(struct buf *block, struct str name, struct str value);
 
 /* False where the connection is gone. */
 bool flush_client(struct h2_client *client);
+
+/* Reads a part of what comes. False where the connection has ended, or nothing comes. */
+bool hear_frame(struct h2_client *client);
 
 /* Reads frames until STREAM's answer is over, or the connection is (STREAM 0). False where that never happens. */
 bool listen_for(struct h2_client *client, uint32_t stream, struct h2_answer *answer);
