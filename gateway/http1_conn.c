@@ -560,13 +560,20 @@ struct http1_conns *http1_conns_create(struct worker *worker, http1_preface_fn p
     return conns;
 }
 
+/* What lies in the kernel too: closing would answer it with a reset. */
+static bool has_spoken(const struct http1_conn *conn)
+{
+    char first;
+    return conn->sock->input->size > 0 || recv(h2o_socket_get_fd(conn->sock), &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void http1_conns_drain(struct http1_conns *conns)
 {
     h2o_linklist_t *next;
     for (h2o_linklist_t *node = conns->list.next; node != &conns->list; node = next) {
         struct http1_conn *conn = H2O_STRUCT_FROM_MEMBER(struct http1_conn, link, node);
         next = node->next;
-        if (conn->phase == PHASE_HEAD && conn->sock->input->size == 0)
+        if (conn->phase == PHASE_HEAD && !has_spoken(conn))
             close_now(conn);
     }
 }

@@ -28,7 +28,7 @@ const char *__lsan_default_suppressions(void)
 struct ingress ingress;
 static pthread_t thread;
 static bool http2_clear, hasty;
-static _Atomic bool stopping, drain_asked, release_asked;
+static _Atomic bool stopping, drain_asked, release_asked, still_asked, still;
 static h2o_req_t *held; /* by /hold */
 
 /* --- the handler ----------------------------------------------------------------------------------------------- */
@@ -158,6 +158,10 @@ static void *run(void *arg)
     (void)arg;
     while (!atomic_load(&stopping)) {
         h2o_evloop_run(ingress.worker.h2o.loop, 20);
+        atomic_store(&still, true);
+        while (atomic_load(&still_asked))
+            poll(NULL, 0, 1);
+        atomic_store(&still, false);
         if (atomic_exchange(&release_asked, false))
             echo(held);
         if (atomic_exchange(&drain_asked, false)) {
@@ -252,6 +256,18 @@ int ingress_stop(void **state)
 void ingress_drain(void)
 {
     atomic_store(&drain_asked, true);
+}
+
+void ingress_stand_still(void)
+{
+    atomic_store(&still_asked, true);
+    while (!atomic_load(&still))
+        poll(NULL, 0, 1);
+}
+
+void ingress_go_on(void)
+{
+    atomic_store(&still_asked, false);
 }
 
 void ingress_release(void)

@@ -40,6 +40,10 @@ int ingress_stop(void **state);
 void ingress_drain(void);
 void ingress_release(void); /* answers the request that /hold keeps */
 
+/* The worker's thread stands still from the first on, between two turns of its loop. */
+void ingress_stand_still(void);
+void ingress_go_on(void);
+
 /* True as soon as *VALUE is within LEAST..MOST; false where it never is. */
 bool ingress_wait(const _Atomic unsigned *value, unsigned least);
 bool ingress_wait_body_bytes(uint64_t least, uint64_t most);

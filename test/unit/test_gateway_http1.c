@@ -305,6 +305,24 @@ static void draining_closes_what_is_idle_and_finishes_what_is_not(void **state)
     close(busy);
 }
 
+static void requests_that_have_come_when_draining_begins_are_answered(void **state)
+{
+    (void)state;
+    int idle = dial();
+    say(idle, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+    expect(idle, "GET /a");
+    ingress_stand_still();
+    int fresh = dial();
+    say(idle, "GET /b HTTP/1.1\r\nHost: h\r\n\r\n");
+    say(fresh, "GET /c HTTP/1.1\r\nHost: h\r\n\r\n");
+    ingress_drain();
+    ingress_go_on();
+    expect(idle, "GET /b");
+    expect(fresh, "GET /c");
+    expect_end(idle);
+    expect_end(fresh);
+}
+
 static void connections_beyond_the_limit_wait_for_a_place(void **state)
 {
     (void)state;
@@ -348,6 +366,7 @@ int main(void)
         TEST(a_client_that_ends_its_side_gets_its_answers),
         TEST(an_upgraded_socket_is_handed_over_with_what_came_early),
         TEST(draining_closes_what_is_idle_and_finishes_what_is_not),
+        TEST(requests_that_have_come_when_draining_begins_are_answered),
         TEST(connections_beyond_the_limit_wait_for_a_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
