@@ -116,9 +116,9 @@ void copy_source_claim(struct copy_source *source, struct copy_claim *claim)
 
 static void connect_to(struct copy_source *source, struct str url)
 {
-    const char *before = source->primary.url;
+    bool stays = source->primary.url != NULL && str_equal(str_of(source->primary.url), url);
     primary_adopt(&source->primary, url);
-    if (source->primary.url != before) /* what another broker told is not for this one to confirm */
+    if (!stays) /* what another broker told is not for this one to confirm */
         end_claims(&source->waiting, false);
 }
 
