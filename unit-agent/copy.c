@@ -92,7 +92,7 @@ static void leave(struct copy *copy, enum copy_phase phase)
     copy->phase = phase;
     copy->again = false;
     if (phase == COPY_RESTS) {
-        copy->owned = copy->live = false;
+        copy->owned = copy->live = copy->misled = false;
         copy->epoch = 0;
     }
 }

@@ -51,7 +51,9 @@ struct copy {
     bool live, there, is_origin; /* what its state is; not THERE: there is none to go on with */
     uint64_t epoch;              /* for which it is open; 0: it is not */
     uint64_t beat_us;            /* when the last entry that it has seen was made, by the origin's clock */
-    unsigned next_bucket;        /* of a copy that is made */
+    unsigned next_bucket;        /* of a copy that is made, */
+    uint64_t until;              /* and at which sequence it is live; UINT64_MAX: never, there is no such bucket */
+    bool misled;                 /* it cannot apply what comes next, and never will */
     char *bad;                   /* buckets that differ from the origin's, with commas; NULL or "": none */
     /* As the origin said last: */
     uint64_t origin_seq;

@@ -39,11 +39,14 @@ static void on_applied(void *arg, const redisReply *reply)
 {
     struct copy *copy = arg;
     uint64_t before = copy->seq;
+    bool was_live = copy->live;
     if (!copy_note(copy, reply)) {
+        copy->misled = broker_is_error(reply, "LDC_VALUE");
         copy_fail_step(copy, reply);
         return;
     }
     stat_add(&copy->copies->config.stats->agent_copy_changes_total, copy->seq - before);
+    copy->again |= was_live && !copy->live; /* no function did that */
     copy->beat_us = copy->applying_us;
     copy_queue_take(&copy->queue, copy->applying);
     copy_reader_wake(&copy->copies->reader);

@@ -26,8 +26,8 @@ bool copy_look_ask(struct copy *copy, broker_reply_fn done, void *arg)
 {
     char meta[PROTOCOL_KEY_MAX + 8];
     snprintf(meta, sizeof(meta), "%smeta", copy->at);
-    const char *const words[] = {"HMGET",   meta,  "seq",   "state",      "epoch",    "copy_bucket",
-                                 "beat_us", "bad", "owner", "digest_seq", "digest_ok"};
+    const char *const words[] = {"HMGET",   meta,  "seq",   "state",      "epoch",     "copy_bucket",
+                                 "beat_us", "bad", "owner", "digest_seq", "digest_ok", "copy_until"};
     return primary_is_ready(&copy->copies->local) &&
            broker_command(copy->copies->local.broker, done, arg, COPY_META_COUNT + 2, words, NULL);
 }
@@ -43,7 +43,9 @@ static bool note(struct copy *copy, const redisReply *reply)
     copy->is_origin = strcmp(state, "origin") == 0;
     copy->there = copy->live || copy->is_origin || strcmp(state, "copying") == 0;
     copy->epoch = copy_number(reply->element[COPY_META_EPOCH]);
-    copy->next_bucket = (unsigned)copy_number(reply->element[COPY_META_BUCKET]);
+    uint64_t next_bucket = copy_number(reply->element[COPY_META_BUCKET]);
+    copy->next_bucket = next_bucket < COLLECTION_BUCKETS ? (unsigned)next_bucket : COLLECTION_BUCKETS;
+    copy->until = next_bucket <= COLLECTION_BUCKETS ? copy_number(reply->element[COPY_META_UNTIL]) : UINT64_MAX;
     copy->beat_us = copy_number(reply->element[COPY_META_BEAT]);
     copy_note_bad(copy, text_of(reply, COPY_META_BAD));
     return true;
@@ -63,7 +65,7 @@ static void on_wiped(void *arg, const redisReply *reply)
     if (copy->epoch != 0 || copy->seq != 0) /* it may have been open a moment ago */
         copy->wait_until_us = clock_monotonic_us() + CLOSED_US;
     copy->seq = copy->origin_seq;
-    copy->live = false;
+    copy->live = copy->misled = false;
     copy->epoch = 0;
     copy->next_bucket = 0;
     copy->phase = COPY_FILLS;
@@ -88,12 +90,20 @@ static void begin_anew(struct copy *copy, const char *why)
         copy_fail_step(copy, NULL);
 }
 
+/* What was read for it is lost at the origin, or somebody else wrote there. */
+static bool comes_to_no_end(const struct copy *copy)
+{
+    return !copy->live && copy->until > copy->origin_seq;
+}
+
 static void decide(struct copy *copy)
 {
     bool makes = !copy->live && copy->next_bucket < COLLECTION_BUCKETS;
     if (!copy->there)
         begin_anew(copy, "there is none");
-    else if (copy->seq > copy->origin_seq)
+    else if (copy->misled)
+        begin_anew(copy, "an entry of the origin's log is no change that can be applied");
+    else if (copy->seq > copy->origin_seq || comes_to_no_end(copy))
         begin_anew(copy, "it has more than the origin");
     else if (copy->seq < copy->origin_seq && !copy->log_reaches)
         begin_anew(copy, "the origin's log begins behind it");

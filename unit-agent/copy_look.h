@@ -27,6 +27,7 @@ enum copy_meta {
     COPY_META_OWNER,
     COPY_META_DIGEST_SEQ,
     COPY_META_DIGEST_OK,
+    COPY_META_UNTIL,
     COPY_META_COUNT,
 };
 

@@ -194,6 +194,12 @@ static size_t next_count(const struct key_list *list)
 
 static bool ask_scores(struct key_list *list);
 
+/* Behind another score it would stand in another place of the list. */
+static bool is_in_order(const redisReply *score)
+{
+    return score->type == REDIS_REPLY_STRING && strcmp(score->str, "0") == 0;
+}
+
 /* Where there is no list, but a key of another type, all are missing: it gives way. */
 static void on_scores(void *arg, const redisReply *reply)
 {
@@ -202,7 +208,7 @@ static void on_scores(void *arg, const redisReply *reply)
     bool alien = broker_is_error(reply, "WRONGTYPE");
     bool told = alien || (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == count);
     for (size_t i = 0; i < count && told; i++)
-        if (alien || reply->element[i]->type == REDIS_REPLY_NIL)
+        if (alien || !is_in_order(reply->element[i]))
             list->keys[list->missing++] = list->keys[list->asked + i];
     list->asked += count;
     if (!told || (!ask_scores(list) && !relist(list) && !ask_page(list)))

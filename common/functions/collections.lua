@@ -168,13 +168,14 @@ register('c_look', function(keys)
 end, {'no-writes'})
 
 -- keys: the collection; args: the broker's epoch, key, its bucket, key, its bucket ...
--- Lists each of the keys where its bucket has it, and takes it from the list where not. Returns how many that were.
+-- Lists each of the keys where its bucket has it, with the score 0, and takes it from the list where not. Returns how many
+-- that changed.
 register('c_relist', function(keys, args)
     local at, count = keys[1], 0
     local stale = check_epoch(unit_key(at, 'epoch'), args[1])
     for i = 2, stale and 0 or #args, 2 do
         local there = look_up(at, args[i + 1], args[i]) ~= ''
-        local change = there and {'ZADD', at .. 'keys', 0, args[i]} or {'ZREM', at .. 'keys', args[i]}
+        local change = there and {'ZADD', at .. 'keys', 'CH', 0, args[i]} or {'ZREM', at .. 'keys', args[i]}
         count = count + use(unpack(change))
     end
     return stale or count

@@ -159,6 +159,7 @@ register_copy('c_apply', function(at, meta, args)
     if meta.seq < meta.copy_from then
         return give_up(at)
     end
+    settle(meta)
     local gap, us = check_entries(meta.seq, args), nil
     for i = ARGS_BEFORE + 1, gap and 0 or #args, ENTRY_WORDS do
         local seq, op = tonumber(args[i]), args[i + 1]
@@ -268,8 +269,8 @@ register_copy('c_repair', function(at, meta, args)
     set_sum(at, bucket, sum)
     list_keys(at, own)
     remove_bad(meta, bucket)
-    write_meta(at, meta, 'bad', meta.bad)
-    redis.call('HINCRBY', at .. 'meta', 'repaired', count)
+    local before = tonumber(redis.call('HGET', at .. 'meta', 'repaired') or '0') or 0
+    write_meta(at, meta, 'bad', meta.bad, 'repaired', before + count)
     return count
 end)
 

@@ -142,12 +142,21 @@ local function recall_sequence(at)
     return tonumber(seq)
 end
 
+-- What no function wrote there would keep writers out for good. What was ever made as a copy says from where.
+local function mend_state(at)
+    local meta = redis.call('HMGET', at .. 'meta', 'seq', 'state', 'copy_from')
+    if meta[1] and meta[2] ~= 'origin' and not meta[3] then
+        redis.call('HSET', at .. 'meta', 'state', 'origin')
+    end
+end
+
 -- keys: the collection; args: the broker's epoch
 -- Says in the log that all until now is there: copies know by it how old they are. Only the last beat is kept. Returns its id;
 -- and behind it, where `meta` did not know how far the log was, the sequence that it said.
 register_origin('c_beat', function(at)
     local seq, us, forgotten = sequence_of(at), now_us(), nil
     local last, id = redis.call('HGET', at .. 'meta', 'beat'), add_to_log(at, seq, '*', 'op', 'beat', 'us', us)
+    mend_state(at)
     if is_error(id) then
         forgotten = seq
         id = add_to_log(at, recall_sequence(at), '*', 'op', 'beat', 'us', us)
@@ -178,12 +187,21 @@ end)
 
 local CROWDED = 0.8 -- of the broker's memory
 
+-- When a unit's agent wrote a report, and the sequence in it; nil where it is none.
+local function read_report(text)
+    local known, report = pcall(cjson.decode, text)
+    if not known or type(report) ~= 'table' then
+        return nil
+    end
+    return tonumber(report.at_us), tonumber(report.seq)
+end
+
 -- The sequence of the slowest unit that was heard of within `keep_us`.
 local function slowest(at, seq, now, keep_us)
     for _, text in ipairs(use('HVALS', at .. 'units')) do
-        local known, report = pcall(cjson.decode, text)
-        if known and tonumber(report.at_us or 0) >= now - keep_us then
-            seq = math.min(seq, tonumber(report.seq or 0))
+        local told_us, told = read_report(text)
+        if told_us and told and told_us >= now - keep_us then
+            seq = math.min(seq, told)
         end
     end
     return seq

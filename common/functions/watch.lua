@@ -3,10 +3,13 @@
 local LOOKED_AT_ONCE = 16 -- entries: their values, of any size, are in memory together
 local MOST_VALUE_BYTES = 2 ^ 20 -- of the values that one call passes over
 
--- Appends id, op, key, version, `was` and time of an entry that is a change; a repair's version is that of the value.
+local CHANGES = {put = true, del = true, repair = true}
+
+-- Appends id, op, key, version, `was` and time of an entry that is a change; a repair's version is that of the value. What
+-- lacks one of these stands there by hand.
 local function add_feed_entry(words, entry)
     local fields = fields_of(entry)
-    if fields.op ~= 'put' and fields.op ~= 'del' and fields.op ~= 'repair' then
+    if not (CHANGES[fields.op] and fields.key and fields.was and fields.us and fields.value) then
         return 0
     end
     local version = string.match(entry[1], '^%d+')

@@ -154,6 +154,15 @@ class Origin(collections_fixture.Sites):
         self.assertEqual(self.origin.put(b"a", b"1"), [1, 1])
         self.assertEqual(self.replay(b"a", b"1", ""), [2, 0])
 
+    def test_what_is_no_change_is_not_told(self):
+        origin = self.origin
+        origin.put(b"a", b"1")
+        self.call("XADD", origin.at + "log", "1-1", "op", "put", "key", "a")
+        self.call("XADD", origin.at + "log", "1-2", "op", "repair", "value", "x")
+        origin.put(b"b", b"1")
+        told = origin.function("changes", "0-0", 100)[6:]
+        self.assertEqual([word for word in told[0::6]], [b"1-0", b"2-0"])
+
     # --- beats, digests, trimming
 
     def test_beats_take_no_number_and_only_the_last_stays(self):
@@ -163,6 +172,20 @@ class Origin(collections_fixture.Sites):
         self.assertEqual(origin.function("beat", 0), [b"1-1"])
         self.assertEqual([id for id, _ in origin.log()], ["1-0", "1-1"])
         self.assertEqual(origin.meta("beat_us").encode(), origin.log()[1][1][b"us"])
+
+    def test_a_beat_sets_right_what_the_origin_is(self):
+        origin = self.origin
+        origin.function("beat", 0)
+        self.assertIsNone(origin.meta("state"), "nothing was written yet")
+        origin.put(b"a", b"1")
+        for state in ("live", "copying", "by hand"):
+            self.call("HSET", origin.at + "meta", "state", state)
+            origin.function("beat", 0)
+            self.assertEqual(origin.meta("state"), "origin")
+        self.assertEqual(origin.put(b"a", b"2"), [2, 0])
+        self.copy.bootstrap(origin)
+        self.copy.function("beat", 0)
+        self.assertEqual(self.copy.meta("state"), "live", "a copy is none by that")
 
     def test_a_digest_holds_all_sums(self):
         origin = self.origin
@@ -241,6 +264,14 @@ class Origin(collections_fixture.Sites):
         self.assertLess(self.trim(feed=1000), 100)
         self.set_memory(0.9)
         harness.wait_until(lambda: self.trim(feed=1000) > 2500, what="the trimming")
+
+    def test_what_is_no_report_keeps_nothing(self):
+        self.age(2000, 100 * 1000000)
+        for n, text in enumerate(("1", "true", "null", "[]", "{", '"x"', '{"seq": null, "at_us": {}}', '{"at_us": "x"}',
+                                  '{"at_us": %d}' % (time.time() * 1000000))):
+            self.call("HSET", self.origin.at + "units", f"RZ1{n}", text)
+        self.report("RZ01", 1500)
+        self.assertAlmostEqual(self.trim(feed=500), 1501, delta=100)
 
     def test_an_empty_log_is_trimmed_to_nothing(self):
         self.assertEqual(self.origin.function("trim", 0, 10, 1000), 0)

@@ -378,6 +378,35 @@ class Copies(collections_fixture.Sites):
         copy.repair(origin, bucket_of(b"a"))
         self.assert_same()
 
+    def test_keys_that_do_not_stand_in_the_order_of_their_bytes_are_set_right(self):
+        self.copy.bootstrap(self.origin)
+        for n in range(10):
+            self.origin.put(b"key-%d" % n, b"x")
+        self.copy.follow(self.origin)
+        self.call("ZADD", self.copy.at + "keys", 5, b"key-3")
+        words = [word for n in range(10) for word in (b"key-%d" % n, bucket_of(b"key-%d" % n))]
+        self.assertEqual(self.copy.function("relist", 0, *words), 1)
+        self.assert_same()
+
+    def test_a_repair_counts_anew_where_the_count_is_none(self):
+        self.copy.bootstrap(self.origin)
+        self.origin.put(b"a", b"1")
+        self.copy.follow(self.origin)
+        self.call("HSET", self.copy.at + "meta", "repaired", "by hand")
+        for count in (1, 2):
+            self.flip(b"a")
+            self.assertEqual(self.copy.repair(self.origin, bucket_of(b"a")), 1)
+            self.assertEqual(self.copy.meta("repaired"), str(count))
+
+    def test_a_copy_that_is_said_not_to_be_whole_is_live_again_with_the_next_beat(self):
+        self.copy.bootstrap(self.origin)
+        self.origin.put(b"a", b"1")
+        self.copy.follow(self.origin)
+        self.call("HSET", self.copy.at + "meta", "state", "copying")
+        self.origin.function("beat", 0)
+        self.assertEqual(self.copy.follow(self.origin), (1, "live", ""))
+        self.assertEqual(self.copy.meta("state"), "live")
+
     def test_a_sum_is_made_anew(self):
         origin = self.origin
         origin.put(b"a", b"1")

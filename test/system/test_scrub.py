@@ -108,6 +108,8 @@ class Copy(Scrub):
         wait_until(lambda: call("ZCARD", self.rates.at + "keys") == 500, what="the whole list")
         call("ZADD", self.rates.at + "keys", 0, "ghost", 0, "key-9999")
         wait_until(lambda: call("ZCARD", self.rates.at + "keys") == 500, what="the list to lose strange keys")
+        call("ZADD", self.rates.at + "keys", 7, "key-8")
+        wait_until(lambda: call("ZSCORE", self.rates.at + "keys", "key-8") == b"0", 40, what="the list in its order")
         self.assertGreaterEqual(self.agent("RZ01").metric("agent_keys_relisted_total"), 4)
         self.assert_whole(self.rates)
 
@@ -137,7 +139,9 @@ class Copy(Scrub):
         """Its log is beyond its sequence, or nobody knows what it is."""
         call, at = self.rates.call, self.rates.at
         damages = [("XADD", at + "log", "999999-0", "op", "put"), ("HSET", at + "meta", "seq", 3),
-                   ("HSET", at + "meta", "seq", "many"), ("HSET", at + "meta", "state", "odd"), ()]
+                   ("HSET", at + "meta", "seq", "many"), ("HSET", at + "meta", "state", "odd"),
+                   ("HSET", at + "meta", "state", "copying", "copy_until", "999999"),
+                   ("HSET", at + "meta", "state", "copying", "copy_bucket", "5000"), ()]
         for made, damage in enumerate(damages, 1):
             if damage:
                 call(*damage)
@@ -228,7 +232,9 @@ class Origin(Scrub):
         self.wait_applied(self.write(100))
         origin, last = self.origin, 100
         damages = [("DEL", origin.at + "meta"), ("HSET", origin.at + "meta", "seq", 3),
-                   ("XADD", origin.at + "log", "200-0", "op", "put"), *("meta", "keys", "log", "digests", "units", "sums")]
+                   ("XADD", origin.at + "log", "200-0", "op", "put"),
+                   ("XADD", origin.at + "log", "300-0", "op", "put", "key", "x", "bucket", "5", "value", "short"),
+                   ("HSET", origin.at + "meta", "state", "live"), *("meta", "keys", "log", "digests", "units", "sums")]
         for damage in damages:
             if isinstance(damage, tuple):
                 origin.call(*damage)
