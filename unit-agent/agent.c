@@ -69,10 +69,13 @@ static void enroll(struct agent *agent)
     snprintf(agent->register_fault, sizeof(agent->register_fault), "%s", err.text);
 }
 
+/* A store that is behind tells of the past, or is empty. */
 static void follow_store(struct agent *agent)
 {
     uint64_t epoch = agent->rules.record.rules_epoch;
     rules_follow_sync(&agent->rules);
+    if (agent->rules.behind)
+        return;
     if (agent->rules.up)
         enroll(agent);
     for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)

@@ -115,12 +115,14 @@ void rules_follow_sync(struct rules_follow *follow)
 {
     struct store_record record;
     struct error err;
+    follow->behind = false;
     if (store_current(follow->store, &record, &err) != 0) {
         set_state(follow, false, err.text);
         return;
     }
     stat_set(&follow->stats->store_epoch, record.epoch);
-    if (!store_record_follows(&follow->record, &record)) {
+    follow->behind = !store_record_follows(&follow->record, &record);
+    if (follow->behind) {
         snprintf(err.text, sizeof(err.text),
                  "the store is at epoch %lu, which does not follow epoch %lu in force here: it was reset or restored",
                  (unsigned long)record.epoch, (unsigned long)follow->record.epoch);

@@ -19,7 +19,7 @@ struct rules_follow {
     struct store *store;
     struct table *table;        /* in force, one reference; NULL: none yet */
     struct store_record record; /* of it, with the newest epoch; version 0: none */
-    bool up;
+    bool up, behind;             /* behind: it answers, and was reset or restored from a copy */
     char fault[480];             /* why the store is not up: away, or behind the rules in force */
     uint64_t since_us;           /* wall; when `up` changed */
     struct store_record refused; /* the newest version that was refused; epoch 0: none */

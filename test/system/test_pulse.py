@@ -3,6 +3,7 @@
 """Pulses between real gateways and agents: who is heard, what is not believed, how soon silence is noticed, and what it
 costs."""
 import json
+import shutil
 import signal
 import threading
 import time
@@ -49,6 +50,22 @@ class Deployment(harness.StackTest):
             harness.wait_until(lambda: heard(gateway, "gateways") == peers, what=f"{gateway.name} to hear its peers")
             harness.wait_until(lambda: heard(gateway, "agents") == {agent.name for agent in self.agents},
                                what=f"{gateway.name} to hear the agents")
+
+
+class AnEmptyStore(Deployment):
+    gateways, units = 1, 1
+
+    def test_agents_stay_with_what_they_know_where_the_store_was_emptied(self):
+        agent, gateway = self.agents[0], self.gateways[0]
+        version = harness.wait_until(lambda: agent.status()["broker_record"]["version"], what="a record")
+        shutil.rmtree(self.stack.store)
+        self.stack.store.mkdir()
+        harness.wait_until(lambda: "reset or restored" in agent.status()["store"]["fault"], what="a store that is behind")
+        sent = agent.metric("pulses_sent_total")
+        harness.wait_until(lambda: agent.metric("pulses_sent_total") > sent + 50, what="pulses")
+        harness.wait_until(lambda: heard(gateway, "agents") == {agent.name}, what="the gateway to hear them")
+        self.assertEqual(agent.status()["broker_record"]["version"], version)
+        self.assertEqual(list(self.stack.store.glob("document-*")), [])
 
 
 class Belief(Deployment):
