@@ -74,8 +74,10 @@ static void follow_store(struct agent *agent)
 {
     uint64_t epoch = agent->rules.record.rules_epoch;
     rules_follow_sync(&agent->rules);
-    if (agent->rules.behind)
+    if (agent->rules.behind) {
+        beacon_follow(agent->beacon, NULL);
         return;
+    }
     if (agent->rules.up)
         enroll(agent);
     for (struct duty *duty = agent->duties; duty != NULL; duty = duty->next)

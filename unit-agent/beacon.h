@@ -41,7 +41,7 @@ void beacon_introduce(const struct beacon *beacon, struct store_member *self);
 /* There is something new to look at: it is told within a millisecond or so, with what else comes by then. */
 void beacon_hurry(struct beacon *beacon);
 
-/* Reads from STORE who is to hear this agent. */
+/* Reads from STORE who is to hear this agent; NULL: there is none to be asked. */
 void beacon_follow(struct beacon *beacon, struct store *store);
 
 /* Keeps them for a restart while the store is away; waits for the disk, see pulse_peers_save(). */

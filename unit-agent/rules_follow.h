@@ -17,8 +17,8 @@ struct rules_follow {
     void (*adopted)(void *arg, const struct table *table); /* other rules are in force */
     void *arg;
     struct store *store;
-    struct table *table;        /* in force, one reference; NULL: none yet */
-    struct store_record record; /* of it, with the newest epoch; version 0: none */
+    struct table *table;         /* in force, one reference; NULL: none yet */
+    struct store_record record;  /* of it, with the newest epoch; version 0: none */
     bool up, behind;             /* behind: it answers, and was reset or restored from a copy */
     char fault[480];             /* why the store is not up: away, or behind the rules in force */
     uint64_t since_us;           /* wall; when `up` changed */

@@ -56,7 +56,10 @@ class AnEmptyStore(Deployment):
     gateways, units = 1, 1
 
     def test_agents_stay_with_what_they_know_where_the_store_was_emptied(self):
-        agent, gateway = self.agents[0], self.gateways[0]
+        self.agents[0].kill()
+        gateway, cache = self.gateways[0], self.stack.folder / "agent.cache"
+        agent = self.stack.agent("RZ01", store__cache=cache)
+        harness.wait_until(cache.with_name("agent.cache.members").exists, what="a list of whom it tells")
         version = harness.wait_until(lambda: agent.status()["broker_record"]["version"], what="a record")
         shutil.rmtree(self.stack.store)
         self.stack.store.mkdir()
@@ -66,6 +69,10 @@ class AnEmptyStore(Deployment):
         harness.wait_until(lambda: heard(gateway, "agents") == {agent.name}, what="the gateway to hear them")
         self.assertEqual(agent.status()["broker_record"]["version"], version)
         self.assertEqual(list(self.stack.store.glob("document-*")), [])
+        agent.kill()
+        harness.wait_until(lambda: not heard(gateway, "agents"), what="silence")
+        agent = self.stack.agent("RZ01", store__cache=cache, wait=False)
+        harness.wait_until(lambda: heard(gateway, "agents") == {agent.name}, what="the restarted agent to be heard")
 
 
 class Belief(Deployment):
