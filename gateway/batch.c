@@ -362,7 +362,7 @@ static enum verdict check_size(const struct batch *batch, const char **detail)
 static enum verdict take_key(struct batch *batch, struct draft *draft, size_t index, const char **detail)
 {
     draft->key = item_key(batch, index, draft->key_text);
-    if (draft->key.len <= IDEMPOTENCY_KEY_MAX)
+    if (batch->keys != KEYS_EVENT || draft->key.len <= IDEMPOTENCY_KEY_MAX) /* the index may be more */
         return VERDICT_OK;
     *detail = "The event's source and id are too long for an idempotency key";
     return VERDICT_BAD_REQUEST;

@@ -249,6 +249,8 @@ class Repeats(BatchTest):
             self.assertEqual([item.get("replayed", False) for item in answer.json()["items"]], [round_ == 1] * 5)
         self.assertEqual(len(stored(self.brokers[0])), 5)
         self.expect_problem(self.post(batch, kind=LINES, headers={"Idempotency-Key": "*"}), 400, "bad-request")
+        longest = self.post(batch, kind=LINES, headers={"Idempotency-Key": "k" * 255})
+        self.assertEqual(self.verdicts(longest), [(202, None)] * len(batch))
 
 
 class Cancelled(BatchTest):
