@@ -437,7 +437,8 @@ static void read_head(struct forwarding *forwarding)
         fail(forwarding, VERDICT_NODE_PROTOCOL, response.fault);
     } else if (response.status >= 200) {
         answer(forwarding, &response);
-    } else if (response.status == 101 && forwarding->upgrade && response.upgrade) {
+    } else if (response.status == 101 && forwarding->upgrade && response.upgrade &&
+               upstream_sent(forwarding->upstream)) { /* what is still written of the request ends with it */
         switch_protocols(forwarding, &response);
     } else if (response.status == 101 || ++forwarding->informational > RESPONSE_INFORMATIONAL_MAX) {
         fail(forwarding, VERDICT_NODE_PROTOCOL, "The node answers what nobody asked for");

@@ -124,6 +124,23 @@ class Tunnels(ProxyTest):
         self.read_to(conn, 30)
         self.assertEqual(node.connections, 1)
 
+    def test_a_node_that_switches_within_the_request_is_refused(self):
+        """What the gateway still writes of the request would be gone with it."""
+        over = threading.Event()
+        self.addCleanup(over.set)
+
+        def early(node, conn, nth):
+            conn.recv(1)
+            conn.sendall(self.SWITCH)
+            over.wait(PATIENCE_S)
+
+        self.gateway(self.node(early), limits__body="64MiB")
+        conn, body = self.raw(), bytes(32 << 20)
+        conn.sendall(b"GET /echo/ws HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\n" + self.UPGRADE +
+                     b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        self.assertTrue(self.read_to(conn, 20).startswith(b"HTTP/1.1 502 "))
+        self.assertEqual(self.metric("proxy_tunnels_open"), 0)
+
     def test_a_silent_tunnel_is_closed(self):
         node = self.node(self.echo)
         self.gateway(node, proxy__tunnel_timeout="2s")
