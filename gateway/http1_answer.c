@@ -171,7 +171,8 @@ size_t http1_answer_frame(struct http1_answer *answer, h2o_req_t *req, const h2o
     size_t written = 0;
     for (size_t i = 0; i < count; i++)
         bytes += in[i].len;
-    if (state == H2O_SEND_STATE_ERROR)
+    answer->broken = state == H2O_SEND_STATE_ERROR;
+    if (answer->broken)
         req->http1_is_persistent = 0;
     if (!answer->begun) {
         answer->begun = true;

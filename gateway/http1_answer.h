@@ -12,6 +12,7 @@
 
 struct http1_answer {
     bool begun, ended;
+    bool broken;   /* ended before its end */
     bool bodiless; /* HEAD, 1xx, 204, 304: whatever the generator sends is dropped */
     bool chunked, bounded;
     uint64_t left; /* of a bounded body */

@@ -194,8 +194,8 @@ static void finish(struct http1_conn *conn)
         conn->phase = PHASE_HEAD;
         conn->scanned = 0;
         advance(conn);
-    } else if (conn->sock->input->size > 0 || !conn->reading) {
-        linger(conn);
+    } else if (!conn->answer.broken && (conn->sock->input->size > 0 || !conn->reading)) {
+        linger(conn); /* an end in good order, which a broken answer must not have */
     } else {
         close_now(conn);
     }
@@ -238,7 +238,7 @@ static void send_answer(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *in, si
     if (h2o_socket_is_writing(conn->sock)) { /* a carrier that gives up may do so while a piece is on its way */
         INVARIANT(state == H2O_SEND_STATE_ERROR);
         req->http1_is_persistent = 0;
-        conn->answer.ended = true;
+        conn->answer.ended = conn->answer.broken = true;
         return;
     }
     if (count > SMALL_VECTORS)

@@ -231,7 +231,7 @@ class Malformed(ProxyTest):
         node = self.node(script)
         self.gateway(node, timeout="1s")
         conn = self.raw()
-        conn.sendall(b"GET /echo/x HTTP/1.0\r\nHost: h\r\nX-User-Id: 1001\r\n\r\n")
+        conn.sendall(b"GET /echo/x HTTP/1.0\r\nHost: h\r\nX-User-Id: 1001\r\n\r\n\r\n")  # some send a line more
         data = b""
         with self.assertRaises(ConnectionResetError):
             while more := conn.recv(65536):
