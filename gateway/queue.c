@@ -196,12 +196,20 @@ static void publish(struct exchange *exchange, const struct publish_options *opt
         conclude(exchange, &refusal);
 }
 
+/* Of what comes with another target ("OPTIONS *") no node could be told where it goes. */
+static bool has_path(const struct exchange *exchange)
+{
+    return exchange->req->path.len > 0 && exchange->req->path.base[0] == '/';
+}
+
 void queue_publish(struct exchange *exchange)
 {
     struct publish_options options;
     const char *fault;
-    if (publish_options_read(exchange->req, &exchange->worker->gateway->config, exchange->received_us, &options,
-                             &fault))
+    if (!has_path(exchange))
+        exchange_fail(exchange, VERDICT_BAD_REQUEST, "A message needs a path to be delivered to");
+    else if (publish_options_read(exchange->req, &exchange->worker->gateway->config, exchange->received_us, &options,
+                                  &fault))
         publish(exchange, &options);
     else
         exchange_fail(exchange, VERDICT_BAD_REQUEST, fault);

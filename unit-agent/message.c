@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "common/http1.h"
 #include "common/invariant.h"
 
 static bool is_clean(struct str text, bool may_break_lines)
@@ -15,20 +16,12 @@ static bool is_clean(struct str text, bool may_break_lines)
     return true;
 }
 
-static bool is_token(struct str text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if ((text.base[i] | 0x20) < 'a' || (text.base[i] | 0x20) > 'z')
-            return false;
-    return text.len > 0 && text.len <= 32;
-}
-
 bool message_fits_http(const struct envelope *envelope)
 {
     const struct str *fields = envelope->fields;
     struct str path = fields[ENVELOPE_PATH];
     return is_clean(fields[ENVELOPE_USER], false) && is_clean(fields[ENVELOPE_ID], false) && is_clean(path, false) &&
-           is_clean(fields[ENVELOPE_HEADERS], true) && is_token(fields[ENVELOPE_METHOD]) && path.len > 0 &&
+           is_clean(fields[ENVELOPE_HEADERS], true) && http1_valid_method(fields[ENVELOPE_METHOD]) && path.len > 0 &&
            path.base[0] == '/' && memchr(path.base, ' ', path.len) == NULL;
 }
 

@@ -11,6 +11,32 @@ from load import Load, check_delivery, quantile
 USERS = [str(1000 + n) for n in range(200)]
 
 
+class Requests(harness.StackTest):
+    """What is accepted is delivered, whatever it looks like."""
+
+    def start(self):
+        self.broker, self.app = self.stack.broker(), self.stack.app()
+        self.gateway = self.stack.gateway(wait=False)
+        harness.wait_until(lambda: self.gateway.epoch() >= 0, what="the admin listener")
+        route = {"match": {"path": "/*"}, "zone": "A", "action": "queue", "topic": "payments"}
+        units = {"RZ01": harness.unit("00-99", brokers=[self.broker], blue=[self.app])}
+        self.stack.put_rules(self.gateway, harness.rules(units, routes=[route]))
+        self.agent = self.stack.agent()
+        harness.wait_until(lambda: self.ask("POST").status == 202, what="a first 202")
+
+    def ask(self, method, path="/pay/1"):
+        return harness.request(self.gateway.port, method, path, {"X-User-Id": "1"})
+
+    def test_any_method_that_is_accepted_is_delivered(self):
+        self.start()
+        answers = [self.ask(method) for method in ("M-SEARCH", "VERSION-CONTROL", "REPORT2", "a!#$%&'*+-.^_`|~1", "X" * 200)]
+        self.assertEqual({answer.status for answer in answers}, {202})
+        self.expect_problem(self.ask("OPTIONS", "*"), 400, "bad-request")
+        accepted = {answer.json()["id"] for answer in answers}
+        harness.wait_until(lambda: accepted <= {record["id"] for record in self.app.records()}, what="all to be delivered")
+        self.assertEqual(self.agent.metric("agent_messages_malformed_total"), 0)
+
+
 class Kills(harness.StackTest):
     """kill -9 of each part while messages come in."""
 

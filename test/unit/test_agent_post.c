@@ -142,6 +142,8 @@ static void what_http_does_not_take_does_not_fit(void **state)
         {ENVELOPE_PATH, STR_LIT("/a\nb"), false},
         {ENVELOPE_METHOD, STR_LIT("GET X"), false},
         {ENVELOPE_METHOD, STR_LIT(""), false},
+        {ENVELOPE_METHOD, STR_LIT("M-SEARCH"), true},
+        {ENVELOPE_METHOD, STR_LIT("MOST-METHODS-ARE-SHORT-BUT-NOBODY-SAYS-SO-2"), true},
         {ENVELOPE_HEADERS, STR_LIT("a: b\nc: d"), true},
         {ENVELOPE_HEADERS, STR_LIT("a: b\rc: d"), false},
         {ENVELOPE_HEADERS, STR_LIT("a: b\x7f"), false},
