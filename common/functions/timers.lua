@@ -136,9 +136,12 @@ local function open_hour(unit, horizon_ms)
     return #found / 2
 end
 
--- Stores messages that are due. Returns how many.
+-- Stores messages that are due, in that order: an hour that is late waits until all of it is in the sorted set. Returns
+-- how many.
 local function store_due(unit, now)
-    local ids = redis.call('ZRANGE', unit .. 'timers', '-inf', now, 'BYSCORE', 'LIMIT', 0, MOST_AT_ONCE)
+    local hour = first_hour(unit)
+    local last = hour and math.min(now, hour * HOUR_MS - 1) or now
+    local ids = redis.call('ZRANGE', unit .. 'timers', '-inf', last, 'BYSCORE', 'LIMIT', 0, MOST_AT_ONCE)
     for _, id in ipairs(ids) do
         local packed = redis.call('HGET', unit .. 'timed', id)
         redis.call('ZREM', unit .. 'timers', id)

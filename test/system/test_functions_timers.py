@@ -98,6 +98,14 @@ class Timers(functions_fixture.Functions):
         harness.wait_until(lambda: self.due()[1] == -1, what="all three", every=0)
         self.assertEqual([m[b"id"].decode() for m in self.stored()], [self.id(1), self.id(2), self.id(3)])
 
+    def test_an_hour_that_nobody_opened_in_time_leaves_in_the_order_in_which_it_was_due(self):
+        due_us = self.now_us() + 200000
+        for number in range(100):  # of one user; no agent lived for hours
+            self.schedule(number, due_us + number * 1000, near_ms=-2 * HOUR_MS)
+        harness.wait_until(lambda: self.now_us() > due_us + 101000, what="all to be due", every=0)
+        self.drain()
+        self.assertEqual([message[b"id"].decode() for message in self.stored()], [self.id(number) for number in range(100)])
+
     def test_later_hours_wait_apart_and_come_near_in_steps(self):
         now_us = self.now_us()
         for i in range(200):
