@@ -90,16 +90,14 @@ static void on_list(void *arg, const redisReply *reply)
     stat_set(&listeners->stats->agent_listeners_silent, silent);
 }
 
-void listeners_tick(struct listeners *listeners)
+/* Those from AT on, as many as one call takes. Returns the first that is left. */
+static const struct subscription *tell_some(struct listeners *listeners, const struct subscription *at)
 {
     char hash[PROTOCOL_KEY_MAX], names[MOST_NAMES][PROTOCOL_KEY_MAX];
     const char *argv[MOST_NAMES + 4] = {"FCALL", "ldc1_listen", "1", hash};
     int argc = 4;
-    if (listeners->roster == NULL)
-        return;
     protocol_unit_key(hash, listeners->unit, "listeners");
-    for (const struct subscription *at = *listeners->subscriptions; at != NULL && argc < MOST_NAMES + 4;
-         at = at->next) {
+    for (; at != NULL && argc < MOST_NAMES + 4; at = at->next) {
         if (!at->broadcast || !at->listed)
             continue;
         snprintf(names[argc - 4], sizeof(names[0]), "%s/%s@%.*s", at->topic, at->name, STR_ARG(listeners->name));
@@ -107,4 +105,15 @@ void listeners_tick(struct listeners *listeners)
         argc++;
     }
     (void)!broker_command(roster_broker(listeners->roster), on_list, listeners, argc, argv, NULL);
+    return at;
+}
+
+void listeners_tick(struct listeners *listeners)
+{
+    const struct subscription *at = *listeners->subscriptions;
+    if (listeners->roster == NULL)
+        return;
+    do
+        at = tell_some(listeners, at);
+    while (at != NULL);
 }

@@ -218,6 +218,16 @@ class Subscriptions(Crowd):
         self.assertTrue(all(self.got("caches")[one] == 1 for one in first))
 
 
+    def test_the_listeners_of_many_topics_are_all_named_for_none_is_trimmed_before_they_have_it(self):
+        self.broker, names = self.stack.broker(), [f"topic{number}" for number in range(70)]
+        topic = {"partitions": 1, "subscriptions": {"caches": {"mode": "broadcast"}}}
+        routes = [dict(harness.QUEUE_ROUTE, match={"path": f"/{name}"}, topic=name) for name in names]
+        unit = harness.unit("00-99", brokers=[self.broker], blue=[self.stack.app()])
+        self.stack.write_rules(harness.rules({"RZ01": unit}, routes=routes, topics={name: topic for name in names}))
+        self.stack.agent(name="a1")
+        wanted = sorted(f"{name}/caches@a1".encode() for name in names)
+        harness.wait_until(lambda: sorted(self.broker.call("HKEYS", "ldc:{RZ01}:listeners")) == wanted, 15, "all to be named")
+
     def test_a_listener_that_is_gone_is_told_and_then_forgotten_and_trimming_goes_on(self):
         self.start_with({"ledger": {}, "caches": {"mode": "broadcast"}})
         self.wait_linked()
