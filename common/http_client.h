@@ -27,6 +27,7 @@ struct http_request {
     const char *bearer_token;   /* may be NULL; never shown in an error */
     const struct http_tls *tls; /* for https; may be NULL */
     size_t most_response;       /* a longer body fails the transfer; 0: 16 MiB */
+    bool cuts_response;         /* it does not: what is beyond is read, and dropped */
     /* Asked with the transfer's ARG when the connection stands and the first byte is about to leave; false: the
      * transfer fails as `withheld`. NULL: it may. */
     bool (*may_send)(void *arg);
@@ -35,6 +36,7 @@ struct http_request {
 struct http_response {
     long status; /* 0: no answer; then `error` says why */
     struct str body;
+    bool cut;                       /* the body goes on */
     int64_t retry_after_ms;         /* from Retry-After in seconds or as a date; -1 where absent */
     const char *error;              /* "" when answered */
     bool timed_out;                 /* the reason of `error` */

@@ -33,10 +33,9 @@ static size_t body_arrived(char *bytes, size_t size, size_t count, void *arg)
         transfer->data(transfer->arg, (struct str){bytes, len});
         return transfer->cancelled ? 0 : len;
     }
-    if (transfer->received.len + len > transfer->most_response) {
-        transfer->too_long = true;
-        return 0;
-    }
+    transfer->too_long |= transfer->received.len + len > transfer->most_response;
+    if (transfer->too_long)
+        return transfer->cuts ? len : 0;
     buf_append(&transfer->received, bytes, len);
     return len;
 }
@@ -153,6 +152,7 @@ void http_transfer_prepare(struct http_transfer *transfer, const struct http_req
     transfer->fault[0] = '\0';
     transfer->too_long = transfer->cancelled = transfer->withheld = transfer->no_socket = false;
     transfer->may_send = request->may_send;
+    transfer->cuts = request->cuts_response;
     transfer->most_response = request->most_response ? request->most_response : MOST_RESPONSE;
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
     curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, request->target);
@@ -185,6 +185,7 @@ void http_transfer_read(struct http_transfer *transfer, CURLcode result, struct 
     }
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &response->status);
     response->body = buf_str(&transfer->received);
+    response->cut = transfer->too_long;
     struct curl_header *header;
     curl_off_t seconds = 0;
     /* CURLINFO_RETRY_AFTER alone cannot tell "now" from "not said". */

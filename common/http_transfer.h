@@ -21,7 +21,7 @@ struct http_transfer {
     http_done_fn done; /* NULL once it is being finished */
     void *arg;
     size_t most_response;
-    bool too_long, cancelled, no_socket;
+    bool cuts, too_long, cancelled, no_socket;
     bool (*may_send)(void *arg);
     bool withheld;
     bool has_tls;               /* files of its own are set */

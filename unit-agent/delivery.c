@@ -285,6 +285,7 @@ static void send_to(struct delivery *delivery, struct message *message, struct n
                                    .timeout_ms = options->delivery.timeout,
                                    .connect_timeout_ms = options->delivery.connect_timeout,
                                    .most_response = MOST_ANSWER,
+                                   .cuts_response = true,
                                    .may_send = may_send};
     message->state = MESSAGE_IN_FLIGHT;
     message->node = node;

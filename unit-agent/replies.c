@@ -145,7 +145,7 @@ static const char *fault_of(const struct replies *replies, const struct http_res
     if (response->status == 0)
         return response->timed_out ? "The app did not answer in time, and the message is dead"
                                    : "The app's answer did not arrive, and the message is dead";
-    if (response->body.len > (size_t)replies->config.options->reply.max_body)
+    if (response->cut || response->body.len > (size_t)replies->config.options->reply.max_body)
         return "The app has taken the message, but its answer is longer than the agent's reply.max_body";
     return header_bytes > HEADERS_MOST ? "The app has taken the message, but its answer's head is too long" : "";
 }

@@ -72,6 +72,15 @@ class Answers(ReplyTest):
         self.assertEqual((answer.status, answer.json()["type"]), (502, "urn:ldcgate:problem:reply-missing"))
         self.assertIn("reply.max_body", answer.json()["detail"])
 
+    def test_an_answer_of_any_length_is_an_answer(self):
+        self.start()
+        self.app.answers["/pay/huge"] = (200, {}, b"x" * 3_000_000)
+        answer = self.post(path="/pay/huge")
+        self.assertEqual((answer.status, answer.json()["type"]), (502, "urn:ldcgate:problem:reply-missing"), answer.body)
+        self.assertIn("has taken the message", answer.json()["detail"])
+        self.assertEqual([path for path, _, _ in self.app.seen if path == "/pay/huge"], ["/pay/huge"])
+        self.assertEqual(self.post().status, 200)  # by the same node
+
     def test_without_the_preference_or_with_zero_the_client_gets_202(self):
         self.start()
         for wait in (None, 0):

@@ -32,7 +32,7 @@ static unsigned seen;
 struct heard {
     int done;
     long status;
-    bool timed_out, unreached;
+    bool timed_out, unreached, cut;
     int64_t retry_after_ms;
     char body[MOST_HEARD], error[256], streamed[MOST_HEARD];
     struct http_transfer *cancel; /* inside its own callback */
@@ -137,6 +137,7 @@ static void on_done(void *arg, const struct http_response *response)
     heard->status = response->status;
     heard->timed_out = response->timed_out;
     heard->unreached = response->unreached;
+    heard->cut = response->cut;
     heard->retry_after_ms = response->retry_after_ms;
     snprintf(heard->body, sizeof(heard->body), "%.*s", STR_ARG(response->body));
     snprintf(heard->error, sizeof(heard->error), "%s", response->error);
@@ -374,6 +375,18 @@ static void an_answer_that_is_too_long_fails(void **state)
                      200);
 }
 
+static void an_answer_that_is_too_long_may_be_cut(void **state)
+{
+    (void)state;
+    struct http_request request = {.method = "GET", .url = at("/long"), .most_response = 2999, .cuts_response = true};
+    struct heard heard = ask(&request);
+    assert_int_equal(heard.status, 200);
+    assert_string_equal(heard.error, "");
+    assert_true(heard.cut);
+    request.most_response = 3000;
+    assert_false(ask(&request).cut);
+}
+
 static void many_requests_share_a_few_connections(void **state)
 {
     (void)state;
@@ -530,6 +543,7 @@ int main(void)
         TEST(nobody_listening_is_a_fault_on_a_later_turn),
         TEST(an_answer_that_does_not_come_times_out),
         TEST(an_answer_that_is_too_long_fails),
+        TEST(an_answer_that_is_too_long_may_be_cut),
         TEST(many_requests_share_a_few_connections),
         TEST(a_connection_that_the_server_closed_is_replaced),
         TEST(events_are_handed_over_as_they_come),
