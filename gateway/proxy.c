@@ -549,14 +549,14 @@ struct proxy *proxy_create(struct worker *worker)
 
 void proxy_close_tunnels(struct proxy *proxy)
 {
-    tunnels_destroy(&proxy->tunnels);
+    tunnels_close(proxy->tunnels);
 }
 
 void proxy_destroy(struct proxy **proxy)
 {
     if (*proxy == NULL)
         return;
-    proxy_close_tunnels(*proxy);
+    tunnels_destroy(&(*proxy)->tunnels);
     pool_destroy(&(*proxy)->pool);
     timers_dispose(&(*proxy)->timers);
     while ((*proxy)->spare_count > 0)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "common/invariant.h"
 #include "gateway/gateway.h"
 #include "gateway/http1_conn.h"
 
@@ -83,14 +84,19 @@ static void close_tunnel(struct tunnel *tunnel)
     free(tunnel);
 }
 
+void tunnels_close(struct tunnels *tunnels)
+{
+    for (struct tunnel *tunnel = tunnels->first, *next; tunnel != NULL; tunnel = next) {
+        next = tunnel->next;
+        if (tunnel->client_socket != NULL)
+            close_tunnel(tunnel);
+    }
+}
+
 void tunnels_destroy(struct tunnels **tunnels)
 {
-    if (*tunnels == NULL)
-        return;
-    for (struct tunnel *tunnel = (*tunnels)->first, *next; tunnel != NULL; tunnel = next) {
-        next = tunnel->next;
-        close_tunnel(tunnel);
-    }
+    if (*tunnels != NULL)
+        INVARIANT((*tunnels)->first == NULL);
     free(*tunnels);
     *tunnels = NULL;
 }

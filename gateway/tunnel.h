@@ -13,7 +13,9 @@
 struct tunnels;
 
 struct tunnels *tunnels_create(struct worker *worker, struct timers *timers);
-/* Closes them all. */
+/* Closes those that have both their sockets; the others end with their clients' connections. */
+void tunnels_close(struct tunnels *tunnels);
+/* There are none any more. */
 void tunnels_destroy(struct tunnels **tunnels);
 
 /* Answers EXCHANGE with HEAD and joins its client with SOCKET, which it takes over, and so does it NODE's count of one

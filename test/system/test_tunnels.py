@@ -174,6 +174,31 @@ class Tunnels(ProxyTest):
         self.assertEqual(self.read_to(conn, 4), b"last")
         self.assertEqual(self.gw.terminate(), 0)
 
+    def test_a_gateway_ends_whose_clients_do_not_take_the_switch(self):
+        def script(node, conn, nth):
+            while request := node.read(conn):
+                if header(request[0], "Upgrade"):
+                    conn.sendall(self.SWITCH)
+                    conn.recv(1)
+                    return
+                size = int(header(request[0], "X-Size"))
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+        self.gateway(self.node(script), drain_timeout="300ms")
+        for size in range(2000, 44000, 700):  # at some, what a client's kernel and ours keep is full behind the answer
+            conn = socket.socket()
+            self.addCleanup(conn.close)
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 536)
+            conn.connect(("127.0.0.1", self.gw.port))
+            conn.sendall(b"GET /echo/x HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\nX-Size: %d\r\n\r\n" % size +
+                         b"GET /echo/ws HTTP/1.1\r\nHost: h\r\nX-User-Id: 1001\r\n" + self.UPGRADE + b"\r\n")
+        before, now = None, self.metric("requests_in_flight")
+        while now != before or self.metric("proxy_tunnels_open") == 0:
+            pass_time(0.3)
+            before, now = now, self.metric("requests_in_flight")
+        self.assertEqual(self.gw.terminate(), 0)
+
     def test_a_tunnel_does_not_outlive_the_drain(self):
         node = self.node(self.echo)
         self.gateway(node, drain_timeout="300ms")
