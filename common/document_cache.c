@@ -68,13 +68,12 @@ void document_cache_save(struct document_cache *cache)
     struct error err;
     if (!cache->unsaved)
         return;
-    cache->unsaved = false;
     json_t *json = json_pack("{s:O}", "documents", cache->documents);
     char *text = json_dumps(json, JSON_COMPACT);
     bool failed = file_replace(cache->path, str_of(text), FILE_MODE, &err) != 0;
     if (failed && !cache->told)
         log_warning("documents.cache", "%s; a restart while the store is away would find older documents", err.text);
-    cache->told = failed;
+    cache->told = cache->unsaved = failed;
     free(text);
     json_decref(json);
 }

@@ -23,7 +23,8 @@ int document_cache_get(struct document_cache *cache, struct store *store, const 
                        uint64_t *version, struct error *err) MUST_CHECK;
 
 /* Writes what is new to the file, and waits for the disk: not when a document has just changed, for then a unit may be
- * failing over, and its broker's file is on that disk, too. That the file cannot be written is logged once. */
+ * failing over, and its broker's file is on that disk, too. That the file cannot be written is logged once, and tried
+ * again the next time. */
 void document_cache_save(struct document_cache *cache);
 
 #endif

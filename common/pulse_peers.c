@@ -27,13 +27,14 @@ void pulse_peers_save(struct pulse_peers *peers)
     struct error err;
     if (!peers->unsaved || peers->path == NULL || peers->count == 0)
         return;
-    peers->unsaved = false;
     json_t *list = json_array();
     for (size_t i = 0; i < peers->count; i++)
         json_array_append_new(list, store_member_to_json(&peers->items[i].member));
     char *text = json_dumps(list, JSON_COMPACT);
-    if (file_replace(peers->path, str_of(text), FILE_MODE, &err) != 0)
+    peers->unsaved = file_replace(peers->path, str_of(text), FILE_MODE, &err) != 0;
+    if (peers->unsaved && !peers->told)
         log_warning("members.cache", "%s; a restart while the store is away would find others", err.text);
+    peers->told = peers->unsaved;
     free(text);
     json_decref(list);
 }

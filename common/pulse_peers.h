@@ -19,7 +19,7 @@ struct pulse_peers {
     struct pulse_peer *items; /* NULL: nobody has said who there is */
     size_t count;
     char *path; /* NULL: nothing is kept */
-    bool unsaved;
+    bool unsaved, told; /* that the file cannot be written */
 };
 
 /* CACHE: the file of the rules (NULL: there is none), beside which the members are kept. */
@@ -31,7 +31,7 @@ bool pulse_peers_follow(struct pulse_peers *peers, struct store *store, const ch
 void pulse_peers_free(struct pulse_peers *peers);
 
 /* Writes what is new to the file, and waits for the disk: not right after a change, for those who failed are among what
- * has changed, and somebody takes over from them. */
+ * has changed, and somebody takes over from them. What could not be written is tried again the next time. */
 void pulse_peers_save(struct pulse_peers *peers);
 
 #endif

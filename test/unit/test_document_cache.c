@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -100,6 +101,22 @@ static void a_file_that_is_missing_or_garbled_counts_as_empty(void **state)
     expect(world->path, 0, "");
 }
 
+static void what_could_not_be_written_is_written_when_it_can_be(void **state)
+{
+    struct world *world = *state;
+    char folder[80], path[96];
+    snprintf(folder, sizeof(folder), "%s/later", world->folder);
+    snprintf(path, sizeof(path), "%s/cache", folder);
+    struct document_cache *cache = document_cache_create(path);
+    uint64_t version = put(world, 0, STR_LIT("x"));
+    assert_int_equal(get(world, cache), version);
+    document_cache_save(cache);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    document_cache_save(cache);
+    expect(path, version, "x");
+    document_cache_destroy(&cache);
+}
+
 static void without_a_file_nothing_is_kept_and_nothing_fails(void **state)
 {
     struct world *world = *state;
@@ -117,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_the_store_said_last_is_there_in_the_next_life, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_is_missing_or_garbled_counts_as_empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_when_it_can_be, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_a_file_nothing_is_kept_and_nothing_fails, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
