@@ -341,6 +341,7 @@ static void on_continue_sent(h2o_socket_t *sock, const char *err)
         return;
     }
     conn->phase = PHASE_BODY;
+    set_reading(conn, !conn->half_closed); /* so much may have come meanwhile that it was off */
     read_body(conn);
 }
 

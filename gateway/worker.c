@@ -79,17 +79,12 @@ void worker_adopt(struct worker *worker, struct view *view)
     worker_post(worker, adopt, view);
 }
 
-static void drain(struct worker *worker, void *arg)
+void worker_drain(struct worker *worker, void *unused)
 {
-    (void)arg;
+    (void)unused;
     worker->draining = true;
     listener_stop(worker->listener);
     watches_drain(worker->watches);
-}
-
-void worker_drain(struct worker *worker)
-{
-    worker_post(worker, drain, NULL);
 }
 
 static void stop(struct worker *worker, void *arg)

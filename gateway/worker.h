@@ -67,8 +67,8 @@ void worker_adopt(struct worker *worker, struct view *view);
 void worker_post(struct worker *worker, void (*fn)(struct worker *worker, void *arg), void *arg);
 /* Hands libh2o what it keeps copies of, after a reload; while the worker stands still. */
 void worker_reconfigure(struct worker *worker);
-/* Stops accepting; what is in flight goes on. */
-void worker_drain(struct worker *worker);
+/* On the worker's thread: stops accepting; what is in flight goes on. */
+void worker_drain(struct worker *worker, void *unused);
 /* Ends the thread after its current turn, whatever is in flight, and releases all it owns. */
 void worker_stop(struct worker *worker);
 

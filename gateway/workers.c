@@ -96,8 +96,7 @@ void workers_pause(struct gateway *gateway, void (*fn)(struct gateway *gateway, 
 
 void workers_drain(struct gateway *gateway)
 {
-    for (unsigned i = 0; i < gateway->worker_count; i++)
-        worker_drain(&gateway->workers[i]);
+    workers_call(gateway, worker_drain, NULL);
 }
 
 void workers_stop(struct gateway *gateway)

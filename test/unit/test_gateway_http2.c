@@ -430,7 +430,7 @@ static void draining_says_goaway(void **state)
     close_client(&client);
 }
 
-/* Also those that take longer than libh2o's own two seconds; a block of fields that ends meanwhile opens no stream. */
+/* However long they take; a block of fields that ends meanwhile opens no stream. */
 static void draining_lets_streams_end(void **state)
 {
     (void)state;
