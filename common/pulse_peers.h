@@ -18,7 +18,7 @@ struct pulse_peer {
 struct pulse_peers {
     struct pulse_peer *items; /* NULL: nobody has said who there is */
     size_t count;
-    char *path; /* NULL: nothing is kept */
+    char *path;         /* NULL: nothing is kept */
     bool unsaved, told; /* that the file cannot be written */
 };
 

@@ -479,7 +479,8 @@ struct h2_guards *h2_guards_create(struct worker *worker)
     return guards;
 }
 
-/* The first of two: the other one follows when the client has had time to read it. So for those that come later, too. */
+/* The first of two: the other one follows when the client has had time to read it. So for those that come later, too.
+ */
 void h2_guards_drain(struct h2_guards *guards)
 {
     h2o_context_t *ctx = &guards->worker->h2o;

@@ -22,8 +22,8 @@ void workers_call(struct gateway *gateway, void (*fn)(struct worker *worker, voi
 /* Runs FN on the control thread while all of them stand still between two events. */
 void workers_pause(struct gateway *gateway, void (*fn)(struct gateway *gateway, void *arg), void *arg);
 
-/* As worker_drain() and worker_stop() in gateway/worker.h, of all. They return when none accepts any more, and when all have
- * ended: who waited in a listen queue counts by then. */
+/* As worker_drain() and worker_stop() in gateway/worker.h, of all. They return when none accepts any more, and when all
+ * have ended: who waited in a listen queue counts by then. */
 void workers_drain(struct gateway *gateway);
 void workers_stop(struct gateway *gateway);
 
