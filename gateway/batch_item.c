@@ -8,7 +8,8 @@
 #include "common/measure.h"
 #include "common/percent.h"
 
-#define JSON_TYPE "application/json"
+#define JSON_TYPE       "application/json"
+#define MOST_ATTRIBUTES 100 /* as many as a request may have fields: what agents send takes both */
 
 static enum verdict refuse(struct batch_item *item, enum verdict verdict, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -57,6 +58,8 @@ static bool is_member_of_its_own(const char *name)
 static enum verdict put_attributes(struct batch_item *item)
 {
     enum verdict verdict = VERDICT_OK;
+    if (json_object_size(item->document) > MOST_ATTRIBUTES)
+        return refuse(item, VERDICT_BAD_REQUEST, "An event has at most %d attributes", MOST_ATTRIBUTES);
     for (void *at = json_object_iter(item->document); at != NULL && verdict == VERDICT_OK;
          at = json_object_iter_next(item->document, at)) {
         const char *name = json_object_iter_key(at);

@@ -8,7 +8,7 @@
 
 #include "unit-agent/message.h"
 
-#define POST_MOST_HEADERS 160
+#define POST_MOST_HEADERS 320
 
 struct post {
     struct buf text;

@@ -161,6 +161,12 @@ class Refusals(BatchTest):
         self.assertEqual(len(stored(self.brokers[0])), 2)
         self.assertEqual(self.gateway.metric("batch_items_refused_total"), 6)
 
+    def test_an_event_has_no_more_attributes_than_a_delivery_can_have(self):
+        self.start()
+        few, many = ({f"a{number}": "x" for number in range(count)} for count in (95, 96))
+        answer = self.post([event(1, user=1, **few), event(2, user=1, **many)])
+        self.assertEqual(self.verdicts(answer), [(202, None), (400, "bad-request")])
+
     def test_a_malformed_document_refuses_the_whole(self):
         self.start()
         good = json.dumps(event(1, 1))

@@ -106,6 +106,22 @@ static void a_subject_is_percent_encoded(void **state)
     buf_free(&lines);
 }
 
+static void the_fields_of_a_request_and_of_an_event_all_go_on(void **state)
+{
+    (void)state;
+    struct envelope envelope = example();
+    struct buf many = {0};
+    for (int i = 0; i < 100; i++)
+        buf_printf(&many, "x-%d: y\nce-%d: y\n", i, i);
+    buf_printf(&many, "ce-specversion: 1.0\ntraceparent: last");
+    envelope.fields[ENVELOPE_HEADERS] = buf_str(&many);
+    struct buf lines = compose(&envelope, 1);
+    assert_non_null(strstr(lines.base, "\nce-99: y\n"));
+    assert_non_null(strstr(lines.base, "\ntraceparent: last\n"));
+    buf_free(&lines);
+    buf_free(&many);
+}
+
 static void no_number_of_headers_is_too_large(void **state)
 {
     (void)state;
@@ -188,6 +204,7 @@ int main(void)
         cmocka_unit_test(the_clients_end_to_end_headers_go_along),
         cmocka_unit_test(an_event_of_the_clients_stays_that_event),
         cmocka_unit_test(a_subject_is_percent_encoded),
+        cmocka_unit_test(the_fields_of_a_request_and_of_an_event_all_go_on),
         cmocka_unit_test(no_number_of_headers_is_too_large),
         cmocka_unit_test(what_http_does_not_take_does_not_fit),
         cmocka_unit_test(a_queue_of_messages_keeps_its_order_when_one_is_taken_out),
