@@ -378,6 +378,12 @@ static bool is_online(const struct keeper_state *state, const struct keeper_repl
     return link != NULL && link->id == replica->base_link;
 }
 
+/* Writers are stopped for a replica whose last look crossed that at the primary: the next pair of looks tells. */
+static bool is_about_to_tell(const struct keeper_state *state, const struct keeper_replica *replica)
+{
+    return state->primary.epoch > state->record.version && replica->look.ended_us > state->primary.began_us;
+}
+
 /* Puts replica I into the next record or leaves it out. False where that cannot be told yet. A WAIT does not say whom
  * it counts: beside a member that is not there another replica would stand in for it. KEEP: only who holds the data no
  * more is left out; WAIT is to count one more then than there are for each who is missed. */
@@ -395,7 +401,7 @@ static bool place(const struct keeper_state *state, uint64_t now_us, unsigned i,
     if (standing == SAFE)
         add_member(&action->record, replica->url, replica->look.run_id);
     if (standing == SAFE || member == NULL)
-        return true;
+        return standing == SAFE || !is_about_to_tell(state, replica);
     if (must_not_shrink(state))
         return false;
     bool lagging = lags(state, replica, now_us);

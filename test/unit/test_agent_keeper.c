@@ -86,6 +86,13 @@ static void outside_stamped(struct keeper_state *state)
     state->primary.epoch = state->replicas[0].look.epoch = 8;
 }
 
+/* The two looks cross: whether writers went on in between is not known, and will be in a moment. */
+static void outside_stamped_looks_cross(struct keeper_state *state)
+{
+    outside_stamped(state);
+    state->replicas[0].look.ended_us = state->primary.began_us + 1;
+}
+
 static void outside_stamped_ahead(struct keeper_state *state)
 {
     outside_stamped(state);
@@ -332,6 +339,7 @@ static const struct scene scenes[] = {
     {"a replica has all that was acknowledged, but is late", outside_late, KEEPER_REST, 0, "behind", 0},
     {"a replica follows somebody else", outside_linked_elsewhere, KEEPER_REST, 0, "another broker", 0},
     {"a replica holds other data", outside_with_other_data, KEEPER_REST, 0, "its data", 0},
+    {"writers wait, and looks cross", outside_stamped_looks_cross, KEEPER_REST, 0, "just attached", 0},
     {"a replica has just attached", outside_attached_just_now, KEEPER_REST, 0, "just attached", 0},
     {"a replica attached a while ago", outside_attached_a_while_ago, KEEPER_STAMP, 2, "", 0},
     {"writers are held up for it already", stamped_and_attached_just_now, KEEPER_WRITE, 2, "", 0},
