@@ -52,17 +52,18 @@ class Operations(harness.StackTest):
         return identity
 
     def test_a_paused_topic_keeps_its_messages_and_gives_them_back_in_order(self):
-        self.wait_delivered(self.pay())
+        first = self.pay()
+        self.wait_delivered(first)
         self.assertEqual(self.ctl("queue", "pause", "payments"),
                          [{"unit": "RZ01", "topic": "payments", "subscription": "default", "rate": "paused"}])
         users = ["1000", "1001", "1000", "1001", "1000"]
         ids = self.pay(users)
         wait_until(lambda: self.agent.metric("agent_messages_read_total") >= 6,
                    what="the agent to have read them")
-        self.assertEqual(len(self.delivered()), 1)
+        self.assertEqual(set(self.delivered()), set(first))  # and maybe again: an app that is slow is asked twice
         self.ctl("queue", "resume", "payments")
         self.wait_delivered(ids)
-        order = [(record["user"], record["id"]) for record in self.app.records()[1:]]
+        order = [(record["user"], record["id"]) for record in self.app.records() if record["id"] not in first]
         for user in set(users):
             self.assertEqual([id for who, id in order if who == user], [id for who, id in zip(users, ids) if who == user])
 
