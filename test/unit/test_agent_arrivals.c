@@ -82,6 +82,7 @@ static int set_up(void **state)
     put_arrival(world);
     put_rules(world, world->before.rules_epoch, AFTER, &world->after);
     world->table = rules_load(str_of(AFTER), world->after.rules_epoch, &diags);
+    diag_free(&diags);
     assert_non_null(world->table);
     world->options = (struct agent_config){.unit = "RZ02"};
     assert_true(sd_event_new(&world->loop) >= 0);
