@@ -44,7 +44,6 @@ struct sample {
 struct waiting {
     struct sample *sample;
     struct httpd_request *request;
-    sd_event_source *timer;
 };
 
 static struct str header_or(const struct httpd_request *request, const char *name, const char *other)
@@ -143,8 +142,7 @@ static int on_waited(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct waiting *waiting = arg;
     process(waiting->sample, waiting->request);
-    sd_event_source_disable_unref(source);
-    free(waiting);
+    sd_event_source_set_floating(source, false);
     return 0;
 }
 
@@ -158,10 +156,14 @@ static void handle_any(struct httpd_request *request, void *context)
         return;
     }
     struct waiting *waiting = mem_calloc(1, sizeof(*waiting));
-    *waiting = (struct waiting){.sample = sample, .request = request};
-    if (sd_event_add_time_relative(sample->loop, &waiting->timer, CLOCK_MONOTONIC, sample->delay_ms * 1000, 100,
-                                   on_waited, waiting) < 0)
+    sd_event_source *timer;
+    *waiting = (struct waiting){sample, request};
+    if (sd_event_add_time_relative(sample->loop, &timer, CLOCK_MONOTONIC, sample->delay_ms * 1000, 100, on_waited,
+                                   waiting) < 0)
         abort();
+    sd_event_source_set_destroy_callback(timer, free); /* also where the loop ends before it is due */
+    sd_event_source_set_floating(timer, true);
+    sd_event_source_unref(timer);
 }
 
 static bool query_number(const struct httpd_request *request, const char *name, uint64_t most, uint64_t *out)

@@ -140,7 +140,9 @@ class InSync(harness.StackTest):
                 now = info(self.primary.port, "server", "replication", "stats")
             except (OSError, RuntimeError, ValueError):
                 return False
-            return record["run_id"] == now["run_id"] and record["sync_full"] == int(now["sync_full"]) and \
+            stamp = harness.call_broker(self.primary.port, "GET", "ldc:{RZ01}:epoch")
+            return int(stamp or 0) >= record["version"] and \
+                record["run_id"] == now["run_id"] and record["sync_full"] == int(now["sync_full"]) and \
                 record["sync_partial"] == int(now["sync_partial_ok"]) and record
         return harness.wait_until(named, timeout=timeout, what=f"the record to name {[b.name for b in brokers]}")
 
