@@ -82,3 +82,19 @@ class Relay:
         for link in self.links:
             with contextlib.suppress(OSError):
                 link.server.close()
+
+
+class BehindRelay:
+    """Of a test: gateways know the broker "primary" by its relay, everybody else by its port."""
+    def setUp(self):
+        super().setUp()
+        self.broker_of = self.stack.broker
+        self.stack.broker = self.relayed
+
+    def relayed(self, name, **options):
+        broker = self.broker_of(name, **options)
+        if name == "primary":
+            self.relay = Relay(broker.port)
+            self.addCleanup(self.relay.close)
+            broker.url = self.relay.url
+        return broker

@@ -10,27 +10,14 @@ import unittest
 import harness
 from durable_fixture import DurableTest
 from harness import wait_until
-from relay_fixture import Relay
+from relay_fixture import BehindRelay
 
 ITEMS = 1500  # more than may be on their way: the last ones are made when the first ones are answered
 PIPELINE = 16
 USER = "1"
 
 
-class Order(DurableTest):
-    def setUp(self):
-        super().setUp()
-        self.broker_of = self.stack.broker
-        self.stack.broker = self.relayed
-
-    def relayed(self, name, **options):
-        broker = self.broker_of(name, **options)
-        if name == "primary":
-            self.relay = Relay(broker.port)
-            self.addCleanup(self.relay.close)
-            broker.url = self.relay.url
-        return broker
-
+class Order(BehindRelay, DurableTest):
     def begin(self):
         self.start(threads=1, broker__commit_connections=2, broker__commit_batch=PIPELINE, broker__timeout="8s")
         self.accepted(user=USER)

@@ -7,24 +7,10 @@ import unittest
 
 import switch_fixture
 from harness import wait_until
-from relay_fixture import Relay
+from relay_fixture import BehindRelay
 
 
-class Repeat(switch_fixture.SwitchTest):
-    def setUp(self):
-        super().setUp()
-        self.broker_of = self.stack.broker
-        self.stack.broker = self.relayed
-
-    def relayed(self, name, **options):
-        """Gateways know the primary by its relay, everybody else by its port."""
-        broker = self.broker_of(name, **options)
-        if name == "primary":
-            self.relay = Relay(broker.port)
-            self.addCleanup(self.relay.close)
-            broker.url = self.relay.url
-        return broker
-
+class Repeat(BehindRelay, switch_fixture.SwitchTest):
     def later(self, count):
         """COUNT requests, each in a thread of its own, whose answers come into a list."""
         answers = []
