@@ -104,7 +104,8 @@ bool keeper_hurries(const struct keeper_state *state)
 {
     const struct keeper_look *primary = &state->primary;
     bool joins = primary->online >= state->record.member_count && primary->ended_us < state->steady_us + JOINING_US;
-    bool hurries = state->record.member_count > 0 && (joins || state->record.member_count < state->quorum);
+    bool waits = primary->ended_us != 0 && !primary->is_primary; /* to be told that it may serve */
+    bool hurries = state->record.member_count > 0 && (joins || waits || state->record.member_count < state->quorum);
     for (unsigned i = 0; i < state->replica_count; i++)
         hurries |=
             state->replicas[i].gone_us != 0 && broker_record_member(&state->record, state->replicas[i].url) != NULL;
@@ -245,18 +246,37 @@ static bool holds_the_data(const struct keeper_state *state, char *why)
     return false;
 }
 
-/* There is no record: the first broker may begin one, unless another has what it lacks. */
+static bool holds_more(const struct keeper_look *look, const struct keeper_look *primary)
+{
+    return same(look->dataset, primary->dataset) ? look->writes > primary->writes : look->dataset[0] != '\0';
+}
+
+/* There is no record: the first broker may begin one, unless another has what it lacks. Who is not there for the
+ * timeout is not waited for. */
 static enum keeper_verdict judge_first(const struct keeper_state *state, char *why)
 {
+    const struct keeper_look *primary = &state->primary;
     for (unsigned i = 0; i < state->replica_count; i++) {
-        const struct keeper_look *look = &state->replicas[i].look;
-        if (look->dataset[0] == '\0' || same(look->dataset, state->primary.dataset))
-            continue;
-        because(why, LOST, "%s holds data that %.100s does not, and there is no record of which are the unit's",
-                state->replicas[i].url, state->url);
-        return KEEPER_REFUSE;
+        const struct keeper_replica *replica = &state->replicas[i];
+        if (replica->look.ended_us == 0 && primary->ended_us < state->watch_us + state->timeout_us) {
+            because(why, UNSURE, "%s has not said yet what it holds", replica->url);
+            return KEEPER_REST;
+        }
+        if (holds_more(&replica->look, primary)) {
+            because(why, LOST, "%s holds data that %.100s does not, and there is no record of which are the unit's",
+                    replica->url, state->url);
+            return KEEPER_REFUSE;
+        }
     }
     return KEEPER_WRITE;
+}
+
+/* Before the primary was seen in this run, and for as long as it still reads what the former one had sent, a member may
+ * come to hold more. */
+static bool says_what_it_holds(const struct keeper_state *state, const struct keeper_look *look)
+{
+    return look->ended_us != 0 && look->began_us >= state->steady_us && !look->link_up &&
+           look->ended_us + state->timeout_us >= state->primary.began_us;
 }
 
 /* Another run of the primary, with data of the record: whether each member has no more of them. */
@@ -268,7 +288,7 @@ static enum keeper_verdict judge_return(const struct keeper_state *state, char *
         const struct keeper_look *look = &replica->look;
         if (broker_record_member(&state->record, replica->url) == NULL)
             continue;
-        if (look->ended_us == 0 || look->ended_us + state->timeout_us < primary->began_us) {
+        if (!says_what_it_holds(state, look)) {
             because(why, UNSURE, "%s was started anew, and %.100s, which is in sync, does not say what it holds",
                     state->url, replica->url);
             return KEEPER_REST;

@@ -4,10 +4,21 @@
 /* --- a primary that was started, and waits to be told that it may serve --------------------------------------------
  */
 
+/* And its replica was looked at since. */
+static void fence(struct keeper_state *state)
+{
+    struct keeper_look *look = &state->replicas[0].look;
+    state->primary.is_primary = false;
+    state->steady_us = NOW - 30 * MS;
+    *look = replica_look(NOW - 20 * MS, 0);
+    look->link_up = false;
+    look->link_at[0] = '\0';
+}
+
 static void fenced(struct keeper_state *state)
 {
     primary_restarted(state);
-    state->primary.is_primary = false;
+    fence(state);
 }
 
 static void fenced_with_less(struct keeper_state *state)
@@ -29,6 +40,18 @@ static void fenced_without_word_of_the_member(struct keeper_state *state)
 {
     fenced(state);
     state->replicas[0].look.ended_us = 0;
+}
+
+static void fenced_with_word_of_before(struct keeper_state *state)
+{
+    fenced(state);
+    state->replicas[0].look.began_us = state->steady_us - MS;
+}
+
+static void fenced_while_the_member_reads_on(struct keeper_state *state)
+{
+    fenced(state);
+    state->replicas[0].look.link_up = true;
 }
 
 static void fenced_and_empty(struct keeper_state *state)
@@ -91,7 +114,7 @@ static void fenced_before_its_stamp_beside_a_member(struct keeper_state *state)
 
 static void fenced_and_stamped_ahead(struct keeper_state *state)
 {
-    state->primary.is_primary = false;
+    fence(state);
 }
 
 static void fenced_and_known(struct keeper_state *state)
@@ -114,11 +137,33 @@ static void fenced_at_first_beside_data(struct keeper_state *state)
     strcpy(state->replicas[0].look.dataset, data);
 }
 
+static void fenced_at_first_beside_newer_data(struct keeper_state *state)
+{
+    fenced(state);
+    no_record(state);
+    state->primary.writes = 99;
+}
+
+static void fenced_at_first_before_the_other_was_heard(struct keeper_state *state)
+{
+    fenced_at_first(state);
+    state->replicas[0].look.ended_us = 0;
+    state->watch_us = NOW - TIMEOUT / 2;
+}
+
+static void fenced_at_first_and_the_other_is_not_there(struct keeper_state *state)
+{
+    fenced_at_first_before_the_other_was_heard(state);
+    state->watch_us = NOW - 2 * TIMEOUT;
+}
+
 static const struct scene scenes[] = {
     {"the primary is fenced and holds all", fenced, KEEPER_WRITE, 1, "", 0},
     {"it holds less than a member", fenced_with_less, KEEPER_REFUSE, 0, "must take over", 0},
     {"it holds less than it did", fenced_with_less_than_was_seen, KEEPER_REFUSE, 0, "its data are old", 0},
     {"it holds what a member may exceed", fenced_without_word_of_the_member, KEEPER_REST, 0, "does not say", 0},
+    {"a member told that before it came back", fenced_with_word_of_before, KEEPER_REST, 0, "does not say", 0},
+    {"a member may still be receiving", fenced_while_the_member_reads_on, KEEPER_REST, 0, "does not say", 0},
     {"it holds nothing", fenced_and_empty, KEEPER_REFUSE, 0, "was emptied", 0},
     {"it holds data of an older epoch", fenced_of_before, KEEPER_REFUSE, 0, "epoch 6", 0},
     {"it was not stamped yet, and holds what it held", fenced_before_its_stamp, KEEPER_WRITE, 1, "", 0},
@@ -132,6 +177,9 @@ static const struct scene scenes[] = {
     {"it is on record, but stamped as far as that", fenced_and_stamped_ahead, KEEPER_WRITE, 1, "", 0},
     {"it is fenced and new", fenced_at_first, KEEPER_WRITE, 1, "", 0},
     {"it is fenced and new, beside one with data", fenced_at_first_beside_data, KEEPER_REFUSE, 0, "holds data", 0},
+    {"another has newer data", fenced_at_first_beside_newer_data, KEEPER_REFUSE, 0, "holds data", 0},
+    {"another was not heard", fenced_at_first_before_the_other_was_heard, KEEPER_REST, 0, "has not said yet", 0},
+    {"another is not there", fenced_at_first_and_the_other_is_not_there, KEEPER_WRITE, 1, "", 0},
 };
 
 static void a_fenced_primary_serves_only_with_all_that_was_acknowledged(void **state)
