@@ -78,7 +78,7 @@ void document_cache_save(struct document_cache *cache)
     json_decref(json);
 }
 
-static void keep(struct document_cache *cache, const char *name, struct str text, uint64_t version)
+void document_cache_keep(struct document_cache *cache, const char *name, struct str text, uint64_t version)
 {
     if (cache->path == NULL || version == version_of(cache, name))
         return;
@@ -98,7 +98,7 @@ int document_cache_get(struct document_cache *cache, struct store *store, const 
     struct buf got = {NULL, 0, 0};
     int failed = store_document_get(store, name, &got, version, err);
     if (failed == 0) {
-        keep(cache, name, buf_str(&got), *version);
+        document_cache_keep(cache, name, buf_str(&got), *version);
         buf_append_str(text, buf_str(&got));
     }
     buf_free(&got);

@@ -18,6 +18,9 @@ void document_cache_destroy(struct document_cache **cache); /* saves it first */
 /* As store_document_get, from the file. */
 void document_cache_recall(const struct document_cache *cache, const char *name, struct buf *text, uint64_t *version);
 
+/* For the file, unless it has that version; 0: NAME is forgotten. */
+void document_cache_keep(struct document_cache *cache, const char *name, struct str text, uint64_t version);
+
 /* As store_document_get, from STORE; what is new is for the file. */
 int document_cache_get(struct document_cache *cache, struct store *store, const char *name, struct buf *text,
                        uint64_t *version, struct error *err) MUST_CHECK;

@@ -114,6 +114,7 @@ static int on_store_tick(sd_event_source *source, uint64_t at_us, void *arg)
     (void)at_us;
     struct agent *agent = arg;
     beacon_save(agent->beacon);
+    document_cache_save(agent->documents);
     follow_store(agent);
     sd_event_source_set_time_relative(source, STORE_TICK_US);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -369,6 +370,16 @@ static int add_sources(struct agent *agent)
     return failed;
 }
 
+static void open_documents(struct agent *agent)
+{
+    const char *cache = agent->config.store.cache;
+    struct buf path = {NULL, 0, 0};
+    if (cache != NULL)
+        buf_printf(&path, "%s.documents", cache);
+    agent->documents = document_cache_create(path.base);
+    buf_free(&path);
+}
+
 static int start(struct agent *agent, struct error *err)
 {
     if (read_secrets(agent, err) != 0)
@@ -380,6 +391,7 @@ static int start(struct agent *agent, struct error *err)
                                                                        .stats = &agent->stats,
                                                                        .looked = on_looked,
                                                                        .arg = agent});
+    open_documents(agent);
     agent->duties = duty_create(agent, agent->config.unit);
     agent->health = health_create(agent);
     if ((agent->admin = admin_create(agent, err)) == NULL || create_beacon(agent, err) != 0)
@@ -404,6 +416,7 @@ static void stop(struct agent *agent)
         agent->duties = duty->next;
         duty_destroy(&duty);
     }
+    document_cache_destroy(&agent->documents);
     httpd_destroy(&agent->admin);
     health_destroy(&agent->health);
     if (agent->rules.store != NULL)

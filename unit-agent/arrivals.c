@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit-agent/arrivals.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -115,7 +116,11 @@ static int read_record(struct arrivals *arrivals, struct arrival_record *record)
     struct error err = {ERROR_NONE, ""};
     uint64_t version = 0;
     *record = (struct arrival_record){0};
-    int failed = store_document_get(arrivals->store, arrivals->document, &text, &version, &err);
+    int failed = document_cache_get(arrivals->config.documents, arrivals->store, arrivals->document, &text, &version, &err);
+    if (failed != 0 && arrivals->known == 0) {
+        document_cache_recall(arrivals->config.documents, arrivals->document, &text, &version);
+        failed = version > 0 ? 0 : -1;
+    }
     if (failed == 0 && version > 0)
         failed = arrival_record_parse(buf_str(&text), record, &err);
     record->version = version;
@@ -141,13 +146,26 @@ static struct table *load(const struct arrival *arrival, struct str text)
     return table;
 }
 
+/* The rules by which they were there, in the cache. */
+static void name_rules(char *name, size_t size, const struct arrival *arrival)
+{
+    snprintf(name, size, "rules/%llu/%s", (unsigned long long)arrival->version, arrival->unit);
+}
+
 /* A store that does not give them may do so the next time: until then nothing that was routed since is handed out. */
 static struct table *read_rules(struct arrivals *arrivals, const struct arrival *arrival)
 {
+    char name[160];
     struct buf text = {NULL, 0, 0};
     struct error err = {ERROR_NONE, ""};
     struct table *table = NULL;
-    if (store_rules(arrivals->store, arrival->version, &text, &err) == 0) {
+    uint64_t version = arrival->version;
+    name_rules(name, sizeof(name), arrival);
+    if (store_rules(arrivals->store, version, &text, &err) == 0)
+        document_cache_keep(arrivals->config.documents, name, buf_str(&text), version);
+    else
+        document_cache_recall(arrivals->config.documents, name, &text, &version);
+    if (version > 0) {
         table = load(arrival, buf_str(&text));
     } else {
         arrivals->missed = true;
@@ -189,7 +207,10 @@ static void drop_unlisted(struct arrivals *arrivals)
             slot = &origin->next;
             continue;
         }
+        char name[160];
         *slot = origin->next;
+        name_rules(name, sizeof(name), &origin->arrival);
+        document_cache_keep(arrivals->config.documents, name, STR_LIT(""), 0);
         log_info("arrivals.over", "%s has nothing left of the users who came from there", origin->arrival.unit);
         origin_destroy(&origin);
     }
@@ -209,6 +230,7 @@ static void adopt(struct arrivals *arrivals, const struct arrival_record *record
     }
     drop_unlisted(arrivals);
     arrivals->record = *record;
+    document_cache_save(arrivals->config.documents);
 }
 
 void arrivals_sync(struct arrivals *arrivals, struct store *store, const struct table *table)
@@ -225,7 +247,7 @@ void arrivals_sync(struct arrivals *arrivals, struct store *store, const struct 
     if (!arrivals->missed && (read || known == 0))
         know(arrivals, table->epoch);
     for (struct origin *origin = arrivals->origins; origin != NULL; origin = origin->next)
-        origin_follow(origin, store, table);
+        origin_follow(origin, store, arrivals->config.documents, table);
     if (changed || arrivals->known != known)
         tell_changed(arrivals);
 }

@@ -14,7 +14,7 @@
 #include <jansson.h>
 #include <systemd/sd-event.h>
 
-#include "common/store.h"
+#include "common/document_cache.h"
 #include "router/table.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
@@ -26,6 +26,7 @@ struct arrivals_config {
     const struct agent_config *options; /* borrowed for life, as all here */
     const char *password;               /* of the brokers; NULL: none */
     struct agent_stats *stats;
+    struct document_cache *documents; /* what they begin with while the store is away */
     bool (*is_keeper)(void *arg); /* asked before the record is changed */
     void (*changed)(void *arg);   /* messages that were kept back may go on */
     void (*waited)(void *arg);    /* some have waited for a while: let them wait in the park */
@@ -36,8 +37,8 @@ struct arrivals_config {
 struct arrivals *arrivals_create(sd_event *loop, const struct arrivals_config *config);
 void arrivals_destroy(struct arrivals **arrivals);
 
-/* Reads from STORE, which is borrowed until the next call, whom the unit takes in. TABLE is in force, and was read
- * before. */
+/* Reads from STORE, which is borrowed until the next call, whom the unit takes in; at the first time from
+ * `documents` where it is away. TABLE is in force, and was read before. */
 void arrivals_sync(struct arrivals *arrivals, struct store *store, const struct table *table);
 
 /* For a struct partition_guard, whose ARG is the arrivals. */

@@ -23,8 +23,8 @@ const struct option agent_options[] = {
     {"store.location", option_set_string, AT(store.location), 0, 0, "dir:/var/lib/ldcgate/store", false,
      STORE_LOCATION_DOC},
     {"store.cache", option_set_string, AT(store.cache), 0, 0, "", false,
-     "File that keeps the last rules in force, and with `.members` behind its name the gateways and other agents, so "
-     "that an agent starts, delivers and is heard while its store is away."},
+     "File that keeps the last rules in force, with `.members` behind its name the gateways and other agents, and with "
+     "`.documents` what else it goes by, so that an agent starts, delivers and is heard while its store is away."},
     STORE_ACCESS_ROWS(AT(store.access)),
 
     {"pulse.listen", option_set_string, AT(pulse.listen), 0, 0, "127.0.0.1:0", false,

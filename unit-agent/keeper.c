@@ -72,6 +72,21 @@ static void set_store_fault(struct keeper *keeper, const char *fault)
     snprintf(keeper->store_fault, sizeof(keeper->store_fault), "%s", fault);
 }
 
+/* As if another process had told of it. */
+static void recall(struct keeper *keeper)
+{
+    struct broker_record record = {0};
+    struct buf text = {0};
+    struct error ignored;
+    uint64_t version = 0;
+    document_cache_recall(keeper->config.documents, keeper->document, &text, &version);
+    if (version > 0 && broker_record_parse(buf_str(&text), &record, &ignored) == 0) {
+        record.version = version;
+        keeper_heard(keeper, &record);
+    }
+    buf_free(&text);
+}
+
 void keeper_sync(struct keeper *keeper, struct store *store)
 {
     struct broker_record record = {0};
@@ -79,7 +94,9 @@ void keeper_sync(struct keeper *keeper, struct store *store)
     struct error err = {ERROR_NONE, ""};
     uint64_t version = 0;
     keeper->store = store;
-    int failed = store_document_get(store, keeper->document, &text, &version, &err);
+    int failed = document_cache_get(keeper->config.documents, store, keeper->document, &text, &version, &err);
+    if (failed != 0 && keeper->state.record.version == 0)
+        recall(keeper);
     bool changed = failed == 0 && (version != keeper->state.record.version || !keeper->state.record_known);
     if (changed && version > 0)
         failed = broker_record_parse(buf_str(&text), &record, &err);

@@ -13,7 +13,7 @@
 #include <systemd/sd-event.h>
 
 #include "common/broker_record.h"
-#include "common/store.h"
+#include "common/document_cache.h"
 #include "router/table.h"
 #include "unit-agent/agent_stats.h"
 #include "unit-agent/config.h"
@@ -25,6 +25,7 @@ struct keeper_config {
     const char *password; /* of the brokers; NULL: none */
     const char *name;     /* of this agent; borrowed */
     struct agent_stats *stats;
+    struct document_cache *documents; /* what it begins with while the store is away */
     bool (*is_keeper)(void *arg); /* asked before each act; NULL: there is no other agent */
     void (*changed)(void *arg);   /* the record, or the fault */
     void (*put)(void *arg, const struct broker_record *record); /* this agent put it into the store; may be NULL */
@@ -37,7 +38,8 @@ void keeper_destroy(struct keeper **keeper);
 /* The brokers that the rules name. */
 void keeper_adopt(struct keeper *keeper, const struct table_unit *unit);
 
-/* Reads the record. A store that is away leaves the last one in force. STORE is borrowed until keeper_destroy. */
+/* Reads the record. A store that is away leaves the last one in force, be it one that this agent knew before it was
+ * started; none is written then. STORE is borrowed until keeper_destroy. */
 void keeper_sync(struct keeper *keeper, struct store *store);
 
 /* Another process put RECORD: in force from now on, unless the one that is is as new. */

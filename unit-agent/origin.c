@@ -188,7 +188,7 @@ static void pass_what_is_gone(struct origin *origin, const struct table *table)
         }
 }
 
-void origin_follow(struct origin *origin, struct store *store, const struct table *table)
+void origin_follow(struct origin *origin, struct store *store, struct document_cache *cache, const struct table *table)
 {
     char name[96];
     struct buf text = {NULL, 0, 0};
@@ -197,7 +197,11 @@ void origin_follow(struct origin *origin, struct store *store, const struct tabl
     uint64_t version = 0;
     broker_record_name(name, sizeof(name), str_of(origin->arrival.unit));
     pass_what_is_gone(origin, table);
-    bool read = store_document_get(store, name, &text, &version, &err) == 0;
+    bool read = document_cache_get(cache, store, name, &text, &version, &err) == 0;
+    if (!read && origin->primary.url == NULL) {
+        document_cache_recall(cache, name, &text, &version);
+        read = version > 0;
+    }
     if (read && version > 0 && broker_record_parse(buf_str(&text), &record, &err) == 0)
         primary_adopt(&origin->primary, str_of(record.primary));
     else if (read && version == 0)

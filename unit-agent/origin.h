@@ -7,7 +7,7 @@
 #define AGENT_ORIGIN_H
 
 #include "common/arrival_record.h"
-#include "common/store.h"
+#include "common/document_cache.h"
 #include "unit-agent/partition.h"
 #include "unit-agent/primary.h"
 
@@ -47,9 +47,10 @@ struct origin *origin_create(sd_event *loop, const struct agent_config *options,
                              void (*changed)(void *arg), void *arg);
 void origin_destroy(struct origin **origin);
 
-/* Where its primary is now, by its broker record in STORE, or by its rules where there is none. What rules TABLE, which
- * are in force, no longer deliver is not waited for. */
-void origin_follow(struct origin *origin, struct store *store, const struct table *table);
+/* Where its primary is now, by its broker record in STORE, or by its rules where there is none; by CACHE at first,
+ * while the store is away: nobody fails over then. What rules TABLE, which are in force, no longer deliver is not
+ * waited for. */
+void origin_follow(struct origin *origin, struct store *store, struct document_cache *cache, const struct table *table);
 
 /* Asks its broker about all that is not over. */
 void origin_look(struct origin *origin);

@@ -61,6 +61,12 @@ class StoreAway(harness.StackTest):
         admin = int(self.play.topology()["admin"][0].rsplit(":", 1)[1])
         return harness.request(admin, "GET", "/v1/status", {"Authorization": f"Bearer {token}"}).json()
 
+    def wait_delivered(self, paid):
+        """What was accepted until now; also by the agent that was started anew."""
+        accepted = {one.id for one in list(paid.sent) if one.status == 202}
+        wait_until(lambda: accepted <= {record["id"] for unit in ("RZ01", "RZ02") for record in
+                                        self.play.records(f"{unit}-blue")}, 60, "what was accepted to be delivered", 0.2)
+
     def check(self, go_away, come_back):
         users = [str(user) for user in range(0, 100, 5)]
         with load.Load([self.play.ingress()], users, "/pay/1", payee=True, threads=2, pause=0.005) as paid, \
@@ -73,15 +79,14 @@ class StoreAway(harness.StackTest):
             self.restart_agent()
             paid.wait_for(AWAY_REQUESTS)
             asked.wait_for(AWAY_REQUESTS, 200)
+            self.wait_delivered(paid)
             self.assertEqual(self.play.ctl("rules", "rollback", "--timeout", "2").returncode, 1)
             come_back()
             wait_until(lambda: self.store_states() == ["up", "up"], 30, "the store to be back")
             paid.wait_for(20)
         self.assertEqual([(one.status, one.unit, one.epoch, one.seconds) for one in paid.sent if one.status != 202], [])
         self.assertEqual({one.status for one in asked.sent}, {200})
-        accepted = {one.id for one in paid.sent}
-        wait_until(lambda: accepted <= {record["id"] for unit in ("RZ01", "RZ02") for record in
-                                        self.play.records(f"{unit}-blue")}, 60, "all messages to be delivered", 0.2)
+        self.wait_delivered(paid)
 
     def test_a_folder_that_is_away(self):
         self.start()

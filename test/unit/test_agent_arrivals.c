@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/arrival_record.h"
+#include "common/file.h"
 #include "rules/rules.h"
 
 #define NODES "nodes: {blue: [\"http://n:1\"]}"
@@ -33,6 +34,8 @@ struct world {
     struct store_record before, after;
     struct table *table;
     struct agent_config options;
+    char cache[96];
+    struct document_cache *documents;
     sd_event *loop;
     struct arrivals *arrivals;
 };
@@ -69,6 +72,23 @@ static void put_arrival(struct world *world)
     buf_free(&text);
 }
 
+static void create(struct world *world)
+{
+    world->documents = document_cache_create(world->cache);
+    world->arrivals = arrivals_create(world->loop, &(struct arrivals_config){.options = &world->options,
+                                                                             .documents = world->documents,
+                                                                             .is_keeper = is_keeper,
+                                                                             .changed = ignore,
+                                                                             .waited = ignore,
+                                                                             .behind = ignore});
+}
+
+static void destroy(struct world *world)
+{
+    arrivals_destroy(&world->arrivals);
+    document_cache_destroy(&world->documents);
+}
+
 static int set_up(void **state)
 {
     struct world *world = mem_calloc(1, sizeof(*world));
@@ -84,12 +104,10 @@ static int set_up(void **state)
     world->table = rules_load(str_of(AFTER), world->after.rules_epoch, &diags);
     diag_free(&diags);
     assert_non_null(world->table);
+    snprintf(world->cache, sizeof(world->cache), "%s.cache", world->folder);
     world->options = (struct agent_config){.unit = "RZ02"};
     assert_true(sd_event_new(&world->loop) >= 0);
-    world->arrivals = arrivals_create(
-        world->loop,
-        &(struct arrivals_config){
-            .options = &world->options, .is_keeper = is_keeper, .changed = ignore, .waited = ignore, .behind = ignore});
+    create(world);
     *state = world;
     return 0;
 }
@@ -97,12 +115,12 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct world *world = *state;
-    char command[96];
-    arrivals_destroy(&world->arrivals);
+    char command[192];
+    destroy(world);
     sd_event_unref(world->loop);
     table_unref(&world->table);
     store_close(&world->store);
-    snprintf(command, sizeof(command), "rm -r '%s'", world->folder);
+    snprintf(command, sizeof(command), "rm -rf '%s' '%s'.*", world->folder, world->folder);
     assert_int_equal(system(command), 0);
     free(world);
     return 0;
@@ -155,11 +173,50 @@ static void nobody_goes_on_before_the_store_told_who_came(void **state)
     assert_false(admits(world, HAS_COME));
 }
 
+/* The folder of the store away, and something else in its place. */
+static void take_store_away(struct world *world)
+{
+    char away[96];
+    struct error err;
+    snprintf(away, sizeof(away), "%s.away", world->folder);
+    assert_int_equal(rename(world->folder, away), 0);
+    assert_int_equal(file_replace(world->folder, STR_LIT("in the way"), 0600, &err), 0);
+}
+
+static void start_anew(struct world *world)
+{
+    destroy(world);
+    create(world);
+    arrivals_sync(world->arrivals, world->store, world->table);
+}
+
+static void who_starts_while_the_store_is_away_knows_who_came(void **state)
+{
+    struct world *world = *state;
+    arrivals_sync(world->arrivals, world->store, world->table);
+    take_store_away(world);
+    start_anew(world);
+    assert_int_equal(expected(world), 1);
+    assert_true(admits(world, OF_OLD));
+    assert_false(admits(world, HAS_COME));
+}
+
+static void who_knew_of_nobody_waits_for_nobody(void **state)
+{
+    struct world *world = *state;
+    take_store_away(world);
+    start_anew(world);
+    assert_int_equal(expected(world), 0);
+    assert_true(admits(world, HAS_COME));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(who_came_waits_for_the_unit_that_he_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_goes_on_before_the_store_told_who_came, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_starts_while_the_store_is_away_knows_who_came, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_knew_of_nobody_waits_for_nobody, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
