@@ -12,7 +12,7 @@
 #define WINDOW_US  300000000 /* the lowest of so long, and of up to as long again, is what is usual */
 #define SLACK_US   500       /* that an answer may take longer at least, */
 #define SLACK_MOST 5000      /* and at most; else, twice as long */
-#define BUSY_MOST  20000     /* us: what held a call up for longer was not the call */
+#define BUSY_MOST  4000      /* us: what held a call up for longer was not the call, but others on its processor */
 #define CATCH_UP   6         /* times the speed at which the changes were written */
 
 static uint64_t least(uint64_t a, uint64_t b)

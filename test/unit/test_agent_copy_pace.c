@@ -82,7 +82,7 @@ static void a_call_that_was_held_up_is_not_paid_for(void **state)
 {
     (void)state;
     struct copy_pace *pace = begin();
-    assert_int_equal(copy_pace_rest_us(pace, 5000000, false), 15 * 20000);
+    assert_int_equal(copy_pace_rest_us(pace, 5000000, false), 15 * 4000);
 }
 
 /* 64 of 3,600 changes, which are an hour old: one a second; and of 7,200,000. */
