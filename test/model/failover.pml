@@ -102,6 +102,9 @@ typedef broker_state {
 
 broker_state broker[2];
 byte restarts;
+#ifdef OLD_LOOK
+byte seen[2];
+#endif
 byte forgiven; /* `local` acknowledgements of lower epochs ended with the disk, or with their primary's office */
 
 #define other(b) (1 - (b))
@@ -341,6 +344,9 @@ inline broker_restarts(b)
         broker[b].stamp--
     :: break
     od;
+#ifdef OLD_LOOK
+    seen[b] = (broker[other(b)].log == 0 -> 0 : log_first(broker[other(b)].log, log_length(broker[other(b)].log) - 1));
+#endif
     broker[b].run_id++;
     broker[b].linked = false;
     broker[other(b)].linked = false;
@@ -457,10 +463,16 @@ inline keeper_renews(v, b)
     begin_wish(v)
 }
 
+#ifdef OLD_LOOK /* what the member was seen to hold before the primary was restarted, and before the last message came */
+#define held_beside(b) seen[b]
+#else
+#define held_beside(b) broker[other(b)].log
+#endif
+
 #ifdef ADOPT_ANY /* a primary that was restarted is taken as it is */
 #define has_all(v, b) true
 #else
-#define has_all(v, b) (!known[v].both || (is_run_of(v, other(b)) && log_begins(broker[b].log, broker[other(b)].log)))
+#define has_all(v, b) (!known[v].both || (is_run_of(v, other(b)) && log_begins(broker[b].log, held_beside(b))))
 #endif
 
 /* The primary was restarted, and has all that any member has: it stays, under its new run. */

@@ -57,6 +57,8 @@ RULES = [
      "A broker that came back empty takes writes, or wipes the replica that follows it."),
     ("ADOPT_ANY", RESTART, "A restarted primary is taken up again only if it has all that the in-sync member has.",
      "Its old copy replaces the good one."),
+    ("OLD_LOOK", RESTART, "What that member has is asked after the restart, when its link to the former run has ended.",
+     "It has received more since it was last looked at, and an older copy replaces it."),
     ("NO_WATCH", RESTART, "An agent's check and its `REPLICAOF` are one step for the broker (`WATCH`, `MULTI`, `EXEC`).",
      "An agent that was frozen between them makes the new primary a replica of the old one, which wipes it."),
     ("BLIND_STAMP", PLAIN, "A stamp is only ever raised, by a function that compares.",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long tests wait on a machine that may be busy with something else, and what they may say of time at all."""
 import os
+import tempfile
 import threading
 import time
 
@@ -21,7 +22,8 @@ def wait_until(condition, timeout=20.0, what="the condition", every=0.01):
 
 
 class Span:
-    """How long something takes, and how long the machine kept us waiting meanwhile for no fault of the programs.
+    """How long something takes, and how long the machine kept us waiting meanwhile for no fault of the programs: for a
+    processor, or for the disk that brokers wait for before they answer.
 
         with Span() as span:
             ...
@@ -29,19 +31,22 @@ class Span:
     """
 
     STEP_S = 0.005
+    SYNC_S = 0.05  # a disk that takes longer for a byte stands still
     HOPS = 3  # processes that wait for the machine one after another, as this one did
 
     def __enter__(self):
-        self.stalled, self._over = 0.0, threading.Event()
+        self.stalled, self.stalled_by_disk, self._over = 0.0, 0.0, threading.Event()
         self._began = time.monotonic()
-        self._watch = threading.Thread(target=self._measure)
-        self._watch.start()
+        self._watches = [threading.Thread(target=watch) for watch in (self._measure, self._measure_disk)]
+        for watch in self._watches:
+            watch.start()
         return self
 
     def __exit__(self, *_):
         self.seconds = time.monotonic() - self._began
         self._over.set()
-        self._watch.join()
+        for watch in self._watches:
+            watch.join()
 
     def _measure(self):
         before = time.monotonic()
@@ -50,6 +55,14 @@ class Span:
             self.stalled += max(now - before - 2 * self.STEP_S, 0.0)
             before = now
 
+    def _measure_disk(self):
+        with tempfile.TemporaryFile(buffering=0) as file:
+            while not self._over.wait(4 * self.STEP_S):
+                before = time.monotonic()
+                file.write(b".")
+                os.fdatasync(file.fileno())
+                self.stalled_by_disk += max(time.monotonic() - before - self.SYNC_S, 0.0)
+
     def allowed(self, seconds):
         """SECONDS of a machine that has time for us."""
-        return seconds * SLOW + self.HOPS * self.stalled
+        return seconds * SLOW + self.HOPS * (self.stalled + self.stalled_by_disk)
