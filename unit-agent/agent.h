@@ -28,7 +28,7 @@ struct agent {
     struct pulse_stats pulse_stats;
     struct rules_follow rules;
     struct document_cache *documents; /* of the store, for a start while it is away */
-    struct duty *duties; /* the first is its own unit's; the others are guests' */
+    struct duty *duties;              /* the first is its own unit's; the others are guests' */
     struct warden *warden;
     struct beacon *beacon;
     struct health *health;

@@ -116,7 +116,8 @@ static int read_record(struct arrivals *arrivals, struct arrival_record *record)
     struct error err = {ERROR_NONE, ""};
     uint64_t version = 0;
     *record = (struct arrival_record){0};
-    int failed = document_cache_get(arrivals->config.documents, arrivals->store, arrivals->document, &text, &version, &err);
+    int failed =
+        document_cache_get(arrivals->config.documents, arrivals->store, arrivals->document, &text, &version, &err);
     if (failed != 0 && arrivals->known == 0) {
         document_cache_recall(arrivals->config.documents, arrivals->document, &text, &version);
         failed = version > 0 ? 0 : -1;

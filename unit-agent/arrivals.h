@@ -27,10 +27,10 @@ struct arrivals_config {
     const char *password;               /* of the brokers; NULL: none */
     struct agent_stats *stats;
     struct document_cache *documents; /* what they begin with while the store is away */
-    bool (*is_keeper)(void *arg); /* asked before the record is changed */
-    void (*changed)(void *arg);   /* messages that were kept back may go on */
-    void (*waited)(void *arg);    /* some have waited for a while: let them wait in the park */
-    void (*behind)(void *arg);    /* the store has rules that are not known here */
+    bool (*is_keeper)(void *arg);     /* asked before the record is changed */
+    void (*changed)(void *arg);       /* messages that were kept back may go on */
+    void (*waited)(void *arg);        /* some have waited for a while: let them wait in the park */
+    void (*behind)(void *arg);        /* the store has rules that are not known here */
     void *arg;
 };
 

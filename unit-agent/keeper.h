@@ -26,8 +26,8 @@ struct keeper_config {
     const char *name;     /* of this agent; borrowed */
     struct agent_stats *stats;
     struct document_cache *documents; /* what it begins with while the store is away */
-    bool (*is_keeper)(void *arg); /* asked before each act; NULL: there is no other agent */
-    void (*changed)(void *arg);   /* the record, or the fault */
+    bool (*is_keeper)(void *arg);     /* asked before each act; NULL: there is no other agent */
+    void (*changed)(void *arg);       /* the record, or the fault */
     void (*put)(void *arg, const struct broker_record *record); /* this agent put it into the store; may be NULL */
     void *arg;
 };
