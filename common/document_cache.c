@@ -38,6 +38,16 @@ struct document_cache *document_cache_create(const char *path)
     return cache;
 }
 
+struct document_cache *document_cache_beside(const char *rules_cache)
+{
+    struct buf path = {NULL, 0, 0};
+    if (rules_cache != NULL)
+        buf_printf(&path, "%s.documents", rules_cache);
+    struct document_cache *cache = document_cache_create(path.base);
+    buf_free(&path);
+    return cache;
+}
+
 void document_cache_destroy(struct document_cache **cache)
 {
     if (*cache == NULL)

@@ -13,6 +13,8 @@ struct document_cache;
 /* Reads the file at PATH (copied; NULL: there is none, and nothing is kept). What is missing or no whole cache counts
  * as empty. */
 struct document_cache *document_cache_create(const char *path);
+/* The same at RULES_CACHE with `.documents` behind it; NULL: there is none. */
+struct document_cache *document_cache_beside(const char *rules_cache);
 void document_cache_destroy(struct document_cache **cache); /* saves it first */
 
 /* As store_document_get, from the file. */

@@ -67,12 +67,7 @@ static void sync_units(struct control *control)
 /* Before the first request: it finds its user's colour. */
 static void know_units(struct control *control)
 {
-    struct buf path = {NULL, 0, 0};
-    const char *cache = control->gateway->config.store.cache;
-    if (cache != NULL)
-        buf_printf(&path, "%s.documents", cache);
-    control->documents = document_cache_create(path.base);
-    buf_free(&path);
+    control->documents = document_cache_beside(control->gateway->config.store.cache);
     if (control->rollout.state != ROLLOUT_STORE_UP) {
         records_restore(control->gateway->registry, control->documents);
         colors_restore(control->gateway->registry, control->documents);

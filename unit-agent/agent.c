@@ -370,16 +370,6 @@ static int add_sources(struct agent *agent)
     return failed;
 }
 
-static void open_documents(struct agent *agent)
-{
-    const char *cache = agent->config.store.cache;
-    struct buf path = {NULL, 0, 0};
-    if (cache != NULL)
-        buf_printf(&path, "%s.documents", cache);
-    agent->documents = document_cache_create(path.base);
-    buf_free(&path);
-}
-
 static int start(struct agent *agent, struct error *err)
 {
     if (read_secrets(agent, err) != 0)
@@ -391,7 +381,7 @@ static int start(struct agent *agent, struct error *err)
                                                                        .stats = &agent->stats,
                                                                        .looked = on_looked,
                                                                        .arg = agent});
-    open_documents(agent);
+    agent->documents = document_cache_beside(agent->config.store.cache);
     agent->duties = duty_create(agent, agent->config.unit);
     agent->health = health_create(agent);
     if ((agent->admin = admin_create(agent, err)) == NULL || create_beacon(agent, err) != 0)
