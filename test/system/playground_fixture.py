@@ -82,6 +82,12 @@ class Playground:
         lines = (self.dir / "apps" / f"{name}.jsonl").read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
+    def replace(self, name):
+        """kill -9, and wait until the supervisor has started it again (`--supervise`)."""
+        before = self.pid(name)
+        self.kill(name)
+        harness.wait_until(lambda: self.pid(name) not in (before, 0), 30, f"{name} to be started again")
+
 
 def lives(pid):
     """Whether PID is there and no zombie; one with a thread that still ends, in a write to a disk, holds its ports yet."""

@@ -246,18 +246,13 @@ class Backlog(MovesTest):
         self.resume()
         self.audit()
 
-    def restart_agent(self, name):
-        before = self.playground.pid(name)
-        self.playground.kill(name)
-        wait_until(lambda: self.playground.pid(name) not in (before, 0), 30, "the agent to be started again")
-
     def test_an_agent_that_starts_while_the_store_is_away_goes_on_waiting(self):
         self.pause()
         self.pay()
         self.go()
         self.pay()
         self.playground.hide_store()
-        self.restart_agent("RZ02-agent")
+        self.playground.replace("RZ02-agent")
         before = {user: self.taken(user) for user in self.THERE}
         self.pay()
         wait_until(lambda: all(self.taken(user) > before[user] + 3 for user in self.THERE), 60, "those who were there before")

@@ -32,9 +32,7 @@ class StoreAway(harness.StackTest):
         return [(one.get("store") or {}).get("state") for one in status["gateways"]]
 
     def restart_gateway(self):
-        before = self.play.pid("gateway-2")
-        self.play.kill("gateway-2")
-        wait_until(lambda: self.play.pid("gateway-2") != before, 30, "the gateway to be started again")
+        self.play.replace("gateway-2")
 
         def routes():
             try:
@@ -46,9 +44,7 @@ class StoreAway(harness.StackTest):
 
     def restart_agent(self):
         """It finds the gateways, and they hear its pulses."""
-        before = self.play.pid("RZ02-agent")
-        self.play.kill("RZ02-agent")
-        wait_until(lambda: self.play.pid("RZ02-agent") != before, 30, "the agent to be started again")
+        self.play.replace("RZ02-agent")
         since = time.monotonic()
 
         def is_heard():
