@@ -135,7 +135,7 @@ class Broker(Process):
         os.makedirs(folder, exist_ok=True)
         super().__init__(name, ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
                                 "--appendonly", "yes", "--appendfsync", fsync, "--daemonize", "no",
-                                "--repl-diskless-sync-delay", "0", *extra], log)
+                                "--auto-aof-rewrite-min-size", "1gb", "--repl-diskless-sync-delay", "0", *extra], log)
         self.url = f"redis://127.0.0.1:{self.port}"
         self.wait_ready()
 
