@@ -84,6 +84,14 @@ static int attach(void *loop, redisAsyncContext *context)
     return 0;
 }
 
+static int attach_first(void *loop, redisAsyncContext *context)
+{
+    if (attach(loop, context) != 0)
+        return -1;
+    const struct attachment *attachment = context->ev.data;
+    return sd_event_source_set_priority(attachment->source, SD_EVENT_PRIORITY_IMPORTANT) < 0 ? -1 : 0;
+}
+
 struct timer {
     sd_event_source *source;
     void (*fn)(void *arg);
@@ -123,4 +131,10 @@ static void *timer_start(void *loop, int64_t delay_ms, void (*fn)(void *arg), vo
 struct broker_loop broker_loop_of_event(sd_event *loop)
 {
     return (struct broker_loop){.loop = loop, .attach = attach, .timer_start = timer_start, .timer_stop = timer_stop};
+}
+
+struct broker_loop broker_loop_first(sd_event *loop)
+{
+    return (struct broker_loop){
+        .loop = loop, .attach = attach_first, .timer_start = timer_start, .timer_stop = timer_stop};
 }

@@ -12,4 +12,7 @@
 /* LOOP is borrowed and must outlive every broker made with the result. */
 struct broker_loop broker_loop_of_event(sd_event *loop);
 
+/* Of those with few bytes, which are read and written before all that waits in LOOP: for who looks after brokers. */
+struct broker_loop broker_loop_first(sd_event *loop);
+
 #endif

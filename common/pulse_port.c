@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -22,8 +23,9 @@
 #define FORGET_US    1000000
 #define LATE_US      10000
 #define SOCKET_BYTES (1 << 20)
-#define GATHER_US    4000 /* what comes within so short a time is read together: waking up costs more than reading */
-#define HURRIED_US   1000 /* the same where something waits for it */
+#define GATHER_US    4000   /* what comes within so short a time is read together: waking up costs more than reading */
+#define HURRIED_US   1000   /* the same where something waits for it, */
+#define LED_TO_US    200000 /* as for what a record leads to */
 
 /* One who was heard: by hash of role and name. */
 struct sender {
@@ -41,6 +43,7 @@ struct pulse_port {
     uint64_t incarnation, seq;
     uint64_t due_us, read_us; /* of the next tick; when datagrams may be read again */
     bool hurries;
+    _Atomic uint64_t hurried_us; /* until then it does in any case */
     int fd, bell_fd;
     _Atomic bool stopping;
     pthread_t thread;
@@ -140,6 +143,8 @@ static void take(struct pulse_port *port, const uint8_t *bytes, size_t len)
     if (!fresh)
         return;
     sender->heard_us = port->now_us;
+    if (pulse.kind == PULSE_RECORD)
+        pulse_port_expect(port);
     port->config.heard(port->config.arg, port->now_us, &pulse);
 }
 
@@ -155,7 +160,8 @@ static void read_datagrams(struct pulse_port *port)
     int got = recvmmsg(port->fd, messages, BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++)
         take(port, port->in[i], messages[i].msg_len);
-    port->read_us = port->now_us + (got == BATCH ? 0 : port->hurries ? HURRIED_US : GATHER_US);
+    bool hurries = port->hurries || port->now_us < atomic_load_explicit(&port->hurried_us, memory_order_relaxed);
+    port->read_us = port->now_us + (got == BATCH ? 0 : hurries ? HURRIED_US : GATHER_US);
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
@@ -214,6 +220,11 @@ static void tick(struct pulse_port *port)
         port->due_us = port->now_us + port->config.period_us;
     port->config.tick(port->config.arg, port->now_us, lag_us);
     count_processor_time(port);
+}
+
+void pulse_port_expect(struct pulse_port *port)
+{
+    atomic_store_explicit(&port->hurried_us, clock_monotonic_us() + LED_TO_US, memory_order_relaxed);
 }
 
 void pulse_port_hurry(struct pulse_port *port, bool hurries)

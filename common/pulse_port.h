@@ -54,6 +54,10 @@ uint64_t pulse_port_incarnation(const struct pulse_port *port);
 /* Wakes the thread, from any other: something is to be sent before the next tick. */
 void pulse_port_ring(struct pulse_port *port);
 
+/* A record came, or changed: what others tell of it, which requests wait for, is gathered for a millisecond alone for a
+ * while. From any thread. */
+void pulse_port_expect(struct pulse_port *port);
+
 /* Where the system allows it, a busy machine does not hold the calling thread up: for threads that are waited for in
  * the milliseconds of a failover, and have few instructions. */
 void pulse_hurry_thread(void);

@@ -153,6 +153,8 @@ void failover_feed(struct failover *failover, struct failover_unit *unit, bool a
     unit_record(unit->unit, &record);
     unit->fed = record.version;
     to_core(unit, &record, &event.record);
+    if (news)
+        pulse_port_expect(failover->port);
     if (news && record.version > 0)
         tell_record(failover, unit, &record);
     failover_step(failover, &event);

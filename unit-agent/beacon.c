@@ -266,7 +266,9 @@ struct beacon *beacon_create(sd_event *loop, const struct beacon_config *config,
         return NULL;
     }
     INVARIANT(sd_event_add_io(loop, &beacon->mail, beacon->mail_fd, EPOLLIN, on_mail, beacon) >= 0 &&
-              sd_event_add_time_relative(loop, &beacon->look, CLOCK_MONOTONIC, 0, 500, on_look, beacon) >= 0);
+              sd_event_source_set_priority(beacon->mail, SD_EVENT_PRIORITY_IMPORTANT) >= 0 &&
+              sd_event_add_time_relative(loop, &beacon->look, CLOCK_MONOTONIC, 0, 500, on_look, beacon) >= 0 &&
+              sd_event_source_set_priority(beacon->look, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
     return beacon;
 }
 

@@ -28,6 +28,7 @@ struct ward {
     struct warden_probe *other;  /* to the primary, where the record names another broker; it is only looked at */
     char other_url[BROKER_URL_SIZE];
     uint64_t other_seen_us;
+    uint64_t due_us; /* of the next look, while requests wait for other brokers */
     char why[WARDEN_WHY];
 };
 
@@ -112,25 +113,29 @@ static bool is_waited_for(const struct warden *warden, const struct broker_recor
     return record->hold || (record->moving.rules != 0 && record->moving.rules >= warden->rules_epoch);
 }
 
-static uint64_t interval_us(const struct warden *warden)
+static void look_when_due(struct ward *ward, uint64_t now_us, uint64_t interval_us)
 {
-    for (unsigned i = 0; i < warden->count; i++)
-        if (is_waited_for(warden, &warden->wards[i]->record))
-            return HELD_MS * 1000;
-    return (uint64_t)warden->config.options->guard.interval * 1000;
+    if (now_us + ACCURACY_US < ward->due_us)
+        return;
+    ward->due_us = now_us + interval_us;
+    warden_probe_look(ward->probe);
+    if (ward->other != NULL)
+        warden_probe_look(ward->other);
 }
 
 static int on_tick(sd_event_source *source, uint64_t at_us, void *arg)
 {
     (void)at_us;
     struct warden *warden = arg;
+    uint64_t now_us = clock_monotonic_us(), calm_us = (uint64_t)warden->config.options->guard.interval * 1000;
+    uint64_t next_us = calm_us;
     for (unsigned i = 0; i < warden->count; i++) {
         struct ward *ward = warden->wards[i];
-        warden_probe_look(ward->probe);
-        if (ward->other != NULL)
-            warden_probe_look(ward->other);
+        bool waited_for = is_waited_for(warden, &ward->record);
+        next_us = waited_for ? HELD_MS * 1000 : next_us;
+        look_when_due(ward, now_us, waited_for ? HELD_MS * 1000 : calm_us);
     }
-    sd_event_source_set_time_relative(source, interval_us(warden));
+    sd_event_source_set_time_relative(source, next_us);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -191,8 +196,10 @@ static void take_record(struct ward *ward, const struct broker_record *record)
     look_at_primary(ward);
     promote_at_once(ward);
     warden_probe_look(ward->probe);
-    if (is_waited_for(ward->warden, record))
-        sd_event_source_set_time_relative(ward->warden->tick, HELD_MS * 1000);
+    if (!is_waited_for(ward->warden, record))
+        return;
+    ward->due_us = 0;
+    sd_event_source_set_time_relative(ward->warden->tick, HELD_MS * 1000);
 }
 
 void warden_heard(struct warden *warden, const char *unit, const struct broker_record *record)
@@ -369,10 +376,11 @@ struct warden *warden_create(sd_event *loop, const struct warden_config *config)
     struct warden *warden = mem_calloc(1, sizeof(*warden));
     warden->loop = loop;
     warden->config = *config;
-    warden->broker_loop = broker_loop_of_event(loop);
+    warden->broker_loop = broker_loop_first(loop);
     INVARIANT(sd_event_add_time_relative(loop, &warden->tick, CLOCK_MONOTONIC,
                                          (uint64_t)config->options->guard.interval * 1000, ACCURACY_US, on_tick,
-                                         warden) >= 0);
+                                         warden) >= 0 &&
+              sd_event_source_set_priority(warden->tick, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
     return warden;
 }
 
