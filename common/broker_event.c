@@ -135,6 +135,7 @@ struct broker_loop broker_loop_of_event(sd_event *loop)
 
 struct broker_loop broker_loop_first(sd_event *loop)
 {
-    return (struct broker_loop){
-        .loop = loop, .attach = attach_first, .timer_start = timer_start, .timer_stop = timer_stop};
+    struct broker_loop first = broker_loop_of_event(loop);
+    first.attach = attach_first;
+    return first;
 }

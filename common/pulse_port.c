@@ -25,7 +25,7 @@
 #define SOCKET_BYTES (1 << 20)
 #define GATHER_US    4000   /* what comes within so short a time is read together: waking up costs more than reading */
 #define HURRIED_US   1000   /* the same where something waits for it, */
-#define LED_TO_US    200000 /* as for what a record leads to */
+#define HURRY_US     200000 /* and for so long after that was said */
 
 /* One who was heard: by hash of role and name. */
 struct sender {
@@ -41,9 +41,8 @@ struct pulse_port {
     char text[128]; /* of the address, for others */
     char name[PULSE_NAME_SIZE];
     uint64_t incarnation, seq;
-    uint64_t due_us, read_us; /* of the next tick; when datagrams may be read again */
-    bool hurries;
-    _Atomic uint64_t hurried_us; /* until then it does in any case */
+    uint64_t due_us, read_us;    /* of the next tick; when datagrams may be read again */
+    _Atomic uint64_t hurries_us; /* until then */
     int fd, bell_fd;
     _Atomic bool stopping;
     pthread_t thread;
@@ -144,7 +143,7 @@ static void take(struct pulse_port *port, const uint8_t *bytes, size_t len)
         return;
     sender->heard_us = port->now_us;
     if (pulse.kind == PULSE_RECORD)
-        pulse_port_expect(port);
+        pulse_port_hurry(port); /* what it leads to is waited for */
     port->config.heard(port->config.arg, port->now_us, &pulse);
 }
 
@@ -160,7 +159,7 @@ static void read_datagrams(struct pulse_port *port)
     int got = recvmmsg(port->fd, messages, BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++)
         take(port, port->in[i], messages[i].msg_len);
-    bool hurries = port->hurries || port->now_us < atomic_load_explicit(&port->hurried_us, memory_order_relaxed);
+    bool hurries = port->now_us < atomic_load_explicit(&port->hurries_us, memory_order_relaxed);
     port->read_us = port->now_us + (got == BATCH ? 0 : hurries ? HURRIED_US : GATHER_US);
 }
 
@@ -222,14 +221,9 @@ static void tick(struct pulse_port *port)
     count_processor_time(port);
 }
 
-void pulse_port_expect(struct pulse_port *port)
+void pulse_port_hurry(struct pulse_port *port)
 {
-    atomic_store_explicit(&port->hurried_us, clock_monotonic_us() + LED_TO_US, memory_order_relaxed);
-}
-
-void pulse_port_hurry(struct pulse_port *port, bool hurries)
-{
-    port->hurries = hurries;
+    atomic_store_explicit(&port->hurries_us, clock_monotonic_us() + HURRY_US, memory_order_relaxed);
 }
 
 void pulse_port_tick_by(struct pulse_port *port, uint64_t at_us)

@@ -54,9 +54,9 @@ uint64_t pulse_port_incarnation(const struct pulse_port *port);
 /* Wakes the thread, from any other: something is to be sent before the next tick. */
 void pulse_port_ring(struct pulse_port *port);
 
-/* A record came, or changed: what others tell of it, which requests wait for, is gathered for a millisecond alone for a
- * while. From any thread. */
-void pulse_port_expect(struct pulse_port *port);
+/* For a fifth of a second what comes is gathered for a millisecond before it is read, and not for four: something waits
+ * for it. From any thread; a record that is heard does it by itself. */
+void pulse_port_hurry(struct pulse_port *port);
 
 /* Where the system allows it, a busy machine does not hold the calling thread up: for threads that are waited for in
  * the milliseconds of a failover, and have few instructions. */
@@ -67,9 +67,6 @@ void pulse_hurry_thread(void);
 /* Sends PULSE to each of TO; fills in name, place, incarnation, seq and sent_us. Never blocks: what the network does
  * not take is counted, and gone. */
 void pulse_port_send(struct pulse_port *port, struct pulse *pulse, const struct address *to, size_t count);
-
-/* Whether what comes is gathered for a millisecond before it is read, at the cost of more wake-ups, or for some. */
-void pulse_port_hurry(struct pulse_port *port, bool hurries);
 
 /* From `tick`: the next one comes at AT_US, where that is before its time. */
 void pulse_port_tick_by(struct pulse_port *port, uint64_t at_us);

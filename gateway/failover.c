@@ -154,7 +154,7 @@ void failover_feed(struct failover *failover, struct failover_unit *unit, bool a
     unit->fed = record.version;
     to_core(unit, &record, &event.record);
     if (news)
-        pulse_port_expect(failover->port);
+        pulse_port_hurry(failover->port);
     if (news && record.version > 0)
         tell_record(failover, unit, &record);
     failover_step(failover, &event);
@@ -365,7 +365,6 @@ static void admit(struct failover *failover)
  * gap for a tick, nor votes and records for more datagrams. */
 static void note_unheard(struct failover *failover, uint64_t now_us)
 {
-    bool hurries = false;
     for (unsigned i = 0; i < failover->unit_count; i++) {
         struct failover_unit *unit = &failover->units[i];
         const struct core_unit *known = core_find_unit(&failover->core, unit->id);
@@ -374,10 +373,9 @@ static void note_unheard(struct failover *failover, uint64_t now_us)
         unit->unheard_us = !unheard ? 0 : unit->unheard_us != 0 ? unit->unheard_us : now_us;
         if (!unheard || now_us - unit->unheard_us >= HURRY_US)
             continue;
-        hurries = true;
+        pulse_port_hurry(failover->port);
         pulse_port_tick_by(failover->port, core_silent_us(&failover->core, known));
     }
-    pulse_port_hurry(failover->port, hurries);
 }
 
 static void on_tick(void *arg, uint64_t now_us, uint64_t lag_us)
