@@ -64,12 +64,12 @@ class Scene:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", path], check=True)
 
     def fill_disk(self, name):
-        """Returns the file that takes all the place."""
+        """Returns the file that takes all the place, bit by bit: nobody is to fall silent for want of a processor."""
         filler = self.data(name) / "filler"
-        with open(filler, "wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(65536))
-                file.flush()
+        with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(65536)):
+                threading.Event().wait(0.001)
+        wait_until(lambda: not self.lives(name), 30, f"{name} to end for want of room")
         return filler
 
     def _lift_the_rail(self, gap_ms):
