@@ -23,8 +23,8 @@ static void add_hands(struct unit_hands *hands, const struct pulse *pulse)
 struct unit_hands failover_hands(struct failover *failover, struct str unit)
 {
     struct unit_hands hands = {0, 0, 0};
-    uint64_t now_us = clock_monotonic_us();
     pthread_mutex_lock(&failover->lock);
+    uint64_t now_us = clock_monotonic_us(); /* behind all that was heard */
     for (size_t i = 0; i < failover->heard_count; i++) {
         const struct failover_heard *heard = &failover->heard[i];
         if (heard->pulse.by_agent && now_us - heard->at_us <= PATIENT_US && str_equal(str_of(heard->pulse.place), unit))

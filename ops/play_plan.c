@@ -271,7 +271,7 @@ static void add_broker(struct play_plan *plan, size_t unit, size_t i)
     buf_printf(&text, "port %u\nbind %s\ndaemonize no\ndir ", process->ports[0].number, process->address);
     append_quoted_path(&text, plan->dir, folder);
     buf_printf(&text, "\nappendonly yes\nappendfsync always\nsave \"\"\nmaxmemory-policy noeviction\n"
-                      "auto-aof-rewrite-min-size 256mb\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n"
+                      "auto-aof-rewrite-min-size 1gb\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n"
                       "repl-backlog-size 32mb\n");
     buf_printf(&text, "replicaof 127.0.0.1 1\n"); /* of nobody: it serves, or follows, when an agent says so */
     if (plan->namespaces)

@@ -39,6 +39,7 @@ def soak_hand(stack, options):
 def soak_wiped(stack, options):
     """To look through a million keys each 10 s takes a fifth of every broker: whoever has so many chooses a longer digest."""
     on = stage.Stage(stack, "--units", "1", failover={"auto": "false"}, digest="1m")
+    on.rewrite_nothing()
     on.fill(options.keys)
     return scenarios.wiped(on, "RZ01", options.keys, options.writes)
 
@@ -49,6 +50,7 @@ def soak_partition(stack, options):
         print("partition: left out, it takes root")
         return []
     on = stage.Stage(stack, "--units", "2", "--hosts", "namespaces", failover={"auto": "false"})
+    on.rewrite_nothing()
     on.fill(20000)
     return scenarios.partition(on, "RZ01", 20000, options.writes, options.away)
 

@@ -221,6 +221,13 @@ class Stage:
         finally:
             connection.close()
 
+    def rewrite_nothing(self):
+        """No broker makes its append-only file anew from now on: with two processors that is all one would see."""
+        for broker in self.processes(role="broker"):
+            host, port = self.address(broker, "redis")
+            with contextlib.closing(harness.BrokerConnection(port, host, self.token if self.hosts else None)) as connection:
+                connection.call("CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
+
     def meta(self, unit):
         with self.site(unit) as site:
             flat = [word.decode() for word in site.call("HGETALL", site.at + "meta")]
