@@ -110,12 +110,24 @@ def tell_syncs(before, after):
               ", ".join(f"{share} % {most:.0f}" for share, most in below.items()), flush=True)
 
 
+def tell_processes(ground, unit="RZ01"):
+    """What became of those who were struck, and what all said last."""
+    for one in ground.topology()["processes"]:
+        stat, log = pathlib.Path(f"/proc/{one['pid']}/stat"), ground.dir / "logs" / f"{one['name']}.log"
+        if one.get("unit") == unit or one["role"] == "gateway":
+            print(f"    {one['name']}: {stat.read_text().split()[2] if stat.exists() else 'has ended'}")
+            print("\n".join(log.read_text(errors="replace").splitlines()[-20:]), flush=True)
+
+
 def run(store, fault, options):
     with harness.Stack() as stack:
         ground = Playground(stack, "--hosts", "namespaces", "--gateways", "3", "--units", "3", "--store", store)
         before = list(syncs(ground))
         report = first_report(ground, fault, options.rounds)
         after = list(syncs(ground))
+        if report["outcome"] != "passed":
+            print(f"{store} {fault}: {report['outcome']}: {report['why']}")
+            tell_processes(ground)
     summary, proof = report["summary"], report["proof"]
     target = next(unit for unit in report["blast"]["units"] if unit["target"])
     others = [unit for unit in report["blast"]["units"] if not unit["target"] and unit["requests"]]
@@ -128,8 +140,6 @@ def run(store, fault, options):
     tell_syncs(before, after)
     if options.keep:
         pathlib.Path(options.keep, f"{store}-{fault}.json").write_text(json.dumps(report))
-    if report["outcome"] != "passed":
-        print(f"    {report['outcome']}: {report['why']}")
     explain(report, options.slow)
 
 

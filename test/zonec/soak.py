@@ -14,6 +14,7 @@ import random
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+MENDED_S = {"unlisted": 3.4}  # the list's keys are counted behind a round, and looked for in the next one
 
 
 def soak_kills(stack, options, *flags):
@@ -33,7 +34,8 @@ def soak_hand(stack, options):
     on.fill(20000)
     on.wait_level()
     findings, mended = scenarios.by_hand(on, "RZ01", options.seed)
-    return findings + [f"{what} was mended after {took:.2f} s" for what, took in mended.items() if took > 1.2]
+    late = [f"{what} was mended after {took:.2f} s" for what, took in mended.items() if took > MENDED_S.get(what, 1.2)]
+    return findings + late
 
 
 def soak_wiped(stack, options):
