@@ -129,9 +129,9 @@ def partition(on, unit, keys, rate, away_s, most=1.5, faster=5.0):
     on.wait_level(120)
     live = [one for one in on.copies() if one != unit]
     load = on.load(keys=keys, rate=rate, writers=64, units=live, readers=2, reads_rate=100, probe_rate=50)
-    on.play.ctl("fault", "drop", unit, "--peer", stage.CORE)
     before = notice.calm(load, rate)
-    pause(max(away_s - notice.CALM_S, 0))
+    on.play.ctl("fault", "drop", unit, "--peer", stage.CORE)
+    pause(away_s)
     on.play.ctl("fault", "heal")
     after = notice.Phase(load)
     backlog, silent_s, speed = caught_up(on, unit, rate)

@@ -211,11 +211,14 @@ class Stage:
         return all(lives(one["pid"]) for one in self.processes()) and \
             all(self.is_covered(unit, records) for unit in self.units())
 
+    def connect(self, broker):
+        host, port = self.address(broker, "redis")
+        return harness.BrokerConnection(port, host, self.token if self.hosts else None)
+
     @contextlib.contextmanager
     def site(self, unit):
         """What the unit's primary holds, as collections_fixture.Site."""
-        host, port = self.address(self.primary(unit), "redis")
-        connection = harness.BrokerConnection(port, host, self.token if self.hosts else None)
+        connection = self.connect(self.primary(unit))
         try:
             yield collections_fixture.Site(connection, unit, int(connection.call("GET", f"ldc:{{{unit}}}:epoch") or 0), NAME)
         finally:
@@ -224,8 +227,7 @@ class Stage:
     def rewrite_nothing(self):
         """No broker makes its append-only file anew from now on: with two processors that is all one would see."""
         for broker in self.processes(role="broker"):
-            host, port = self.address(broker, "redis")
-            with contextlib.closing(harness.BrokerConnection(port, host, self.token if self.hosts else None)) as connection:
+            with contextlib.closing(self.connect(broker)) as connection:
                 connection.call("CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
 
     def meta(self, unit):
