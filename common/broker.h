@@ -56,7 +56,8 @@ typedef void (*broker_state_fn)(void *arg, struct broker *broker, enum broker_st
 
 struct broker *broker_create(const struct broker_loop *loop, const struct broker_config *config,
                              broker_state_fn changed, void *arg);
-/* Calls back what is under way (with NULL) before it returns. */
+/* Calls back what is under way (with NULL) before it returns. But within one of its own replies, only when that has
+ * returned: there nobody may end who owns what the others' ARG point to. */
 void broker_destroy(struct broker **broker);
 
 /* Closes the connection, and calls back what is under way, before it returns; then connects anew. Not from a callback

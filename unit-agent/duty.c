@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/invariant.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "common/protocol.h"
 #include "unit-agent/agent.h"
 #include "unit-agent/health.h"
@@ -116,7 +116,7 @@ static void on_record_changed(void *arg)
 {
     struct duty *duty = arg;
     changed(duty);
-    sd_event_source_set_enabled(duty->review, SD_EVENT_ONESHOT);
+    loop_wake(duty->review);
 }
 
 static void on_arrivals_changed(void *arg)
@@ -317,7 +317,7 @@ static void rest(struct duty *duty)
     duty->end_by_us = 0;
     destroy_parts(duty);
     create_parts(duty);
-    sd_event_source_set_enabled(duty->review, SD_EVENT_ONESHOT);
+    loop_wake(duty->review);
 }
 
 /* What is still to be said while the duty ends is said where the unit is now. */
@@ -377,10 +377,19 @@ void duty_overheard(struct duty *duty, const char *unit, const struct broker_rec
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 
-static void on_left(void *arg)
+static int on_end(sd_event_source *source, void *arg)
 {
+    (void)source;
     struct duty *duty = arg;
     duty->ended(duty);
+    return 0;
+}
+
+/* Told from within a connection that the end takes apart, where others may wait for their replies yet. They would be
+ * called back behind it (broker_destroy): a turn of the loop later they are within it. */
+static void on_left(void *arg)
+{
+    loop_wake(((struct duty *)arg)->end);
 }
 
 static void on_left_moved(void *arg, const redisReply *reply)
@@ -443,8 +452,7 @@ static int on_ending(sd_event_source *source, uint64_t at_us, void *arg)
         leave(duty);
         return 0;
     }
-    sd_event_source_set_time_relative(source, ENDING_US);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return loop_wake_in(source, ENDING_US);
 }
 
 void duty_end(struct duty *duty, void (*ended)(struct duty *duty))
@@ -461,8 +469,7 @@ void duty_end(struct duty *duty, void (*ended)(struct duty *duty))
     clockwork_stop(duty->clockwork);
     collection_chores_stop(duty->chores);
     delivery_stop(duty->delivery);
-    sd_event_source_set_time_relative(duty->ending, 0);
-    sd_event_source_set_enabled(duty->ending, SD_EVENT_ONESHOT);
+    loop_wake_in(duty->ending, 0);
 }
 
 /* --- the rest ----------------------------------------------------------------------------------------------------- */
@@ -530,10 +537,9 @@ struct duty *duty_create(struct agent *agent, const char *unit)
     snprintf(duty->unit, sizeof(duty->unit), "%s", unit);
     duty->options = agent->config;
     duty->options.unit = duty->unit;
-    INVARIANT(sd_event_add_defer(agent->loop, &duty->review, on_review, duty) >= 0);
-    INVARIANT(sd_event_source_set_enabled(duty->review, SD_EVENT_OFF) >= 0);
-    INVARIANT(sd_event_add_time(agent->loop, &duty->ending, CLOCK_MONOTONIC, 0, 1000, on_ending, duty) >= 0);
-    INVARIANT(sd_event_source_set_enabled(duty->ending, SD_EVENT_OFF) >= 0);
+    duty->review = loop_later(agent->loop, on_review, duty);
+    duty->ending = loop_timer(agent->loop, on_ending, duty);
+    duty->end = loop_later(agent->loop, on_end, duty);
     create_parts(duty);
     duty->keeper = keeper_create(duty->agent->loop, &(struct keeper_config){.options = &duty->options,
                                                                             .password = duty->agent->broker_password,
@@ -557,5 +563,6 @@ void duty_destroy(struct duty **duty_p)
     keeper_destroy(&duty->keeper);
     sd_event_source_disable_unref(duty->review);
     sd_event_source_disable_unref(duty->ending);
+    sd_event_source_disable_unref(duty->end);
     free(duty);
 }

@@ -49,7 +49,7 @@ struct duty {
     struct keeper *keeper;
     struct str brokers[BROKER_MEMBERS_MOST]; /* the primary first */
     bool serves;
-    sd_event_source *review, *ending;
+    sd_event_source *review, *ending, *end;
     uint64_t end_by_us; /* monotonic; 0: not ending */
     uint64_t lapsed_us; /* when nobody takes its agent for one that lives any more, if it beats no more */
     bool clean;         /* it ended in time */

@@ -12,6 +12,7 @@ import time
 import unittest
 
 import harness
+from app_fixture import App
 from durable_fixture import info
 from harness import wait_until
 
@@ -51,10 +52,11 @@ class Payer:
 class Warden(harness.StackTest):
     """RZ01 has a primary and, with its standby RZ02, a replica. Nobody fails over but the test itself."""
 
-    def start(self, **options):
+    def start(self, app=None, **options):
         self.primary, self.standby, self.other = (self.stack.broker(name, fenced=True)
                                                   for name in ("primary", "standby", "other"))
-        units = {"RZ01": harness.unit("00-99", brokers=[self.primary, self.standby], standby="RZ02"),
+        blue = [app] if app is not None else []
+        units = {"RZ01": harness.unit("00-99", brokers=[self.primary, self.standby], standby="RZ02", blue=blue),
                  "RZ02": harness.unit(datacenter="dc2", brokers=[self.other])}
         text = harness.rules(units, routes=[harness.QUEUE_ROUTE], topics={"payments": {"partitions": PARTITIONS}})
         self.stack.write_rules(text + "failover: {auto: false}\n")
@@ -166,6 +168,42 @@ class Warden(harness.StackTest):
               f"{1000 * (time.monotonic() - since):.0f} ms", end=" ")
         self.wait_in_sync(self.standby, self.primary)
         self.check_whole(self.standby, self.primary)
+
+    def waiting_calls(self, broker):
+        """By address: bytes that have come from each client whose call BROKER keeps waiting, behind that call."""
+        lines = broker.call("CLIENT", "LIST").decode().splitlines()
+        clients = [dict(word.split("=", 1) for word in line.split()) for line in lines]
+        return {client["addr"]: int(client["qbuf"]) for client in clients if "b" in client["flags"]}
+
+    def test_what_is_said_while_a_duty_ends_harms_nobody(self):
+        """The agent leaves at the new primary, and before that is answered a trace follows on the same connection."""
+        app = App()
+        self.addCleanup(app.end)
+        self.start(app, broker__timeout="1m", lease__ttl="2m", trace__interval="1ms")
+        self.payer.end()
+        wait_until(lambda: self.agent.metric("agent_messages_held") == 0, what="all to be delivered")
+        harness.request(self.gateway.port, "POST", "/pay/held", {"X-User-Id": "7"}, b"{}")
+        self.assertTrue(app.arrived.wait(30), "the message was not delivered")
+        self.primary.signal(signal.SIGSTOP)
+        writes = self.agent.metric("agent_cursor_writes_total")
+        app.release.set()
+        wait_until(lambda: self.agent.metric("agent_cursor_writes_total") > writes, what="the cursor to be on the way")
+        self.agent.metric("agent_cursor_writes_total")  # the attempt's trace is, too
+        self.agent.signal(signal.SIGSTOP)
+        version = self.move_to(self.standby, consumer="RZ02")
+        wait_until(lambda: self.role(self.standby) == "master" and self.stamp(self.standby) >= version, what="the promotion")
+        self.standby.call("CLIENT", "PAUSE", 60000, "WRITE")
+        before = set(self.waiting_calls(self.standby))
+        self.agent.signal(signal.SIGCONT)
+        leaver = wait_until(lambda: next(iter({address for address, behind in self.waiting_calls(self.standby).items()
+                                               if behind == 0} - before), None), what="the agent to leave")
+        self.primary.signal(signal.SIGCONT)
+        wait_until(lambda: self.waiting_calls(self.standby)[leaver] > 0, what="a trace to follow")
+        self.standby.call("CLIENT", "UNPAUSE")
+        wait_until(lambda: "no longer delivers" in self.agent.log_text(), what="the duty to end")
+        self.wait_in_sync(self.standby, self.primary)
+        self.move_to(self.primary, consumer="")
+        wait_until(lambda: self.owners(self.primary) == {self.agent.name}, what="the unit's own agent to deliver again")
 
     def test_a_fresh_unit_boots_through_its_record(self):
         self.start()
