@@ -25,8 +25,6 @@
 #define IDLE_US          75000000ULL
 #define SWEEP_US         1000000ULL
 
-static void serve(struct httpd_request *request);
-
 /* --- connections ------------------------------------------------------------------------------------------------- */
 
 static void connection_free(struct httpd_request *request)
@@ -131,9 +129,9 @@ static void answer(struct httpd_request *request)
         return;
     }
     end_request(request);
-    httpd_listen_for(request, EPOLLIN);
-    if (!request->in_handler)
-        serve(request);
+    /* For what is here already the loop comes back: whoever answers outside a handler may be taking itself apart. */
+    bool goes_on = !request->in_handler && request->in.len > 0;
+    httpd_listen_for(request, goes_on ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 void httpd_add_header(struct httpd_request *request, const char *name, const char *value)
@@ -389,7 +387,10 @@ static int on_ready(sd_event_source *source, int fd, uint32_t events, void *arg)
         answer(request);
     else if (request->phase == PHASE_HANDLING)
         httpd_listen_for(request, 0); /* pipelined bytes wait; only a hang-up is still of interest */
-    else
+    else if (events & EPOLLOUT) {
+        httpd_listen_for(request, EPOLLIN);
+        serve(request);
+    } else
         readable(request);
     return 0;
 }

@@ -495,11 +495,12 @@ static void on_waiting(void *arg, const redisReply *reply)
     ask_agents(lookup);
 }
 
-static void ask_waiting(struct lookup *lookup)
+static bool ask_waiting(struct lookup *lookup)
 {
     char key[PROTOCOL_KEY_MAX];
     protocol_unit_key(key, lookup->parts.unit, "");
-    ASK(lookup, on_waiting, "FCALL", "ldc1_find", "1", key, lookup->id);
+    const char *const words[] = {"FCALL", "ldc1_find", "1", key, lookup->id};
+    return broker_command(lookup->broker, on_waiting, lookup, COUNT_OF(words), words, NULL);
 }
 
 /* --- its life ----------------------------------------------------------------------------------------------------- */
@@ -515,8 +516,6 @@ static uint64_t made_ms(struct str unique)
 struct lookup *lookup_start(struct broker *broker, struct str id, const struct lookup_subscription *subscriptions,
                             size_t count, lookup_done_fn done, void *arg)
 {
-    if (broker_state(broker) != BROKER_READY)
-        return NULL;
     struct lookup *lookup = mem_calloc(1, sizeof(*lookup));
     *lookup = (struct lookup){.broker = broker, .done = done, .arg = arg};
     INVARIANT(id.len < sizeof(lookup->id));
@@ -530,8 +529,11 @@ struct lookup *lookup_start(struct broker *broker, struct str id, const struct l
         lookup->broadcast[i] = subscriptions[i].broadcast;
         add_place(lookup, name, STR_LIT(""));
     }
-    ask_waiting(lookup);
-    return lookup;
+    if (ask_waiting(lookup))
+        return lookup;
+    lookup_found_free(&lookup->found);
+    free(lookup);
+    return NULL;
 }
 
 void lookup_forget(struct lookup *lookup)

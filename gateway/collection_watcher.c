@@ -104,6 +104,7 @@ static void send_reset(struct watcher *watcher)
 static void end(struct watcher *watcher)
 {
     watcher->over = true;
+    watcher->sending = true; /* the last: what comes of a look that is under way is not for it */
     h2o_linklist_unlink(&watcher->link);
     timers_disarm(&watcher->timer);
     h2o_send(watcher->exchange->req, NULL, 0, H2O_SEND_STATE_FINAL);

@@ -241,7 +241,6 @@ struct queue *queue_create(struct worker *worker)
 void queue_destroy(struct queue **slot)
 {
     struct queue *queue = *slot;
-    *slot = NULL;
     if (queue == NULL)
         return;
     struct unit_lines **by_unit = queue->by_unit;
@@ -249,6 +248,7 @@ void queue_destroy(struct queue **slot)
     queue->unit_count = 0; /* what is concluded now finds no way any more */
     for (uint32_t id = 0; id < unit_count; id++)
         unit_lines_destroy(&by_unit[id]);
+    *slot = NULL; /* until here it was asked */
     message_dispose_spare(&queue->lines);
     timers_dispose(&queue->lines.brokers.timers);
     pthread_mutex_destroy(&queue->lines.lock);

@@ -134,13 +134,15 @@ void drill_page_round(const json_t *report, const json_t *round, bool whole, str
 void drill_page_blast(const json_t *report, struct buf *out)
 {
     static const char *const counts[] = {"requests", "failed", "unknown", "users", "users_failed", "users_delayed"};
-    static const char *const times[] = {"p99_before_ms", "p99_ms", "max_ms"};
+    static const char *const times[] = {"p99_before_ms", "p99_struck_ms", "p99_ms", "max_ms"};
     const json_t *unit;
     size_t i;
     buf_printf(out, "<h2>Whom it touched</h2>\n");
     begin_table(
-        out, "Requests and users by unit, over all rounds; latencies in milliseconds. Unknown: no certain answer came.",
-        "unit|>requests|>failed|>unknown|>users|>who saw errors|>delayed|>p99 before|>p99|>max");
+        out,
+        "Requests and users by unit, over all rounds; latencies in milliseconds, of requests struck those that came "
+        "between a fault and its rollback. Unknown: no certain answer came.",
+        "unit|>requests|>failed|>unknown|>users|>who saw errors|>delayed|>p99 before|>p99 struck|>p99|>max");
     json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit) {
         buf_printf(out, "<tr>");
         html_element(out, "th scope=\"row\"", "%s%s", ctl_text(unit, "unit"),

@@ -123,11 +123,12 @@ static void append_rounds(const json_t *report, struct buf *out)
 static void append_blast(const json_t *report, struct buf *out)
 {
     static const char *const counts[] = {"requests", "failed", "unknown", "users", "users_failed", "users_delayed"};
-    static const char *const times[] = {"p99_before_ms", "p99_ms", "max_ms"};
+    static const char *const times[] = {"p99_before_ms", "p99_struck_ms", "p99_ms", "max_ms"};
     const json_t *unit;
     struct grid grid;
     size_t i;
-    grid_begin(&grid, "UNIT||>REQUESTS|>FAILED|>UNKNOWN|>USERS|>WHO SAW ERRORS|>DELAYED|>P99 BEFORE|>P99|>MAX MS");
+    grid_begin(&grid,
+               "UNIT||>REQUESTS|>FAILED|>UNKNOWN|>USERS|>WHO SAW ERRORS|>DELAYED|>P99 BEFORE|>P99 STRUCK|>P99|>MAX MS");
     json_array_foreach(json_object_get(json_object_get(report, "blast"), "units"), i, unit) {
         grid_add(&grid, "%s", ctl_text(unit, "unit"));
         grid_add(&grid, "%s", json_is_true(json_object_get(unit, "target")) ? "target" : "");

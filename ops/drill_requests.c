@@ -80,21 +80,30 @@ static void count_request(void *arg, const struct drill_request *request)
     add_latency(&tallying->latencies, until_us - request->asked_us);
 }
 
-void drill_tally(struct drill_run *run, uint32_t unit, uint64_t from_us, uint64_t to_us, struct drill_tally *tally)
+/* Of requests of UNIT that were asked for in one of COUNT spans. */
+static void tally_spans(struct drill_run *run, uint32_t unit, const struct drill_span *spans, size_t count,
+                        struct drill_tally *tally)
 {
     struct tallying tallying = {.run = run,
                                 .unit = unit,
                                 .own = table_unit_index(run->rules.table, run->drill->parameters.unit.value),
-                                .to_us = to_us,
                                 .now_us = clock_monotonic_us(),
                                 .tally = tally};
     *tally = (struct drill_tally){0};
-    drill_load_each(run->load, drill_load_since(run->load, from_us), count_request, &tallying);
+    for (size_t i = 0; i < count; i++) {
+        tallying.to_us = spans[i].to_us;
+        drill_load_each(run->load, drill_load_since(run->load, spans[i].from_us), count_request, &tallying);
+    }
     sort_latencies(&tallying.latencies);
     tally->p50_ms = quantile_ms(&tallying.latencies, 0.5);
     tally->p99_ms = quantile_ms(&tallying.latencies, 0.99);
     tally->most_ms = quantile_ms(&tallying.latencies, 1);
     free(tallying.latencies.us);
+}
+
+void drill_tally(struct drill_run *run, uint32_t unit, uint64_t from_us, uint64_t to_us, struct drill_tally *tally)
+{
+    tally_spans(run, unit, &(struct drill_span){from_us, to_us}, 1, tally);
 }
 
 /* --- first success ------------------------------------------------------------------------------------------------ */
@@ -238,7 +247,7 @@ static void judge(void *arg, const struct drill_request *request)
 static json_t *blast_of(struct drill_run *run, uint32_t unit, const struct user_fate *fates)
 {
     const struct table_unit *rules = &run->rules.table->units[unit];
-    struct drill_tally before, after;
+    struct drill_tally before, struck, after;
     json_int_t users = 0, failed = 0, delayed = 0;
     for (size_t i = 0; i < run->user_count; i++) {
         users += run->users[i].unit == unit;
@@ -246,12 +255,14 @@ static json_t *blast_of(struct drill_run *run, uint32_t unit, const struct user_
         delayed += run->users[i].unit == unit && fates[i].delayed;
     }
     drill_tally(run, unit, 0, run->steady_us, &before);
+    tally_spans(run, unit, run->struck, run->struck_count, &struck);
     drill_tally(run, unit, run->steady_us, UINT64_MAX, &after);
-    return json_pack("{s:s%,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "unit", rules->name.base, rules->name.len,
-                     "target", str_equal(rules->name, run->drill->parameters.unit.value), "requests",
+    return json_pack("{s:s%,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "unit", rules->name.base,
+                     rules->name.len, "target", str_equal(rules->name, run->drill->parameters.unit.value), "requests",
                      (json_int_t)after.asked, "ok", (json_int_t)after.accepted, "failed", (json_int_t)after.failed,
                      "unknown", (json_int_t)after.unknown, "users", users, "users_failed", failed, "users_delayed",
-                     delayed, "p99_before_ms", before.p99_ms, "p99_ms", after.p99_ms, "max_ms", after.most_ms);
+                     delayed, "p99_before_ms", before.p99_ms, "p99_struck_ms", struck.p99_ms, "p99_ms", after.p99_ms,
+                     "max_ms", after.most_ms);
 }
 
 json_t *drill_blast(struct drill_run *run)

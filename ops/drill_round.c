@@ -134,6 +134,8 @@ static void roll_back(struct drill_run *run)
     const struct drill_steps *steps = &run->drill->rollback;
     struct drill_round *round = run->round;
     round->healed_us = clock_monotonic_us();
+    if (round->fault_us != 0)
+        run->struck[run->struck_count++] = (struct drill_span){round->fault_us, round->healed_us};
     for (size_t i = 0; i < steps->count; i++) {
         const struct drill_step *step = &steps->items[i];
         struct error err = {0};

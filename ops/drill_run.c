@@ -289,6 +289,7 @@ static int begin(struct drill_run *run, const struct args *args, struct error *e
     run->rails = json_array();
     run->steady = json_array();
     run->rounds = json_array();
+    run->struck = mem_calloc((size_t)run->drill->parameters.rounds.value, sizeof(*run->struck));
     run->began_us = clock_monotonic_us();
     if (deployment_find(args, &run->deployment, err) != 0 || read_topology(run, err) != 0 ||
         (run->ground = fault_open(run->dir, err)) == NULL || read_rules(run, err) != 0 || check_units(run, err) != 0 ||
@@ -312,6 +313,7 @@ static void end(struct drill_run *run)
         free((char *)run->gateway_urls[i]);
     free(run->users);
     free(run->folder);
+    free(run->struck);
     rulefile_free(&run->rules);
     fault_close(&run->ground);
     deployment_free(&run->deployment);

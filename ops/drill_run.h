@@ -38,6 +38,10 @@ struct drill_round {
     char why[320]; /* of what did not pass */
 };
 
+struct drill_span {
+    uint64_t from_us, to_us;
+};
+
 /* Owned by drill_run(); lent to all that does its parts. */
 struct drill_run {
     const struct drill *drill;
@@ -60,6 +64,8 @@ struct drill_run {
     uint64_t began_us, steady_us; /* when the load had been steady for long enough */
 
     struct drill_round *round; /* that is under way */
+    struct drill_span *struck; /* of each round with a fault, from that to where its rollback began */
+    size_t struck_count;
     json_t *rails, *steady, *rounds, *report;
 };
 

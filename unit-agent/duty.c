@@ -281,7 +281,7 @@ static struct table_unit led(struct duty *duty, const struct table_unit *unit)
 
 static void apply(struct duty *duty)
 {
-    const struct table *table = duty->agent->rules.table;
+    struct table *table = duty->agent->rules.table;
     uint32_t index = table != NULL ? table_unit_index(table, str_of(duty->unit)) : NO_UNIT;
     if (index == NO_UNIT) {
         operations_adopt(duty->operations, NULL, STR_LIT(""));

@@ -97,7 +97,8 @@ void keeper_sync(struct keeper *keeper, struct store *store)
     int failed = document_cache_get(keeper->config.documents, store, keeper->document, &text, &version, &err);
     if (failed != 0 && keeper->state.record.version == 0)
         recall(keeper);
-    bool changed = failed == 0 && (version != keeper->state.record.version || !keeper->state.record_known);
+    bool behind = version > 0 && version < keeper->state.record.version; /* the store's watch, of what was heard */
+    bool changed = failed == 0 && !behind && (version != keeper->state.record.version || !keeper->state.record_known);
     if (changed && version > 0)
         failed = broker_record_parse(buf_str(&text), &record, &err);
     record.version = version;

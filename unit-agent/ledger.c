@@ -398,6 +398,8 @@ static void begin_link(struct ledger *ledger, struct partition *partition)
 /* So many at a time, for an agent may come to own thousands at once. */
 static void link_some(struct ledger *ledger)
 {
+    if (ledger->broker == NULL) /* told while it is let go */
+        return;
     for (size_t i = 0; i < ledger->config.partitions->count && ledger->links < LINKS_AT_ONCE; i++) {
         struct partition *partition = ledger->config.partitions->items[i];
         if (partition->owned && !partition->linked && !partition->linking)

@@ -18,7 +18,7 @@
 struct operations {
     struct operations_config config;
     struct primary primary;
-    const struct table *table;
+    struct table *table; /* a reference */
 };
 
 struct errand;
@@ -499,8 +499,11 @@ static void on_state(void *arg, struct broker *broker, enum broker_state state)
         operations_tick(operations);
 }
 
-void operations_adopt(struct operations *operations, const struct table *table, struct str primary)
+void operations_adopt(struct operations *operations, struct table *table, struct str primary)
 {
+    if (table != NULL)
+        table_ref(table);
+    table_unref(&operations->table);
     operations->table = table;
     primary_adopt(&operations->primary, primary);
 }
@@ -530,5 +533,6 @@ void operations_destroy(struct operations **operations_p)
         return;
     *operations_p = NULL;
     primary_close(&operations->primary);
+    table_unref(&operations->table);
     free(operations);
 }

@@ -26,9 +26,8 @@ struct operations_config {
 struct operations *operations_create(sd_event *loop, const struct operations_config *config);
 void operations_destroy(struct operations **operations); /* before the httpd: what is under way is not answered */
 
-/* TABLE is borrowed until the next call; NULL: the rules name no such unit. PRIMARY: the broker's URL; empty: there is
- * none. */
-void operations_adopt(struct operations *operations, const struct table *table, struct str primary);
+/* TABLE: it takes a reference; NULL: the rules name no such unit. PRIMARY: the broker's URL; empty: there is none. */
+void operations_adopt(struct operations *operations, struct table *table, struct str primary);
 
 /* To be called at an interval: reads what is paused and throttled. */
 void operations_tick(struct operations *operations);

@@ -9,7 +9,7 @@ the control store in a folder and in three members of etcd, which stand elsewher
 A line a case: milliseconds from right before the fault to the first message that was accepted again, at each gateway
 (median and longest of all rounds); the same until it was suspected, and until the new record was in force; requests
 refused; what was lost, and what an application saw twice; and of the other units' users the requests refused and the
-99th percentile, before and during faults. Rounds slower than --slow are told gateway by gateway.
+99th percentile: before, from faults to where they are healed, and of all until everything is home again. Rounds slower than --slow are told gateway by gateway.
 
 Below it the medians of what that time is made of: each gateway suspects; the first one proposes; the store has taken
 its record; each gateway goes by it, hears that the new primary serves, and accepts a message. With etcd, too, how long
@@ -131,7 +131,7 @@ def run(store, fault, options):
     summary, proof = report["summary"], report["proof"]
     target = next(unit for unit in report["blast"]["units"] if unit["target"])
     others = [unit for unit in report["blast"]["units"] if not unit["target"] and unit["requests"]]
-    p99 = "  ".join(f"{unit['p99_before_ms'] or 0:.0f} -> {unit['p99_ms'] or 0:.0f}" for unit in others)
+    p99 = "  ".join(" -> ".join(f"{unit[key] or 0:.1f}" for key in ("p99_before_ms", "p99_struck_ms", "p99_ms")) for unit in others)
     print(f"{store:5}{fault:7}{summary['passed']:3} of {summary['rounds']:3} | {figures(summary['first_success_ms'])} | "
           f"{figures(summary['detect_ms'])} | {figures(summary['converge_ms'])} | {target['failed']:3} of "
           f"{target['requests']:6} | {proof['lost_count']:3} {proof['duplicated_count']:3} | "

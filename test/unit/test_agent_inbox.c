@@ -23,6 +23,7 @@ static struct agent_config config;
 static struct agent_stats stats;
 static struct message *out[4096];
 static size_t out_count, withdrawn;
+static bool listeners; /* the subscription is a broadcast */
 
 static void on_ready(void *arg, struct message *message)
 {
@@ -48,7 +49,7 @@ static void on_changed(void *arg)
 static void adopt(const char *url, uint32_t partitions)
 {
     struct str broker = str_of(url);
-    struct table_subscription subscription = {.name = STR_LIT("default")};
+    struct table_subscription subscription = {.name = STR_LIT("default"), .broadcast = listeners};
     struct table_topic topic = {
         .name = STR_LIT("payments"), .partitions = partitions, .subscriptions = &subscription, .subscription_count = 1};
     struct table_unit unit = {.name = STR_LIT("RZ01"), .brokers = &broker, .broker_count = 1};
@@ -452,6 +453,22 @@ static void lag_counts_what_was_not_read_too(void **state)
     RUN_UNTIL(partition_pending(first()) == 99);
 }
 
+/* Whoever listens to all links in each partition at once, and asks anew when half of the answers are there. */
+static void another_primary_is_adopted_while_many_partitions_are_linked(void **state)
+{
+    (void)state;
+    inbox_destroy(&inbox);
+    stat_set(&stats.agent_broker_up, 0);
+    listeners = true;
+    inbox_start();
+    adopt(redis.url, 300);
+    RUN_UNTIL(stat_get(&stats.agent_broker_up) == 1); /* told by what has just sent all questions */
+    adopt("redis://127.0.0.1:1", 300);
+    adopt(redis.url, 300);
+    RUN_UNTIL(linked());
+    listeners = false;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -466,6 +483,7 @@ int main(void)
         TEST(what_the_broker_did_not_confirm_is_written_again_when_it_is_back),
         TEST(a_broker_that_lost_its_stream_is_believed),
         TEST(another_primary_is_read_from_its_own_cursors),
+        TEST(another_primary_is_adopted_while_many_partitions_are_linked),
         TEST(what_another_primary_still_calls_ours_is_given_back_to_whom_it_belongs),
         TEST(a_cursor_that_cannot_be_read_stops_its_partition_alone),
         TEST(partitions_are_added_while_it_runs_and_never_taken_away),

@@ -9,6 +9,7 @@
 #include "common/broker_event.h"
 #include "common/clock.h"
 #include "common/functions.h"
+#include "common/lookup.h"
 #include "test/unit/redis_fixture.h"
 #include "test/unit/run_until.h"
 
@@ -327,6 +328,39 @@ static void it_brings_our_functions_along(void **state)
     teardown(&fixture);
 }
 
+static void on_looked_up(void *arg, enum lookup_verdict verdict, const json_t *document)
+{
+    (void)verdict, (void)document;
+    (*(int *)arg)++;
+}
+
+static void on_answered(void *arg, const redisReply *reply)
+{
+    (void)reply;
+    (*(int *)arg)++;
+}
+
+/* One that answers what no broker of ours answers is READY until all is answered that it was sent. */
+static void a_broker_that_must_be_greeted_anew_is_asked_nothing(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    int answered = 0, looked_up = 0;
+    setup(&fixture, "yes");
+    connect_with(&fixture, (struct broker_config){.functions = true});
+    RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
+    const char *const strange[] = {"FCALL", "nosuch", "0"}, *const block[] = {"BLPOP", "nothing", "1"};
+    assert_true(broker_command(fixture.broker, on_answered, &answered, 3, (const char **)strange, NULL));
+    assert_true(broker_command(fixture.broker, on_answered, &answered, 3, (const char **)block, NULL));
+    RUN_UNTIL(&fixture, answered == 1);
+    assert_int_equal(broker_state(fixture.broker), BROKER_READY);
+    struct lookup_subscription subscription = {STR_LIT("default"), false};
+    assert_null(lookup_start(fixture.broker, STR_LIT("RZ01.payments.0.019b00000000700080000001"), &subscription, 1,
+                             on_looked_up, &looked_up));
+    assert_int_equal(looked_up, 0);
+    teardown(&fixture);
+}
+
 static void an_older_library_gives_way_and_a_newer_one_stays(void **state)
 {
     (void)state;
@@ -341,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_brings_our_functions_along),
         cmocka_unit_test(an_older_library_gives_way_and_a_newer_one_stays),
+        cmocka_unit_test(a_broker_that_must_be_greeted_anew_is_asked_nothing),
         cmocka_unit_test(it_connects_and_answers_in_order),
         cmocka_unit_test(a_broker_without_a_file_is_refused_with_advice),
         cmocka_unit_test(a_killed_broker_leaves_every_outcome_unknown_and_is_found_again),

@@ -311,6 +311,26 @@ static void an_answer_may_come_later(void **state)
     close(fd);
 }
 
+static void what_comes_behind_a_late_answer_has_its_own_turn(void **state)
+{
+    (void)state;
+    int fd = dial();
+    say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (kept == NULL)
+        sd_event_run(loop, 10000);
+    struct httpd_request *first = kept;
+    kept = NULL;
+    httpd_respond(first, 200, "text/plain", STR_LIT("first\n"));
+    assert_null(kept); /* whoever answers may be on the way out */
+    while (kept == NULL)
+        sd_event_run(loop, 10000);
+    httpd_respond(kept, 200, "text/plain", STR_LIT("second\n"));
+    struct buf answer = {0};
+    hear(fd, "second\n", &answer);
+    buf_free(&answer);
+    close(fd);
+}
+
 static void a_late_answer_to_a_client_that_left_harms_nobody(void **state)
 {
     (void)state;
@@ -456,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_slow_request_is_cut_off, setup, stop),
         cmocka_unit_test_setup_teardown(a_reader_that_stalls_is_cut_off, setup, stop),
         cmocka_unit_test_setup_teardown(an_answer_may_come_later, setup, stop),
+        cmocka_unit_test_setup_teardown(what_comes_behind_a_late_answer_has_its_own_turn, setup, stop),
         cmocka_unit_test_setup_teardown(a_late_answer_to_a_client_that_left_harms_nobody, setup, stop),
         cmocka_unit_test_setup_teardown(events_stream_until_the_reader_leaves, setup, stop),
         cmocka_unit_test_setup_teardown(events_for_a_reader_that_stalls_are_dropped_and_it_is_cut_off, setup, stop),
