@@ -10,6 +10,9 @@
 #include "common/url.h"
 #include "gateway/jwt.h"
 
+/* Units and nodes are added, and stay until the end. The lock is held for the lists alone: who waits for it may be
+ * about to tell a unit's new primary, and what is done for each of them may wait for the store, or for names to be
+ * looked up. */
 struct registry {
     pthread_mutex_t lock;
     struct unit **units;
@@ -22,11 +25,7 @@ struct registry {
 struct registry *registry_create(void)
 {
     struct registry *registry = mem_calloc(1, sizeof(*registry));
-    pthread_mutexattr_t recursive; /* what runs for each unit may name another one */
-    pthread_mutexattr_init(&recursive);
-    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
-    pthread_mutex_init(&registry->lock, &recursive);
-    pthread_mutexattr_destroy(&recursive);
+    pthread_mutex_init(&registry->lock, NULL);
     return registry;
 }
 
@@ -57,38 +56,56 @@ void registry_destroy(struct registry **registry)
     *registry = NULL;
 }
 
-void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg)
+/* NULL: there are not so many. */
+static struct node *node_at(struct registry *registry, uint32_t i)
 {
     pthread_mutex_lock(&registry->lock);
-    for (uint32_t i = 0; i < registry->node_count; i++)
-        fn(registry->nodes[i], arg);
+    struct node *node = i < registry->node_count ? registry->nodes[i] : NULL;
     pthread_mutex_unlock(&registry->lock);
+    return node;
+}
+
+static struct unit *unit_at(struct registry *registry, uint32_t i)
+{
+    pthread_mutex_lock(&registry->lock);
+    struct unit *unit = i < registry->unit_count ? registry->units[i] : NULL;
+    pthread_mutex_unlock(&registry->lock);
+    return unit;
+}
+
+void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg)
+{
+    struct node *node;
+    for (uint32_t i = 0; (node = node_at(registry, i)) != NULL; i++)
+        fn(node, arg);
 }
 
 void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit, void *arg), void *arg)
 {
-    pthread_mutex_lock(&registry->lock);
-    for (uint32_t i = 0; i < registry->unit_count; i++)
-        fn(registry->units[i], arg);
-    pthread_mutex_unlock(&registry->lock);
+    struct unit *unit;
+    for (uint32_t i = 0; (unit = unit_at(registry, i)) != NULL; i++)
+        fn(unit, arg);
 }
 
-struct unit *registry_unit(struct registry *registry, struct str name)
-{
-    struct unit *found = NULL;
-    pthread_mutex_lock(&registry->lock);
-    for (uint32_t i = 0; i < registry->unit_count && found == NULL; i++)
-        if (str_equal(str_of(registry->units[i]->name), name))
-            found = registry->units[i];
-    pthread_mutex_unlock(&registry->lock);
-    return found;
-}
-
-static struct unit *find_unit(struct registry *registry, struct str name)
+/* With the lock held. */
+static struct unit *known_unit(const struct registry *registry, struct str name)
 {
     for (uint32_t i = 0; i < registry->unit_count; i++)
         if (str_equal(str_of(registry->units[i]->name), name))
             return registry->units[i];
+    return NULL;
+}
+
+struct unit *registry_unit(struct registry *registry, struct str name)
+{
+    pthread_mutex_lock(&registry->lock);
+    struct unit *found = known_unit(registry, name);
+    pthread_mutex_unlock(&registry->lock);
+    return found;
+}
+
+static struct unit *add_unit(struct registry *registry, struct str name)
+{
     struct unit *unit = mem_calloc(1, sizeof(*unit));
     unit->id = registry->unit_count;
     unit->name = str_dup(name);
@@ -96,6 +113,16 @@ static struct unit *find_unit(struct registry *registry, struct str name)
     pthread_mutex_init(&unit->record_lock, NULL);
     registry->units = mem_realloc(registry->units, (registry->unit_count + 1) * sizeof(struct unit *));
     registry->units[registry->unit_count++] = unit;
+    return unit;
+}
+
+static struct unit *find_unit(struct registry *registry, struct str name)
+{
+    pthread_mutex_lock(&registry->lock);
+    struct unit *unit = known_unit(registry, name);
+    if (unit == NULL)
+        unit = add_unit(registry, name);
+    pthread_mutex_unlock(&registry->lock);
     return unit;
 }
 
@@ -118,13 +145,8 @@ bool unit_moves(struct unit *unit, uint64_t routed, uint32_t slot)
 
 static struct unit *consumer_of(struct unit *unit, const struct broker_record *record)
 {
-    struct registry *registry = unit->registry;
-    if (record->consumer[0] == '\0' || strcmp(record->consumer, unit->name) == 0)
-        return NULL;
-    pthread_mutex_lock(&registry->lock);
-    struct unit *consumer = find_unit(registry, str_of(record->consumer));
-    pthread_mutex_unlock(&registry->lock);
-    return consumer;
+    bool own = record->consumer[0] == '\0' || strcmp(record->consumer, unit->name) == 0;
+    return own ? NULL : find_unit(unit->registry, str_of(record->consumer));
 }
 
 void unit_waited(struct unit *unit, uint64_t waited_us)
@@ -217,15 +239,18 @@ static struct node *create_node(struct str text, struct error *err)
 
 static struct node *find_node(struct registry *registry, struct str text, struct error *err)
 {
-    for (uint32_t i = 0; i < registry->node_count; i++)
-        if (str_equal(str_of(registry->nodes[i]->url), text))
-            return registry->nodes[i];
-    struct node *node = create_node(text, err);
+    struct node *node;
+    for (uint32_t i = 0; (node = node_at(registry, i)) != NULL; i++)
+        if (str_equal(str_of(node->url), text))
+            return node;
+    node = create_node(text, err);
     if (node == NULL)
         return NULL;
+    pthread_mutex_lock(&registry->lock);
     node->id = registry->node_count;
     registry->nodes = mem_realloc(registry->nodes, (registry->node_count + 1) * sizeof(struct node *));
     registry->nodes[registry->node_count++] = node;
+    pthread_mutex_unlock(&registry->lock);
     return node;
 }
 
@@ -257,12 +282,10 @@ static int join_unit(struct registry *registry, const struct table_unit *rules, 
 static int join(struct registry *registry, struct view *view, struct error *err)
 {
     int result = 0;
-    pthread_mutex_lock(&registry->lock);
     for (uint32_t i = 0; i < view->table->unit_count && result == 0; i++) {
         result = join_unit(registry, &view->table->units[i], &view->units[i], err);
         view->splits[i] = split_of(view->units[i].unit, &view->table->units[i]);
     }
-    pthread_mutex_unlock(&registry->lock);
     if (result == 0 && view->table->jwt.algorithm != JWT_NONE && view->jwt_key == NULL)
         result = (view->jwt_key = jwt_key_load(&view->table->jwt, err)) != NULL ? 0 : -1;
     return result;

@@ -2,6 +2,7 @@
 """Reads of collections through a gateway: whose copy, how new, and what where it will not do."""
 import json
 import os
+import signal
 import socket
 import struct
 import unittest
@@ -281,6 +282,22 @@ class Choice(ReadTest):
             self.assertEqual((answer.headers["ldc-unit"], answer.headers["ldc-version"]), (CORE, str(second)))
         self.wait_applied(second, "RZ02")
         self.wait_from("RZ02", "eur")
+
+    def test_a_gateway_ends_while_a_copy_is_read(self):
+        """Of which it knew a moment before that it is open."""
+        self.begin(units=("RZ01",), broker__timeout="1m")
+        self.put(b"eur", b"1")
+        client, broker = harness.Client(self.gateway.port), self.units["RZ01"].brokers[0]
+        client.request("GET", "/-/c/rates/eur")
+        broker.signal(signal.SIGSTOP)
+        client.send("GET", "/-/c/rates/eur")
+        wait_until(lambda: self.gateway.metric("requests_in_flight") >= 1, what="the read")
+        self.gateway.signal(signal.SIGTERM)
+        wait_until(lambda: "gateway.draining" in self.gateway.log_text(), what="the gateway to drain")
+        self.gateway.signal(signal.SIGTERM)
+        self.assertEqual(self.gateway.popen.wait(30 * harness.SLOW), 0)
+        broker.signal(signal.SIGCONT)
+        client.close()
 
     def test_a_broker_that_says_nothing_is_gone_around(self):
         self.begin(collections={"rates": {"staleness": "1h"}, "strict": {"staleness": "1h", "when_stale": "refuse"}},

@@ -3,6 +3,7 @@
 """What operators do to the queue of a running unit by ldcctl."""
 import collections
 import json
+import signal
 import time
 import unittest
 
@@ -202,6 +203,22 @@ class Operations(harness.StackTest):
         answer = harness.request(guest.admin_port, "GET", "/v1/queue/dead?unit=RZ03",
                                  {"Authorization": f"Bearer {harness.TOKEN}"})
         self.assertEqual(answer.status, 404)
+
+    def test_an_agent_that_ends_answers_by_the_rules_it_knew(self):
+        """New ones come while it waits for its app, and nobody is left to deliver by them."""
+        self.wait_delivered(self.pay())
+        self.app.signal(signal.SIGSTOP)
+        self.pay()
+        wait_until(lambda: self.agent.metric("agent_deliveries_in_flight") == 1, what="a delivery")
+        self.agent.signal(signal.SIGTERM)
+        self.stack.put_rules(self.gateway, harness.rules({"RZ01": harness.unit("00-99", brokers=[self.broker], blue=[self.app])},
+                                                         topics={"payments": {"partitions": 3}}))
+        wait_until(lambda: '"rules.adopted","text":"epoch 2' in self.agent.log_text(), what="the agent to have the rules")
+        for _ in range(3):
+            answer = self.agent.get("/v1/queue/dead")
+            self.assertEqual(answer.status, 200, answer.body)
+        self.app.signal(signal.SIGCONT)
+        self.assertEqual(self.agent.popen.wait(30 * harness.SLOW), 0)
 
     def test_a_broker_that_is_away_is_said(self):
         self.broker.kill()
