@@ -248,7 +248,7 @@ void queue_destroy(struct queue **slot)
     queue->unit_count = 0; /* what is concluded now finds no way any more */
     for (uint32_t id = 0; id < unit_count; id++)
         unit_lines_destroy(&by_unit[id]);
-    *slot = NULL; /* until here it was asked */
+    *slot = NULL; /* until here those who conclude ask it */
     message_dispose_spare(&queue->lines);
     timers_dispose(&queue->lines.brokers.timers);
     pthread_mutex_destroy(&queue->lines.lock);

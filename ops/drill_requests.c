@@ -244,6 +244,12 @@ static void judge(void *arg, const struct drill_request *request)
     fate->delayed |= request->outcome == DRILL_ACCEPTED && request->answered_us - request->asked_us > DELAYED_US;
 }
 
+/* null where nothing was asked. */
+static json_t *ms_of(const struct drill_tally *tally, double ms)
+{
+    return tally->asked > 0 ? json_real(ms) : json_null();
+}
+
 static json_t *blast_of(struct drill_run *run, uint32_t unit, const struct user_fate *fates)
 {
     const struct table_unit *rules = &run->rules.table->units[unit];
@@ -257,12 +263,13 @@ static json_t *blast_of(struct drill_run *run, uint32_t unit, const struct user_
     drill_tally(run, unit, 0, run->steady_us, &before);
     tally_spans(run, unit, run->struck, run->struck_count, &struck);
     drill_tally(run, unit, run->steady_us, UINT64_MAX, &after);
-    return json_pack("{s:s%,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "unit", rules->name.base,
+    return json_pack("{s:s%,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "unit", rules->name.base,
                      rules->name.len, "target", str_equal(rules->name, run->drill->parameters.unit.value), "requests",
                      (json_int_t)after.asked, "ok", (json_int_t)after.accepted, "failed", (json_int_t)after.failed,
                      "unknown", (json_int_t)after.unknown, "users", users, "users_failed", failed, "users_delayed",
-                     delayed, "p99_before_ms", before.p99_ms, "p99_struck_ms", struck.p99_ms, "p99_ms", after.p99_ms,
-                     "max_ms", after.most_ms);
+                     delayed, "p99_before_ms", ms_of(&before, before.p99_ms), "p99_struck_ms",
+                     ms_of(&struck, struck.p99_ms), "p99_ms", ms_of(&after, after.p99_ms), "max_ms",
+                     ms_of(&after, after.most_ms));
 }
 
 json_t *drill_blast(struct drill_run *run)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What writers notice of something: their waits before and meanwhile, and whether the machine has anything left for it."""
+import statistics
+
 from stage import pause
 
 CALM_S = 20
@@ -48,17 +50,21 @@ def calm(load, rate):
     phase = Phase(load)
     pause(CALM_S)
     phase.end()
-    print(f"before: {phase}", flush=True)
+    print(f"calm: {phase}", flush=True)
     if phase.rate < 0.98 * rate or phase.processors > FULL:
         print(f"the machine is full with {rate} writes/s: what follows tells of that; choose --writes", flush=True)
     return phase
 
 
-def compare(before, after, most, what):
-    """Findings where the second phase's writes took too long, and lines for people."""
-    print(f"meanwhile: {after}", flush=True)
-    texts = [(f"{what}: writers' p99 {name} {before.p99_ms(kind):.2f} ms before, {after.p99_ms(kind):.2f} ms meanwhile: "
-              f"{after.p99_ms(kind) / max(before.p99_ms(kind), 0.001):.2f} times", before.p99_ms(kind), after.p99_ms(kind))
-             for kind, name in (("writes", "from sending on"), ("waits", "from when they were due"))]
-    print("\n".join(text for text, _, _ in texts), flush=True)
-    return [text for text, first, second in texts if second > most * first]
+def compare(pairs, most, what):
+    """PAIRS of phases, (calm, meanwhile): one minute of a machine that others use, too, is half as quick as the next one. Findings
+    where by the median of them writes took too long, and lines for people."""
+    findings = []
+    for kind, name in (("writes", "from sending on"), ("waits", "from when they were due")):
+        times = [(calm.p99_ms(kind), meanwhile.p99_ms(kind)) for calm, meanwhile in pairs]
+        ratio = statistics.median(second / max(first, 0.001) for first, second in times)
+        text = f"{what}: writers' p99 {name}, calm -> meanwhile, " + \
+            ", ".join(f"{first:.2f} -> {second:.2f} ms" for first, second in times) + f": {ratio:.2f} times"
+        print(text, flush=True)
+        findings += [text] * (ratio > most)
+    return findings

@@ -3,7 +3,7 @@
 """The proof of zone C at length: everything that collections stand on is killed, damaged, wiped and cut off under writes,
 and every key of every unit is read afterwards.
 
-    soak.py [--seconds 600] [--seed N] [--only kills,quorum,hand,wiped,partition] [--keys 1000000] [--rate N] [--writes N] [--away S]
+    soak.py [--seconds 600] [--seed N] [--only kills,quorum,hand,wiped,partition] [--keys 1000000] [--rate N] [--writes N] [--away S] [--cuts N] [--apart]
 
 SECONDS is how long the kills go on. `make zonec-soak SECONDS=600 SEED=N`
 """
@@ -43,6 +43,8 @@ def soak_wiped(stack, options):
     on = stage.Stage(stack, "--units", "1", failover={"auto": "false"}, digest="1m")
     on.rewrite_nothing()
     on.fill(options.keys)
+    if options.apart:
+        on.set_apart("RZ01")
     return scenarios.wiped(on, "RZ01", options.keys, options.writes)
 
 
@@ -54,7 +56,9 @@ def soak_partition(stack, options):
     on = stage.Stage(stack, "--units", "2", "--hosts", "namespaces", failover={"auto": "false"})
     on.rewrite_nothing()
     on.fill(20000)
-    return scenarios.partition(on, "RZ01", 20000, options.writes, options.away)
+    if options.apart:
+        on.set_apart("RZ01")
+    return scenarios.partition(on, "RZ01", 20000, options.writes, options.away, options.cuts)
 
 
 SOAKS = {"kills": soak_kills, "quorum": soak_quorum, "hand": soak_hand, "wiped": soak_wiped, "partition": soak_partition}
@@ -67,7 +71,9 @@ def main():
     parser.add_argument("--rate", type=int, default=500, help="writes a second while all is killed")
     parser.add_argument("--writes", type=int, default=2000, help="writes a second beside a wiped unit, and a partition")
     parser.add_argument("--away", type=float, default=180, help="seconds that a partition lasts")
+    parser.add_argument("--cuts", type=int, default=1, help="partitions, one after the other")
     parser.add_argument("--keys", type=int, default=1000000)
+    parser.add_argument("--apart", action="store_true", help="all others come before a unit that is wiped or cut off")
     parser.add_argument("--only", default=",".join(SOAKS))
     options = parser.parse_args()
     options.seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
