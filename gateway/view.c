@@ -10,13 +10,12 @@
 #include "common/url.h"
 #include "gateway/jwt.h"
 
-/* Units and nodes are added, and stay until the end. The lock is held for the lists alone: who waits for it may be
- * about to tell a unit's new primary, and what is done for each of them may wait for the store, or for names to be
- * looked up. */
+/* What is added stays until the end. The lock is held for the list alone: who waits for it may be about to tell a
+ * unit's new primary, and what is done for each unit may wait for the store. */
 struct registry {
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* of the units, which any thread adds */
     struct unit **units;
-    struct node **nodes;
+    struct node **nodes; /* the control thread's, as their number */
     uint32_t unit_count, node_count;
     void (*record_changed)(void *arg, struct unit *unit);
     void *record_changed_arg;
@@ -57,14 +56,6 @@ void registry_destroy(struct registry **registry)
 }
 
 /* NULL: there are not so many. */
-static struct node *node_at(struct registry *registry, uint32_t i)
-{
-    pthread_mutex_lock(&registry->lock);
-    struct node *node = i < registry->node_count ? registry->nodes[i] : NULL;
-    pthread_mutex_unlock(&registry->lock);
-    return node;
-}
-
 static struct unit *unit_at(struct registry *registry, uint32_t i)
 {
     pthread_mutex_lock(&registry->lock);
@@ -75,9 +66,8 @@ static struct unit *unit_at(struct registry *registry, uint32_t i)
 
 void registry_each_node(struct registry *registry, void (*fn)(struct node *node, void *arg), void *arg)
 {
-    struct node *node;
-    for (uint32_t i = 0; (node = node_at(registry, i)) != NULL; i++)
-        fn(node, arg);
+    for (uint32_t i = 0; i < registry->node_count; i++)
+        fn(registry->nodes[i], arg);
 }
 
 void registry_each_unit(struct registry *registry, void (*fn)(struct unit *unit, void *arg), void *arg)
@@ -239,18 +229,15 @@ static struct node *create_node(struct str text, struct error *err)
 
 static struct node *find_node(struct registry *registry, struct str text, struct error *err)
 {
-    struct node *node;
-    for (uint32_t i = 0; (node = node_at(registry, i)) != NULL; i++)
-        if (str_equal(str_of(node->url), text))
-            return node;
-    node = create_node(text, err);
+    for (uint32_t i = 0; i < registry->node_count; i++)
+        if (str_equal(str_of(registry->nodes[i]->url), text))
+            return registry->nodes[i];
+    struct node *node = create_node(text, err);
     if (node == NULL)
         return NULL;
-    pthread_mutex_lock(&registry->lock);
     node->id = registry->node_count;
     registry->nodes = mem_realloc(registry->nodes, (registry->node_count + 1) * sizeof(struct node *));
     registry->nodes[registry->node_count++] = node;
-    pthread_mutex_unlock(&registry->lock);
     return node;
 }
 

@@ -85,7 +85,7 @@ struct view {
     struct jwt_key *jwt_key; /* NULL where the rules configure none */
 };
 
-/* Owned by the gateway; guarded by a mutex inside, for the control thread makes views while workers run. */
+/* Owned by the gateway. Units are for any thread; views and nodes are the control thread's. */
 struct registry;
 struct registry *registry_create(void);
 void registry_destroy(struct registry **registry);

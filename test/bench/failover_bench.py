@@ -9,7 +9,8 @@ the control store in a folder and in three members of etcd, which stand elsewher
 A line a case: milliseconds from right before the fault to the first message that was accepted again, at each gateway
 (median and longest of all rounds); the same until it was suspected, and until the new record was in force; requests
 refused; what was lost, and what an application saw twice; and of the other units' users the requests refused and the
-99th percentile: before, from faults to where they are healed, and of all until everything is home again. Rounds slower than --slow are told gateway by gateway.
+99th percentile: before, from faults to where they are healed, and of all until everything is home again. Rounds slower
+than --slow are told gateway by gateway.
 
 Below it the medians of what that time is made of: each gateway suspects; the first one proposes; the store has taken
 its record; each gateway goes by it, hears that the new primary serves, and accepts a message. With etcd, too, how long

@@ -334,25 +334,19 @@ static void on_looked_up(void *arg, enum lookup_verdict verdict, const json_t *d
     (*(int *)arg)++;
 }
 
-static void on_answered(void *arg, const redisReply *reply)
-{
-    (void)reply;
-    (*(int *)arg)++;
-}
-
 /* One that answers what no broker of ours answers is READY until all is answered that it was sent. */
 static void a_broker_that_must_be_greeted_anew_is_asked_nothing(void **state)
 {
     (void)state;
     struct fixture fixture;
-    int answered = 0, looked_up = 0;
+    int looked_up = 0;
     setup(&fixture, "yes");
     connect_with(&fixture, (struct broker_config){.functions = true});
     RUN_UNTIL(&fixture, broker_state(fixture.broker) == BROKER_READY);
-    const char *const strange[] = {"FCALL", "nosuch", "0"}, *const block[] = {"BLPOP", "nothing", "1"};
-    assert_true(broker_command(fixture.broker, on_answered, &answered, 3, (const char **)strange, NULL));
-    assert_true(broker_command(fixture.broker, on_answered, &answered, 3, (const char **)block, NULL));
-    RUN_UNTIL(&fixture, answered == 1);
+    const char *strange[] = {"FCALL", "nosuch", "0"}, *block[] = {"BLPOP", "nothing", "1"};
+    assert_true(broker_command(fixture.broker, on_reply, &fixture, 3, strange, NULL));
+    assert_true(broker_command(fixture.broker, on_reply, &fixture, 3, block, NULL));
+    RUN_UNTIL(&fixture, fixture.replies == 1);
     assert_int_equal(broker_state(fixture.broker), BROKER_READY);
     struct lookup_subscription subscription = {STR_LIT("default"), false};
     assert_null(lookup_start(fixture.broker, STR_LIT("RZ01.payments.0.019b00000000700080000001"), &subscription, 1,

@@ -293,6 +293,17 @@ static void a_reader_that_stalls_is_cut_off(void **state)
     close(fd);
 }
 
+/* The next request that is to be answered later. */
+static struct httpd_request *await_kept(void)
+{
+    for (uint64_t until_us = clock_monotonic_us() + PATIENCE_US; kept == NULL && clock_monotonic_us() < until_us;)
+        assert_true(sd_event_run(loop, 5000) >= 0);
+    assert_non_null(kept);
+    struct httpd_request *request = kept;
+    kept = NULL;
+    return request;
+}
+
 static void an_answer_may_come_later(void **state)
 {
     (void)state;
@@ -300,10 +311,7 @@ static void an_answer_may_come_later(void **state)
     int fd = dial();
     say(fd,
         "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz?q=next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    for (uint64_t until_us = clock_monotonic_us() + PATIENCE_US; kept == NULL && clock_monotonic_us() < until_us;)
-        assert_true(sd_event_run(loop, 5000) >= 0);
-    assert_non_null(kept);
-    httpd_respond(kept, 202, NULL, STR_LIT("late"));
+    httpd_respond(await_kept(), 202, NULL, STR_LIT("late"));
     hear(fd, NULL, &answer);
     assert_true(str_starts(buf_str(&answer), STR_LIT("HTTP/1.1 202 Accepted")));
     assert_non_null(strstr(answer.base, "q=next"));
@@ -316,15 +324,9 @@ static void what_comes_behind_a_late_answer_has_its_own_turn(void **state)
     (void)state;
     int fd = dial();
     say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /later HTTP/1.1\r\nHost: x\r\n\r\n");
-    while (kept == NULL)
-        sd_event_run(loop, 10000);
-    struct httpd_request *first = kept;
-    kept = NULL;
-    httpd_respond(first, 200, "text/plain", STR_LIT("first\n"));
+    httpd_respond(await_kept(), 200, "text/plain", STR_LIT("first\n"));
     assert_null(kept); /* whoever answers may be on the way out */
-    while (kept == NULL)
-        sd_event_run(loop, 10000);
-    httpd_respond(kept, 200, "text/plain", STR_LIT("second\n"));
+    httpd_respond(await_kept(), 200, "text/plain", STR_LIT("second\n"));
     struct buf answer = {0};
     hear(fd, "second\n", &answer);
     buf_free(&answer);
@@ -336,14 +338,13 @@ static void a_late_answer_to_a_client_that_left_harms_nobody(void **state)
     (void)state;
     int fd = dial();
     say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
-    while (kept == NULL)
-        assert_true(sd_event_run(loop, 5000) >= 0);
+    struct httpd_request *late = await_kept();
     struct linger reset = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     close(fd);
     for (int turn = 0; turn < 5; turn++)
         assert_true(sd_event_run(loop, 5000) >= 0);
-    httpd_respond(kept, 200, NULL, STR_LIT("late"));
+    httpd_respond(late, 200, NULL, STR_LIT("late"));
     expect("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200", "");
 }
 

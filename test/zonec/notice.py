@@ -56,15 +56,16 @@ def calm(load, rate):
     return phase
 
 
-def compare(pairs, most, what):
-    """PAIRS of phases, (calm, meanwhile): one minute of a machine that others use, too, is half as quick as the next one. Findings
-    where by the median of them writes took too long, and lines for people."""
+def compare(calms, meanwhile, most, what):
+    """Phases of either kind. By the median of each, for one minute of a machine that others use, too, is half as quick as the next
+    one: findings where writes took too long, and lines for people."""
     findings = []
     for kind, name in (("writes", "from sending on"), ("waits", "from when they were due")):
-        times = [(calm.p99_ms(kind), meanwhile.p99_ms(kind)) for calm, meanwhile in pairs]
-        ratio = statistics.median(second / max(first, 0.001) for first, second in times)
-        text = f"{what}: writers' p99 {name}, calm -> meanwhile, " + \
-            ", ".join(f"{first:.2f} -> {second:.2f} ms" for first, second in times) + f": {ratio:.2f} times"
+        times = [[phase.p99_ms(kind) for phase in phases] for phases in (calms, meanwhile)]
+        before, then = (statistics.median(one) for one in times)
+        every = " and ".join(", ".join(f"{ms:.2f}" for ms in one) for one in times)
+        text = f"{what}: writers' p99 {name} {before:.2f} ms in calm, {then:.2f} ms meanwhile: {then / max(before, 0.001):.2f} times " \
+               f"({every})"
         print(text, flush=True)
-        findings += [text] * (ratio > most)
+        findings += [text] * (then > most * before)
     return findings

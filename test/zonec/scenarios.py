@@ -113,7 +113,7 @@ def wiped(on, unit, keys, rate, most=1.5):
     afterwards = notice.calm(load, rate)
     figures = rest(on, load)
     print(f"wiped: {unit} copied {keys} keys in {took:.1f} s; {audit.describe(making.figures)} {audit.describe(figures)}", flush=True)
-    return notice.compare([(before, making), (afterwards, making)], most, "wiped") \
+    return notice.compare([before, afterwards], [making], most, "wiped") \
         + audit.audit(on, [load.journal], logs=False)
 
 
@@ -142,7 +142,7 @@ def cut(on, load, unit, rate, away_s):
     catching_up.end()
     print(f"meanwhile: {catching_up}\npartition: {backlog} changes behind, {speed:.0f} a second once they flowed ({silent_s:.2f} s "
           f"after the network was whole), {speed / before.rate:.1f} times the {before.rate:.0f} writes a second", flush=True)
-    return (before, catching_up), speed / before.rate
+    return before, catching_up, speed / before.rate
 
 
 def partition(on, unit, keys, rate, away_s, cuts=1, most=1.5, faster=5.0):
@@ -150,8 +150,8 @@ def partition(on, unit, keys, rate, away_s, cuts=1, most=1.5, faster=5.0):
     on.wait_level(120)
     live = [one for one in on.copies() if one != unit]
     load = on.load(keys=keys, rate=rate, writers=64, units=live, readers=2, reads_rate=100, probe_rate=50)
-    pairs, speeds = zip(*(cut(on, load, unit, rate, away_s) for _ in range(cuts)))
+    calms, meanwhile, speeds = zip(*(cut(on, load, unit, rate, away_s) for _ in range(cuts)))
     afterwards = notice.calm(load, rate)
     rest(on, load)
     slow = [f"partition: {speed:.1f} times as fast as it was written" for speed in speeds if speed < faster]
-    return slow + notice.compare([*pairs, (afterwards, pairs[-1][1])], most, "partition") + audit.audit(on, [load.journal])
+    return slow + notice.compare([*calms, afterwards], meanwhile, most, "partition") + audit.audit(on, [load.journal])

@@ -3,7 +3,8 @@
 """The proof of zone C at length: everything that collections stand on is killed, damaged, wiped and cut off under writes,
 and every key of every unit is read afterwards.
 
-    soak.py [--seconds 600] [--seed N] [--only kills,quorum,hand,wiped,partition] [--keys 1000000] [--rate N] [--writes N] [--away S] [--cuts N] [--apart]
+    soak.py [--seconds 600] [--seed N] [--only kills,quorum,hand,wiped,partition] [--keys 1000000] [--rate N] [--writes N]
+            [--away S] [--cuts N] [--apart]
 
 SECONDS is how long the kills go on. `make zonec-soak SECONDS=600 SEED=N`
 """
@@ -38,13 +39,19 @@ def soak_hand(stack, options):
     return findings + late
 
 
-def soak_wiped(stack, options):
-    """To look through a million keys each 10 s takes a fifth of every broker: whoever has so many chooses a longer digest."""
-    on = stage.Stage(stack, "--units", "1", failover={"auto": "false"}, digest="1m")
+def quiet_stage(stack, options, keys, *flags, **collection):
+    """No unit moves, and no broker makes its file anew: what others notice is what RZ01 does."""
+    on = stage.Stage(stack, *flags, failover={"auto": "false"}, **collection)
     on.rewrite_nothing()
-    on.fill(options.keys)
+    on.fill(keys)
     if options.apart:
         on.set_apart("RZ01")
+    return on
+
+
+def soak_wiped(stack, options):
+    """To look through a million keys each 10 s takes a fifth of every broker: whoever has so many chooses a longer digest."""
+    on = quiet_stage(stack, options, options.keys, "--units", "1", digest="1m")
     return scenarios.wiped(on, "RZ01", options.keys, options.writes)
 
 
@@ -53,11 +60,7 @@ def soak_partition(stack, options):
     if os.geteuid() != 0:
         print("partition: left out, it takes root")
         return []
-    on = stage.Stage(stack, "--units", "2", "--hosts", "namespaces", failover={"auto": "false"})
-    on.rewrite_nothing()
-    on.fill(20000)
-    if options.apart:
-        on.set_apart("RZ01")
+    on = quiet_stage(stack, options, 20000, "--units", "2", "--hosts", "namespaces")
     return scenarios.partition(on, "RZ01", 20000, options.writes, options.away, options.cuts)
 
 
