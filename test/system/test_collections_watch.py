@@ -11,7 +11,7 @@ import watch_fixture
 from collections_fixture import Site, bucket_of, pack
 from harness import SLOW, Span, wait_until
 from http2_client import Http2
-from watch_fixture import Watch, blocks, connect
+from watch_fixture import Watch, blocks, connect, receive_to
 
 
 class Feed(watch_fixture.WatchTest):
@@ -52,8 +52,7 @@ class Feed(watch_fixture.WatchTest):
 
     def check_latency(self, watch, origin):
         times = []
-        while watch.event().data["key"] != "a/b/1":
-            pass
+        self.assertEqual(watch.told(6)[-1], ("put", 9, "a/b/1"))
         with Span() as span:
             for n in range(50):
                 began = time.monotonic()
@@ -176,14 +175,12 @@ class Clients(watch_fixture.WatchTest):
         wait_until(lambda: watch.block().id == 7, what="a heartbeat that says where to go on")
         del self.collections["goods"]
         self.write_rules()
-        while goods.block() is not None:
-            pass
+        goods.to_end()
         self.assertEqual(self.watch("/-/c/goods?watch").status, 404)
         self.assertIsNotNone(watch.block())
         with Span() as span:
             self.gateway.signal(signal.SIGTERM)
-            while watch.block() is not None:
-                pass
+            watch.to_end()
             self.assertEqual(self.gateway.popen.wait(20 * SLOW), 0)
         self.assertLess(span.seconds, span.allowed(5))
 
@@ -259,11 +256,7 @@ class Clients(watch_fixture.WatchTest):
 
     def check_slow(self, slow):
         """It gets all of it when it reads on, from the log."""
-        text = b""
-        while b"id: 10000\n" not in text:
-            piece = slow.recv(65536)
-            self.assertTrue(piece)
-            text += piece
+        text = receive_to(slow, b"id: 10000\n")
         ids = [int(line[4:]) for line in text.split(b"\n") if line.startswith(b"id: ")]
         changes = text.count(b"event: put")
         self.assertEqual(changes, 10000)
@@ -274,20 +267,18 @@ class Clients(watch_fixture.WatchTest):
         count = 2000
         socks = [connect(self.gateway.port) for _ in range(count)]
         self.addCleanup(lambda: [sock.close() for sock in socks])
-        wait_until(lambda: self.watchers() == count, timeout=60, what="all to watch")
+        for sock in socks:
+            self.assertIn(b"id: 0\n", receive_to(sock, b"\n\n"), "from the start")
+        self.assertEqual(self.watchers(), count)
         rss, cpu = self.gateway.rss_kib(), self.gateway.cpu_seconds()
         began = time.monotonic()
         self.write(1)
         for sock in socks:
-            text = b""
-            while b"event: put" not in text:
-                text += sock.recv(4096)
+            receive_to(sock, b"event: put")
         first = time.monotonic() - began
         self.write(200, first=1)
         for sock in socks:
-            text = b""
-            while b"id: 201\n" not in text:
-                text += sock.recv(65536)
+            receive_to(sock, b"id: 201\n")
         took = time.monotonic() - began
         cpu = self.gateway.cpu_seconds() - cpu
         print(f"{count} clients: {rss / count:.1f} KiB each at most; one change to all in {first * 1000:.0f} ms; 201 changes "

@@ -3,11 +3,13 @@
 import http.client
 import json
 import socket
+import time
 
 import copies_fixture
 import harness
 from harness import SLOW, wait_until
 
+PATIENCE = 60 * SLOW  # seconds
 ROUTE = {"match": {"path": "/-/c/*"}, "zone": "C"}
 
 
@@ -79,16 +81,34 @@ class Watch:
 
     def event(self):
         """The next one that is no heartbeat."""
-        while True:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
             event = self.block()
             if event is None or event.event:
                 return event
+        raise AssertionError(f"nothing but heartbeats since {self.seen}")
+
+    def to_end(self):
+        until = time.monotonic() + PATIENCE
+        while self.block() is not None:
+            assert time.monotonic() < until, f"the stream goes on at {self.seen}"
 
     def events(self, count):
         return [self.event() for _ in range(count)]
 
     def told(self, count):
         return [event.told() for event in self.events(count)]
+
+
+def receive_to(sock, what):
+    """All up to WHAT, however many heartbeats come instead."""
+    text, until = b"", time.monotonic() + PATIENCE
+    while what not in text:
+        assert time.monotonic() < until, f"no {what} in {text[-1000:]}"
+        piece = sock.recv(65536)
+        assert piece, f"the stream ends: {text[-1000:]}"
+        text += piece
+    return text
 
 
 def connect(port, path="/-/c/rates?watch", headers="", receive=None):
