@@ -4,6 +4,7 @@
  * test/matrix/harm.py writes into. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -20,14 +22,16 @@
 struct harm {
     volatile int64_t clock_us; /* added to the time of day */
     volatile int64_t sync_us;  /* what fsync and fdatasync take longer */
-    volatile int64_t
-        members; /* stop when a record with so many members has been put into the store's folder; 0: never */
+    volatile int64_t members;  /* stop when the store's folder has a record with so many; 0: never */
+    volatile int64_t deaf;     /* to what others tell it: the store's folder cannot be read, and pulses are lost */
 };
 
 static struct harm none, *harm = &none;
 static int (*real_gettime)(clockid_t, struct timespec *);
 static int (*real_fsync)(int), (*real_fdatasync)(int);
 static int (*real_rename)(const char *, const char *);
+static int (*real_access)(const char *, int);
+static int (*real_recvmmsg)(int, struct mmsghdr *, unsigned, int, struct timespec *);
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -37,6 +41,8 @@ __attribute__((constructor)) static void begin(void)
     *(void **)&real_fsync = dlsym(RTLD_NEXT, "fsync");
     *(void **)&real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
     *(void **)&real_rename = dlsym(RTLD_NEXT, "rename");
+    *(void **)&real_access = dlsym(RTLD_NEXT, "access");
+    *(void **)&real_recvmmsg = dlsym(RTLD_NEXT, "recvmmsg");
     snprintf(path, sizeof(path), "%s/%d", folder ? folder : "", (int)getpid());
     int fd = folder ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
     if (fd < 0)
@@ -94,6 +100,24 @@ int fdatasync(int fd)
 {
     wait_for_disk();
     return real_fdatasync(fd);
+}
+
+/* Which is asked before each look at the store. */
+int access(const char *path, int mode)
+{
+    if (harm->deaf == 0 || strstr(path, "/store") == NULL)
+        return real_access(path, mode);
+    errno = EIO;
+    return -1;
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+    int got = real_recvmmsg(fd, messages, count, flags, timeout);
+    if (got == -1 || harm->deaf == 0)
+        return got;
+    errno = EAGAIN;
+    return -1;
 }
 
 static int members_in(const char *path)

@@ -6,7 +6,7 @@ import struct
 import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
-FIELDS = {"clock_us": 0, "sync_us": 8, "members": 16}
+FIELDS = {"clock_us": 0, "sync_us": 8, "members": 16, "deaf": 24}
 
 
 def prepare(folder):

@@ -26,7 +26,6 @@ from rows import ROWS
 from rules import RULES, without
 
 GAP_MS = int(os.environ.get("LDC_GAP_MS", "40"))  # failover.gap: more where the machine is busy
-RACES = 5  # times that a fault is played without its rule, at most
 TRIES = 4  # a busy machine may move the unit before anything is done to it
 
 
@@ -106,17 +105,13 @@ def run(rows, verbose):
 
 
 def run_without(name, options):
-    """Whether the rows that stand for the rule NAME turn red without it. What a rule prevents may be a race of milliseconds, which
-    one try in a few loses: each is shown."""
+    """Whether the rows that stand for the rule NAME turn red without it."""
     rule = next(rule for rule in RULES if rule.name == name)
     with without(rule) as build:
-        for _ in range(RACES):
-            done = subprocess.run([sys.executable, __file__, "--quiet", "-k", rule.row], stdin=subprocess.DEVNULL,
-                                  env=dict(os.environ, LDC_BUILD=str(build)), stdout=subprocess.PIPE, text=True)
-            print(f"{'red  ' if done.returncode == 1 else 'GREEN'} without the rule: {rule.says}\n{done.stdout}", flush=True)
-            if done.returncode == 1:
-                return True
-    return False
+        done = subprocess.run([sys.executable, __file__, "--quiet", "-k", rule.row], stdin=subprocess.DEVNULL,
+                              env=dict(os.environ, LDC_BUILD=str(build)), stdout=subprocess.PIPE, text=True)
+    print(f"{'red  ' if done.returncode == 1 else 'GREEN'} without the rule: {rule.says}\n{done.stdout}", flush=True)
+    return done.returncode == 1
 
 
 def choose(options):

@@ -173,8 +173,8 @@ def kill_agent(scene):
 @row("a set grows behind a gateway's back, then the primary dies")
 def grow_unseen(scene):
     """A gateway sleeps with the last record that lets it acknowledge alone, its payers waiting. The standby joins, and
-    the keeper stands still the moment that the store has it. When the gateway wakes, the standby does not hear of what
-    it does, and then has to lead."""
+    the keeper stands still the moment that the store has it. When the gateway wakes, nobody tells it of that, the standby
+    does not hear of what it does, and then has to lead."""
     primary, standby, sleeper, keeper = scene.primary, scene.standby, "gateway-2", scene.of(role="agent", unit="RZ01")[0]
     scene.struck_gateways.add(sleeper)
     scene.kill(standby)
@@ -184,10 +184,12 @@ def grow_unseen(scene):
     scene.restart(standby)
     put_to_sleep(scene, sleeper, lambda: scene.is_stopped(keeper))
     scene.mute(primary)
+    scene.harm(sleeper, deaf=1)
     scene.thaw(sleeper)
     pause(0.05)
     scene.mark()
     scene.kill(primary)
+    scene.harm(sleeper, deaf=0)
     scene.thaw(keeper)
     scene.more(100)
     scene.restart(primary)
