@@ -120,6 +120,7 @@ static void load_from(struct feed *feed, const struct look *look)
         skip_to(feed, seq);
 }
 
+/* Nobody is told before all of the past is there: whoever comes new begins behind it. */
 static void take_changes(struct feed *feed, const struct look *look)
 {
     uint64_t end = feed->end;
@@ -129,7 +130,7 @@ static void take_changes(struct feed *feed, const struct look *look)
     bool begun = feed->phase == FEED_LOADING && feed->seq >= feed->target;
     if (begun)
         feed->phase = FEED_FOLLOWING;
-    if (begun || feed->end > end)
+    if (feed->phase == FEED_FOLLOWING && (begun || feed->end > end))
         feed->events->news(feed->arg);
 }
 

@@ -10,8 +10,8 @@ import unittest
 import watch_fixture
 from collections_fixture import Site, bucket_of, pack
 from harness import SLOW, Span, wait_until
-from http2_client import Http2
-from watch_fixture import Watch, blocks, connect, receive_to
+from http2_client import SETTINGS, WINDOW_UPDATE, Http2
+from watch_fixture import Watch, blocks, connect, dial, receive_to
 
 
 class Feed(watch_fixture.WatchTest):
@@ -226,6 +226,34 @@ class Clients(watch_fixture.WatchTest):
                 client.put_reset(stream)
             client.flush()
             wait_until(lambda: self.watchers() == 5, what="the cancelled streams to be forgotten")
+        wait_until(lambda: self.watchers() == 0, what="all streams to be forgotten")
+
+    def test_a_stream_whose_end_is_held_up_ends_once(self):
+        """It stands behind what other streams send, and the log that it had asked for is told meanwhile."""
+        self.start(collections={"rates": {}, "goods": {}},
+                   gateway={"ingress__http2_clear": "true", "threads": 1, "broker__timeout": "10s"})
+        self.write(6000)
+        wait_until(lambda: self.copy().seq == 6000, what="the copy")
+        other, broker = self.watch(), self.units["RZ01"].brokers[0]
+        self.assertEqual(other.start.id, 6000, "who comes new begins behind what is there")
+        with Http2(sock=dial(self.gateway.port, receive=4096)) as client:
+            client.put(SETTINGS, 0, 0, b"\0\4\x7f\xff\xff\xff")
+            client.put(WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0")
+            broker.freeze()
+            old = client.put_request("GET", "/-/c/rates?watch&after=1")
+            client.flush()
+            wait_until(lambda: self.gateway.metric("watch_past_reads_total") == 1, what="the log to be asked")
+            others = [client.put_request("GET", "/-/c/rates?watch&after=4000") for _ in range(20)]
+            client.flush()
+            wait_until(lambda: self.watchers() == 22 and self.gateway.metric("watch_events_total") > 4000, what="a full connection")
+            del self.collections["rates"]
+            self.write_rules()
+            other.to_end()
+            broker.signal(signal.SIGCONT)
+            self.wait_readable("RZ01")
+            self.assertLess(self.gateway.metric("watch_events_total"), 40000, "it was full")
+            for stream in (old, *others):
+                self.assertEqual(client.answer(stream)[0], 200)
         wait_until(lambda: self.watchers() == 0, what="all streams to be forgotten")
 
     def test_slow_and_hostile_clients_cost_no_more_than_their_place(self):

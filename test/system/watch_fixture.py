@@ -111,13 +111,19 @@ def receive_to(sock, what):
     return text
 
 
-def connect(port, path="/-/c/rates?watch", headers="", receive=None):
-    """A socket that has sent its request."""
+def dial(port, receive=None):
+    """A socket that has room for RECEIVE bytes."""
     sock = socket.socket()
     if receive:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     sock.settimeout(20 * SLOW)
     sock.connect(("127.0.0.1", port))
+    return sock
+
+
+def connect(port, path="/-/c/rates?watch", headers="", receive=None):
+    """A socket that has sent its request."""
+    sock = dial(port, receive)
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a.example\r\n{headers}\r\n".encode())
     return sock
 

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What writers notice of something: their waits before and meanwhile, and whether the machine has anything left for it."""
+import pathlib
 import statistics
+import sys
 
-from stage import pause
+from stage import harness, pause
 
 CALM_S = 20
+CONTROL_S = 12
+LOOPS, LOOP_SHARE = 2, 0.06  # of one processor each: what a unit that catches up takes more than before, and the reading for it
 FULL = 0.95  # of all processors: then every wait tells of the machine
 
 
@@ -53,6 +57,19 @@ def calm(load, rate):
     print(f"calm: {phase}", flush=True)
     if phase.rate < 0.98 * rate or phase.processors > FULL:
         print(f"the machine is full with {rate} writes/s: what follows tells of that; choose --writes", flush=True)
+    return phase
+
+
+def control(load, stack):
+    """What any work of that size does to writers, which has nothing to do with them: loops, half a millisecond at a time."""
+    loops = [stack.keep(harness.Process(f"loop-{i}", [sys.executable, pathlib.Path(__file__).parent / "loop.py", LOOP_SHARE],
+                                        stack.log(f"loop-{i}"))) for i in range(LOOPS)]
+    phase = Phase(load)
+    pause(CONTROL_S)
+    phase.end()
+    for loop in loops:
+        loop.kill()
+    print(f"{LOOPS} loops of {100 * LOOP_SHARE:.0f} %: {phase}", flush=True)
     return phase
 
 

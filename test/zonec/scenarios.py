@@ -131,8 +131,8 @@ def caught_up(on, unit, rate):
 
 
 def cut(on, load, unit, rate, away_s):
-    """UNIT cannot reach the core unit's broker for a while. Returns the phases before it and while what was missed flowed, and
-    how many changes a second that were."""
+    """UNIT cannot reach the core unit's broker for a while. Returns the phases before it and while what was missed flowed, how
+    many times as fast as it was written that was, and the phases of a control behind it: a calm, and loops."""
     before = notice.calm(load, rate)
     on.play.ctl("fault", "drop", unit, "--peer", stage.CORE)
     pause(away_s)
@@ -142,7 +142,7 @@ def cut(on, load, unit, rate, away_s):
     catching_up.end()
     print(f"meanwhile: {catching_up}\npartition: {backlog} changes behind, {speed:.0f} a second once they flowed ({silent_s:.2f} s "
           f"after the network was whole), {speed / before.rate:.1f} times the {before.rate:.0f} writes a second", flush=True)
-    return before, catching_up, speed / before.rate
+    return before, catching_up, speed / before.rate, notice.calm(load, rate), notice.control(load, on.stack)
 
 
 def partition(on, unit, keys, rate, away_s, cuts=1, most=1.5, faster=5.0):
@@ -150,8 +150,9 @@ def partition(on, unit, keys, rate, away_s, cuts=1, most=1.5, faster=5.0):
     on.wait_level(120)
     live = [one for one in on.copies() if one != unit]
     load = on.load(keys=keys, rate=rate, writers=64, units=live, readers=2, reads_rate=100, probe_rate=50)
-    calms, meanwhile, speeds = zip(*(cut(on, load, unit, rate, away_s) for _ in range(cuts)))
-    afterwards = notice.calm(load, rate)
+    before, meanwhile, speeds, between, controls = zip(*(cut(on, load, unit, rate, away_s) for _ in range(cuts)))
+    calms = [*before, *between, notice.calm(load, rate)]
     rest(on, load)
+    notice.compare(calms, controls, most, "loops for comparison")
     slow = [f"partition: {speed:.1f} times as fast as it was written" for speed in speeds if speed < faster]
-    return slow + notice.compare([*calms, afterwards], meanwhile, most, "partition") + audit.audit(on, [load.journal])
+    return slow + notice.compare(calms, meanwhile, most, "partition") + audit.audit(on, [load.journal])

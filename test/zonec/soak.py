@@ -4,7 +4,7 @@
 and every key of every unit is read afterwards.
 
     soak.py [--seconds 600] [--seed N] [--only kills,quorum,hand,wiped,partition] [--keys 1000000] [--rate N] [--writes N]
-            [--away S] [--cuts N] [--apart]
+            [--away S] [--cuts N]
 
 SECONDS is how long the kills go on. `make zonec-soak SECONDS=600 SEED=N`
 """
@@ -44,8 +44,6 @@ def quiet_stage(stack, options, keys, *flags, **collection):
     on = stage.Stage(stack, *flags, failover={"auto": "false"}, **collection)
     on.rewrite_nothing()
     on.fill(keys)
-    if options.apart:
-        on.set_apart("RZ01")
     return on
 
 
@@ -76,7 +74,6 @@ def main():
     parser.add_argument("--away", type=float, default=180, help="seconds that a partition lasts")
     parser.add_argument("--cuts", type=int, default=1, help="partitions, one after the other")
     parser.add_argument("--keys", type=int, default=1000000)
-    parser.add_argument("--apart", action="store_true", help="all others come before a unit that is wiped or cut off")
     parser.add_argument("--only", default=",".join(SOAKS))
     options = parser.parse_args()
     options.seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import pathlib
 import re
 import signal
@@ -230,14 +229,6 @@ class Stage:
         for broker in self.processes(role="broker"):
             with contextlib.closing(self.connect(broker)) as connection:
                 connection.call("CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
-
-    def set_apart(self, unit):
-        """The unit's processes get of the processors what all others leave, and at once give it back, as if they stood on
-        machines of their own; but for their pulses."""
-        for process in self.processes(unit=unit):
-            for thread in pathlib.Path(f"/proc/{process['pid']}/task").iterdir():
-                if os.sched_getscheduler(int(thread.name)) == os.SCHED_OTHER:
-                    os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
     def meta(self, unit):
         with self.site(unit) as site:
