@@ -139,11 +139,12 @@ class WatchTest(copies_fixture.CopiesTest):
 
     def wait_readable(self, unit):
         """By the gateway."""
-        def units_of(name):
-            return harness.request(self.gateway.port, "GET", f"/-/c/{name}/none", {"LDC-Unit": unit}).headers.get("ldc-unit")
+        def is_read(name):
+            answer = harness.request(self.gateway.port, "GET", f"/-/c/{name}/none", {"LDC-Unit": unit})
+            return (answer.status, answer.headers.get("ldc-unit")) == (404, unit)
 
         for name in self.collections:
-            wait_until(lambda: units_of(name) == unit, what=f"an open copy of {name} in {unit}")
+            wait_until(lambda: is_read(name), what=f"an open copy of {name} in {unit}")
 
     def watch(self, path="/-/c/rates?watch", **headers):
         watch = Watch(self.gateway.port, path, **headers)
