@@ -3,13 +3,11 @@
 import http.client
 import json
 import socket
-import time
 
 import copies_fixture
 import harness
 from harness import SLOW, wait_until
 
-PATIENCE = 60 * SLOW  # seconds
 ROUTE = {"match": {"path": "/-/c/*"}, "zone": "C"}
 
 
@@ -80,18 +78,11 @@ class Watch:
         return event
 
     def event(self):
-        """The next one that is no heartbeat."""
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            event = self.block()
-            if event is None or event.event:
-                return event
-        raise AssertionError(f"nothing but heartbeats since {self.seen}")
+        """The next one that is no heartbeat; None at the end."""
+        return wait_until(lambda: [one for one in [self.block()] if one is None or one.event], what="more than heartbeats", every=0)[0]
 
     def to_end(self):
-        until = time.monotonic() + PATIENCE
-        while self.block() is not None:
-            assert time.monotonic() < until, f"the stream goes on at {self.seen}"
+        wait_until(lambda: self.block() is None, what="the end of the stream", every=0)
 
     def events(self, count):
         return [self.event() for _ in range(count)]
@@ -102,13 +93,16 @@ class Watch:
 
 def receive_to(sock, what):
     """All up to WHAT, however many heartbeats come instead."""
-    text, until = b"", time.monotonic() + PATIENCE
-    while what not in text:
-        assert time.monotonic() < until, f"no {what} in {text[-1000:]}"
+    text = bytearray()
+
+    def is_there():
         piece = sock.recv(65536)
         assert piece, f"the stream ends: {text[-1000:]}"
-        text += piece
-    return text
+        text.extend(piece)
+        return what in text
+
+    wait_until(is_there, what=repr(what), every=0)
+    return bytes(text)
 
 
 def dial(port, receive=None):
