@@ -77,6 +77,16 @@ class Playground:
         where = self.topology()["ingress"][i].rsplit("/", 1)[1]
         return int(where.rsplit(":", 1)[1]) if where.startswith("127.0.0.1:") else where
 
+    def gateway_status(self, i=0):
+        """As this one gateway tells it."""
+        token = (self.dir / "token").read_text().strip()
+        admin = int(self.topology()["admin"][i].rsplit(":", 1)[1])
+        return harness.request(admin, "GET", "/v1/status", {"Authorization": f"Bearer {token}"}).json()
+
+    def heard(self, i=0):
+        """The agents whose pulses this gateway hears."""
+        return {one["name"] for one in self.gateway_status(i)["pulses"]["agents"] if one["heard"]}
+
     def records(self, name):
         """What the app has written so far; its last line may be on its way."""
         lines = (self.dir / "apps" / f"{name}.jsonl").read_text().splitlines(keepends=True)

@@ -335,6 +335,7 @@ class Online(harness.StackTest):
 
     def test_users_leave_no_unit_that_cannot_be_closed_for_them(self):
         self.play.signal("RZ02-agent", signal.SIGSTOP)
+        harness.wait_until(lambda: "RZ02-agent" not in self.play.heard(0) | self.play.heard(1), what="its silence to be noticed")
         done = self.play.ctl("rules", "apply", self.move(5))
         self.assertEqual(done.returncode, 1)
         self.assertIn("the broker of RZ02, which users would leave, does not serve or is not heard of", done.stderr)

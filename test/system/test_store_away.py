@@ -24,8 +24,7 @@ class StoreAway(harness.StackTest):
     def is_settled(self):
         """A set that grows blocks writers until the store has the record of it: nothing for a store to go away in."""
         units = self.play.ctl_json("status")[1]["units"]
-        heard = {one["name"] for one in self.gateway_status()["pulses"]["agents"]}
-        return all(len(unit["broker_record"]["in_sync"]) == 2 for unit in units) and "RZ02-agent" in heard
+        return all(len(unit["broker_record"]["in_sync"]) == 2 for unit in units) and "RZ02-agent" in self.play.heard()
 
     def store_states(self):
         status = self.play.ctl_json("status")[1]
@@ -48,14 +47,9 @@ class StoreAway(harness.StackTest):
         since = time.monotonic()
 
         def is_heard():
-            heard = {one["name"]: one["age_ms"] for one in self.gateway_status()["pulses"]["agents"]}
+            heard = {one["name"]: one["age_ms"] for one in self.play.gateway_status()["pulses"]["agents"]}
             return heard.get("RZ02-agent", 1e9) < (time.monotonic() - since) * 1000
         wait_until(is_heard, 30, "pulses of the restarted agent")
-
-    def gateway_status(self):
-        token = (self.play.dir / "token").read_text().strip()
-        admin = int(self.play.topology()["admin"][0].rsplit(":", 1)[1])
-        return harness.request(admin, "GET", "/v1/status", {"Authorization": f"Bearer {token}"}).json()
 
     def wait_delivered(self, paid):
         """What was accepted until now; also by the agent that was started anew."""
