@@ -21,13 +21,22 @@ static bool is_behind(const struct copy *copy)
     return copy_queue_count(&copy->queue) >= MOST_ENTRIES || copy_queue_bytes(&copy->queue) >= MOST_BYTES;
 }
 
+static struct copy_pace_lag lag_of(const struct copy *copy)
+{
+    uint64_t now_us = clock_wall_us();
+    return (struct copy_pace_lag){
+        .left = copy->origin_seq > copy->seq ? copy->origin_seq - copy->seq : 0,
+        .age_us = now_us > copy->applying_us ? now_us - copy->applying_us : 0,
+        .is_open = copy_is_open(copy),
+    };
+}
+
 /* Who is behind leaves the brokers to others for a while; who is not has nothing to hurry for. */
 static void rest(struct copy *copy, uint64_t count)
 {
-    uint64_t now_us = clock_wall_us(), age_us = now_us > copy->applying_us ? now_us - copy->applying_us : 0;
-    uint64_t left = copy->origin_seq > copy->seq ? copy->origin_seq - copy->seq : 0;
+    struct copy_pace_lag lag = lag_of(copy);
     uint64_t busy_us = clock_monotonic_us() - copy->sent_us;
-    uint64_t rest_us = copy_pace_catch_up_us(&copy->copies->pace, busy_us, count, left, age_us);
+    uint64_t rest_us = copy_pace_catch_up_us(&copy->copies->pace, busy_us, count, &lag);
     copy->hurries = is_behind(copy) && rest_us == 0;
     if (is_behind(copy))
         copy_rest(copy, rest_us);
@@ -94,7 +103,7 @@ static void open_it(struct copy *copy)
 void copy_follow_step(struct copy *copy)
 {
     struct copy_batch batch = copy_queue_batch(&copy->queue, copy->hurries ? HURRY_ENTRIES : MOST_ENTRIES, MOST_BYTES);
-    if (copy->live && copy->seq >= copy->open_at && copy->epoch != copy_epoch(copy))
+    if (copy->live && copy->seq >= copy->open_at && !copy_is_open(copy))
         open_it(copy);
     else if (batch.count > 0)
         apply(copy, &batch);

@@ -33,6 +33,13 @@ struct copy_pace {
     uint64_t steady_us; /* it does not fall again before */
 };
 
+/* What a copy that follows lacks, where it has just applied something. */
+struct copy_pace_lag {
+    uint64_t left;   /* changes behind the newest one */
+    uint64_t age_us; /* since what it applied was written */
+    bool is_open;    /* who reads it waits for what it lacks */
+};
+
 void copy_pace_init(struct copy_pace *pace);
 
 /* Asks BROKER for a sign of life, unless that is under way or it is not READY. */
@@ -44,10 +51,10 @@ void copy_pace_hear(struct copy_pace_side *side, uint64_t took_us, uint64_t now_
 /* For how long whoever has worked for BUSY_US is to rest. HURRIES: for half of the time, whatever others want. */
 uint64_t copy_pace_rest_us(const struct copy_pace *pace, uint64_t busy_us, bool hurries);
 
-/* The same for who has just applied COUNT changes, LEFT behind the newest one, which are AGE_US old: however much
- * others want, it goes some times as fast as they were written. */
-uint64_t copy_pace_catch_up_us(const struct copy_pace *pace, uint64_t busy_us, uint64_t count, uint64_t left,
-                               uint64_t age_us);
+/* The same for who has just applied COUNT changes: however much others want, it goes some times as fast as they were
+ * written; a copy that nobody reads yet has less to hurry for. */
+uint64_t copy_pace_catch_up_us(const struct copy_pace *pace, uint64_t busy_us, uint64_t count,
+                               const struct copy_pace_lag *lag);
 
 /* Its share of the time. */
 unsigned copy_pace_percent(const struct copy_pace *pace);
