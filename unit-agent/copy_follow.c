@@ -27,7 +27,7 @@ static struct copy_pace_lag lag_of(const struct copy *copy)
     return (struct copy_pace_lag){
         .left = copy->origin_seq > copy->seq ? copy->origin_seq - copy->seq : 0,
         .age_us = now_us > copy->applying_us ? now_us - copy->applying_us : 0,
-        .is_open = copy_is_open(copy),
+        .is_new = copy->is_new,
     };
 }
 
@@ -37,6 +37,7 @@ static void rest(struct copy *copy, uint64_t count)
     struct copy_pace_lag lag = lag_of(copy);
     uint64_t busy_us = clock_monotonic_us() - copy->sent_us;
     uint64_t rest_us = copy_pace_catch_up_us(&copy->copies->pace, busy_us, count, &lag);
+    copy->is_new &= lag.left >= MOST_ENTRIES;
     copy->hurries = is_behind(copy) && rest_us == 0;
     if (is_behind(copy))
         copy_rest(copy, rest_us);

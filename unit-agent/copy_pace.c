@@ -13,8 +13,8 @@
 #define SLACK_US   500       /* that an answer may take longer at least, */
 #define SLACK_MOST 5000      /* and at most; else, twice as long */
 #define BUSY_MOST  4000      /* us: what held a call up for longer was not the call, but others on its processor */
-#define CATCH_UP   6         /* times the speed at which the changes were written, where somebody waits for them; */
-#define CLOSE_UP   2         /* else: what gathered while a copy was made is gone after as long again */
+#define CATCH_UP   6         /* times the speed at which the changes were written; */
+#define CLOSE_UP   2         /* a new copy: what gathered while it was made is gone after as long again */
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -100,7 +100,7 @@ uint64_t copy_pace_rest_us(const struct copy_pace *pace, uint64_t busy_us, bool 
 uint64_t copy_pace_catch_up_us(const struct copy_pace *pace, uint64_t busy_us, uint64_t count,
                                const struct copy_pace_lag *lag)
 {
-    uint64_t times = lag->is_open ? CATCH_UP : CLOSE_UP;
+    uint64_t times = lag->is_new ? CLOSE_UP : CATCH_UP;
     uint64_t most_us = count * lag->age_us / times / (lag->left > 0 ? lag->left : 1);
     return most_us > busy_us ? least(copy_pace_rest_us(pace, busy_us, false), most_us - busy_us) : 0;
 }

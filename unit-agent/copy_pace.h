@@ -37,7 +37,7 @@ struct copy_pace {
 struct copy_pace_lag {
     uint64_t left;   /* changes behind the newest one */
     uint64_t age_us; /* since what it applied was written */
-    bool is_open;    /* who reads it waits for what it lacks */
+    bool is_new;     /* it never had all that the origin had: nobody is used to it */
 };
 
 void copy_pace_init(struct copy_pace *pace);
@@ -52,7 +52,7 @@ void copy_pace_hear(struct copy_pace_side *side, uint64_t took_us, uint64_t now_
 uint64_t copy_pace_rest_us(const struct copy_pace *pace, uint64_t busy_us, bool hurries);
 
 /* The same for who has just applied COUNT changes: however much others want, it goes some times as fast as they were
- * written; a copy that nobody reads yet has less to hurry for. */
+ * written; a new copy has less to hurry for. */
 uint64_t copy_pace_catch_up_us(const struct copy_pace *pace, uint64_t busy_us, uint64_t count,
                                const struct copy_pace_lag *lag);
 

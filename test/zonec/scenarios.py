@@ -97,8 +97,13 @@ def empty(on, unit):
         wait_until(lambda: b"lazyfree_pending_objects:0" in site.call("INFO", "memory"), what="the memory to be free")
 
 
+def is_level(on, unit, rate):
+    """But for what is on its way."""
+    return int(on.meta(unit)["seq"]) >= int(on.meta(stage.CORE)["seq"]) - rate // 10
+
+
 def wiped(on, unit, keys, rate, most=1.5):
-    """A unit with nothing left copies KEYS anew under RATE writes a second, which others notice little of."""
+    """A unit with nothing left copies KEYS anew under RATE writes a second, which others notice little of until it is level."""
     on.wait_level(300)
     load = on.load(keys=keys, rate=rate, writers=64, readers=2, reads_rate=100, probe_rate=50)
     before = notice.calm(load, rate)
@@ -107,12 +112,15 @@ def wiped(on, unit, keys, rate, most=1.5):
     making = notice.Phase(load)
     wait_until(lambda: on.meta(unit).get("state") == "live", 3600, f"the copy of {unit} to be live", every=0.2)
     wait_until(lambda: on.meta(unit).get("epoch") == on.meta(unit)["stamp"], 60, f"the copy of {unit} to be open", every=0.1)
-    took = time.monotonic() - began
+    opened = time.monotonic()
+    wait_until(lambda: is_level(on, unit, rate), 3600, f"{unit} to have what was written meanwhile", every=0.1)
+    level = time.monotonic()
     making.end()
     print(f"meanwhile: {making}", flush=True)
     afterwards = notice.calm(load, rate)
     figures = rest(on, load)
-    print(f"wiped: {unit} copied {keys} keys in {took:.1f} s; {audit.describe(making.figures)} {audit.describe(figures)}", flush=True)
+    print(f"wiped: {unit} copied {keys} keys: open after {opened - began:.1f} s, level after {level - began:.1f}; "
+          f"{audit.describe(making.figures)} {audit.describe(figures)}", flush=True)
     return notice.compare([before, afterwards], [making], most, "wiped") \
         + audit.audit(on, [load.journal], logs=False)
 
@@ -124,8 +132,7 @@ def caught_up(on, unit, rate):
     backlog = int(on.meta(stage.CORE)["seq"]) - start
     wait_until(lambda: int(on.meta(unit)["seq"]) > start, 60, "the first change to come through", every=0.01)
     began, first = time.monotonic(), int(on.meta(unit)["seq"])
-    wait_until(lambda: int(on.meta(unit)["seq"]) >= int(on.meta(stage.CORE)["seq"]) - rate // 10, 300, "the unit to have caught up",
-               every=0.02)
+    wait_until(lambda: is_level(on, unit, rate), 300, "the unit to have caught up", every=0.02)
     took, last = time.monotonic() - began, int(on.meta(unit)["seq"])
     return backlog, began - healed, (last - first) / max(took, 0.001)
 
