@@ -68,7 +68,6 @@ struct copy {
     struct stream_id read;   /* the last entry that was read */
     struct copy_queue queue; /* what was read, and is not applied */
     size_t applying;         /* entries of it that are in the call under way */
-    bool is_new;             /* begun anew by this agent, and not level with the origin since */
     bool hurries;            /* it could not rest, so slow are the calls */
     uint64_t applying_us;    /* when the last of these was made */
     uint64_t sent_us;        /* monotonic: when the calls under way were sent */

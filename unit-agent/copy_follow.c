@@ -12,6 +12,7 @@
 #define MOST_ENTRIES  64  /* in one call, which stops the broker for less than a millisecond */
 #define HURRY_ENTRIES 256 /* where the calls themselves take too long to catch up */
 #define MOST_BYTES    (256u << 10)
+#define LEVEL_US      250000 /* behind the origin by less, a copy is level with it however much is written */
 
 /* --- applying ----------------------------------------------------------------------------------------------------- */
 
@@ -27,7 +28,7 @@ static struct copy_pace_lag lag_of(const struct copy *copy)
     return (struct copy_pace_lag){
         .left = copy->origin_seq > copy->seq ? copy->origin_seq - copy->seq : 0,
         .age_us = now_us > copy->applying_us ? now_us - copy->applying_us : 0,
-        .is_new = copy->is_new,
+        .is_new = copy->epoch == 0,
     };
 }
 
@@ -37,7 +38,6 @@ static void rest(struct copy *copy, uint64_t count)
     struct copy_pace_lag lag = lag_of(copy);
     uint64_t busy_us = clock_monotonic_us() - copy->sent_us;
     uint64_t rest_us = copy_pace_catch_up_us(&copy->copies->pace, busy_us, count, &lag);
-    copy->is_new &= lag.left >= MOST_ENTRIES;
     copy->hurries = is_behind(copy) && rest_us == 0;
     if (is_behind(copy))
         copy_rest(copy, rest_us);
@@ -101,10 +101,23 @@ static void open_it(struct copy *copy)
         copy_fail_step(copy, NULL);
 }
 
+/* It has what the origin had a moment ago, or, as a snapshot, at the last look. */
+static bool is_level(const struct copy *copy, const struct copy_pace_lag *lag)
+{
+    return copy->rests || lag->left < MOST_ENTRIES || lag->age_us < LEVEL_US;
+}
+
+/* A new one that lacked much would be open, and too old for readers. */
+static bool may_open(const struct copy *copy)
+{
+    struct copy_pace_lag lag = lag_of(copy);
+    return copy->live && copy->seq >= copy->open_at && (!lag.is_new || is_level(copy, &lag));
+}
+
 void copy_follow_step(struct copy *copy)
 {
     struct copy_batch batch = copy_queue_batch(&copy->queue, copy->hurries ? HURRY_ENTRIES : MOST_ENTRIES, MOST_BYTES);
-    if (copy->live && copy->seq >= copy->open_at && !copy_is_open(copy))
+    if (!copy_is_open(copy) && may_open(copy))
         open_it(copy);
     else if (batch.count > 0)
         apply(copy, &batch);

@@ -66,7 +66,6 @@ static void on_wiped(void *arg, const redisReply *reply)
         copy->wait_until_us = clock_monotonic_us() + CLOSED_US;
     copy->seq = copy->origin_seq;
     copy->live = copy->misled = false;
-    copy->is_new = true;
     copy->epoch = 0;
     copy->next_bucket = 0;
     copy->phase = COPY_FILLS;

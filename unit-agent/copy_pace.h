@@ -37,7 +37,7 @@ struct copy_pace {
 struct copy_pace_lag {
     uint64_t left;   /* changes behind the newest one */
     uint64_t age_us; /* since what it applied was written */
-    bool is_new;     /* it never had all that the origin had: nobody is used to it */
+    bool is_new;     /* it was never open: nobody reads it yet */
 };
 
 void copy_pace_init(struct copy_pace *pace);

@@ -12,6 +12,8 @@ from harness import wait_until
 from kills import Kills
 from stage import pause
 
+MOST_BEHIND_S = 2.0  # that a copy lacks when it opens: the staleness that its readers bear
+
 
 def rest(on, load, timeout=120):
     """Everything is back, all that was begun is accepted, and every unit is level. Returns the load's last figures."""
@@ -121,7 +123,8 @@ def wiped(on, unit, keys, rate, most=1.5):
     figures = rest(on, load)
     print(f"wiped: {unit} copied {keys} keys: open after {opened - began:.1f} s, level after {level - began:.1f}; "
           f"{audit.describe(making.figures)} {audit.describe(figures)}", flush=True)
-    return notice.compare([before, afterwards], [making], most, "wiped") \
+    early = [f"wiped: open {level - opened:.1f} s before it was level"] * (level - opened > MOST_BEHIND_S)
+    return early + notice.compare([before, afterwards], [making], most, "wiped") \
         + audit.audit(on, [load.journal], logs=False)
 
 
