@@ -11,7 +11,7 @@
 
 #define BLOCK_MS      50   /* for so long one that begins to follow may have to wait */
 #define IMPATIENT_MS  5    /* while one is left out whose queue is full */
-#define PAUSE_US      3000 /* gathers what is written meanwhile: an answer costs the origin much more than an entry */
+#define PAUSE_US      1500 /* gathers what is written meanwhile: an answer costs the origin much more than an entry */
 #define ACCURACY_US   100
 #define RETRY_US      200000
 #define QUEUE_ENTRIES 4096 /* of a copy, */
