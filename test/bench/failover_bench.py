@@ -152,6 +152,8 @@ def main():
     parser.add_argument("--slow", type=float, default=100, help="ms; slower rounds are told")
     parser.add_argument("--keep", metavar="FOLDER", help="for the drills' reports")
     options = parser.parse_args()
+    if options.keep:
+        pathlib.Path(options.keep).mkdir(parents=True, exist_ok=True)
     print("store fault    passed | first, max | suspected  | converged  | refused       | lost, twice | others: refused, p99")
     for store in options.store.split(","):
         for fault in options.fault.split(","):
