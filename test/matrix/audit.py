@@ -117,7 +117,7 @@ class Audit:
                    for at, event, text in self.logged(gateway))
 
     def silence_before(self, unit, at, within=1.0):
-        """The longest time that the primary of UNIT kept a question, shortly before AT, in seconds. What held up one pair
+        """The longest time that the primary of UNIT said nothing, shortly before AT, in seconds. What held up one pair
         of eyes is taken off what that pair saw: a processor that stands still stops the eyes on it and a broker alike,
         and then those on the other one tell."""
         start = at - within

@@ -6,7 +6,7 @@ import json
 from clients import longest_silence_ms, quantile_ms
 from scene import UNIT
 
-REALLY_SILENT_S = 0.025  # a broker that kept a question for so long may look dead to those who ask each 10 ms
+REALLY_SILENT_S = 0.025  # a broker that said nothing for so long may look dead to those who ask each 10 ms
 GAP_S = 0.040
 
 

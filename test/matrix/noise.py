@@ -25,6 +25,7 @@ LOOPS = 4
 STOP_S = 0.08
 PAUSE_S = (1.0, 4.0)  # between two stops
 LOSS_PERCENT = "1"
+PACE_S = 0.008  # of the eyes: any unit may be moved here, and a gateway moves one whose broker kept its question for 14 ms
 CHECKS = (("lost", checkers.lost), ("twice", checkers.twice), ("two writers", checkers.one_writer),
           ("epochs fell", checkers.epochs), ("inverted", checkers.order), ("explained", checkers.explained),
           ("healed", checkers.healed))
@@ -93,7 +94,7 @@ def main():
     print(f"seed {seed}", flush=True)
     with harness.Stack() as stack:
         scene = scenes.Scene(stack, hosts=True, env=harm.prepare(stack.folder), gap_ms=None)
-        scene.begin(pause=0.02)
+        scene.begin(pause=0.02, pace_others=PACE_S)
         scene.start_clock()
         stops = run(scene, stack, options.seconds, random.Random(seed))
         scene.heal()

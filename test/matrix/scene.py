@@ -190,11 +190,13 @@ class Scene:
 
     # --- who looks and who pays ---
 
-    def begin(self, pause=0.003):
+    def begin(self, pause=0.003, pace_others=PACE_OTHERS_S):
+        """PAUSE: of a client between two requests; PACE_OTHERS: of the eyes between two questions to brokers of other units
+        than the struck one; both in seconds."""
         brokers = [{"name": name, "host": self.address(name, "redis")[0], "port": self.address(name, "redis")[1],
                     "unit": self.processes[name]["unit"], "password": self.token if self.hosts else "",
                     "namespace": self.processes[name].get("namespace"),
-                    "pace": PACE_S if self.processes[name]["unit"] == UNIT else PACE_OTHERS_S}
+                    "pace": PACE_S if self.processes[name]["unit"] == UNIT else pace_others}
                    for name in self.of(role="broker")]
         folder = str(self.play.dir / "store") if self.store == "dir" else ""
         self.watches = [self.start_watch(processor, {"brokers": brokers, "folder": folder})

@@ -6,8 +6,8 @@ what it has taken, and reads each record that the store's folder gets.
     watch.py PLAN       PLAN: JSON {brokers: [{name, host, port, unit, password, pace, namespace}], folder, out, processor}
 
 Lines of `out`, JSON, times of the monotonic clock: what one broker was from its first to its last answer of that kind
-(`kind: was`), how long it kept a question (`silent`), what a record came to be (`record`), when this process itself was
-held up (`late`).
+(`kind: was`), from when to when one that kept a question said nothing (`silent`), what a record came to be (`record`),
+when this process itself was held up (`late`).
 """
 import ctypes
 import json
@@ -77,7 +77,7 @@ class Eye:
 
     def __init__(self, broker, tell, selector):
         self.broker, self.tell, self.selector = broker, tell, selector
-        self.sock, self.run, self.was, self.silent_since, self.last_at = None, "", None, None, 0.0
+        self.sock, self.run, self.was, self.silent_since, self.last_at, self.answered_at = None, "", None, None, 0.0, None
         self.question = b"".join((command("MULTI"), command("ROLE"), command("GET", "ldc:{%s}:epoch" % broker["unit"]),
                                   command("GET", "ldc:{%s}:writes" % broker["unit"]), command("EXEC")))
 
@@ -152,10 +152,8 @@ class Eye:
 
     def on_answer(self, reply, now):
         """Of EXEC: [role, stamp, writes]."""
-        since = self.silent_since or self.asked_at
-        if now - since > LATE_S:
-            self.tell({"kind": "silent", "broker": self.broker["name"], "from": since, "to": now})
-        self.silent_since = None
+        self.tell_silence(now)
+        self.silent_since, self.answered_at = None, now
         if not isinstance(reply, list) or not isinstance(reply[0], list):
             return  # it loads
         what = (self.run, reply[0][0], reply[1])
@@ -163,6 +161,12 @@ class Eye:
             self.end_was()
             self.was = [what, now, now, int(reply[2] or 0), int(reply[2] or 0)]
         self.was[2], self.was[4] = now, int(reply[2] or 0)
+
+    def tell_silence(self, now):
+        """It may have fallen silent right after its last answer, and was asked by others before us."""
+        since = self.silent_since or self.asked_at
+        if since is not None and now - since > LATE_S:
+            self.tell({"kind": "silent", "broker": self.broker["name"], "from": self.answered_at or since, "to": now})
 
     def end_was(self):
         if self.was is not None:
@@ -223,8 +227,7 @@ def main():
                 eye.step(now)
             records.look(now)
         for eye in eyes:
-            if eye.silent_since or (eye.asked_at and now - eye.asked_at > LATE_S):
-                tell({"kind": "silent", "broker": eye.broker["name"], "from": eye.silent_since or eye.asked_at, "to": now})
+            eye.tell_silence(now)
             eye.end_was()
 
 
